@@ -1,0 +1,75 @@
+# Everything starts here. Only Python 3.11 or newer, make and a package index are needed:
+# each target makes .venv itself and installs what the lock files name, checked by hash.
+# Another interpreter: make serve PYTHON=python3.13
+
+PYTHON ?= python3
+COVERAGE_MIN ?= 90
+TEST_WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help serve demo test lint format typecheck bench lock clean
+
+help:  ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+serve: $(RUN)  ## Run the gateway in the foreground (settings: MSGCORE_* variables)
+	@exec $(BIN)/msgcore serve
+
+demo: $(RUN)  ## Show the whole way of a message on a throw-away gateway
+	@exec $(BIN)/msgcore demo
+
+test: $(DEV)  ## Run all tests, with coverage of src
+	$(BIN)/pytest -n $(TEST_WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
+
+lint: $(DEV)  ## Check style, formatting, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(DEV)  ## Format the code and mend what can be mended automatically
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+typecheck: $(DEV)  ## Check types only
+	$(BIN)/basedpyright
+
+bench: $(DEV)  ## Measure the accept rate and the delivery rate on this machine
+	$(BIN)/python -m bench
+
+lock: $(DEV)  ## Write the lock files anew, with the newest versions that pyproject.toml allows
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean:  ## Remove what the targets made (never the gateway's data)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.xml dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"MsgCore needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + \
+		"; say which to use: make $(MAKECMDGOALS) PYTHON=python3.13")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "this Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(RUN): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "installing what MsgCore needs"
+	@$(PIP) --require-hashes --no-deps -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing what development needs"
+	@$(PIP) --require-hashes --no-deps -r requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

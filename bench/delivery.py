@@ -1,0 +1,119 @@
+"""How fast a backlog is delivered to the `webhook` platform, beside a bare loop of the same client.
+
+    python bench/delivery.py [--database sqlite|postgresql] [--messages 20000] [--concurrency 128]
+
+Accepts the backlog with nobody delivering, then starts the gateway and measures from the first to
+the last request that a local sink sees. The bare loop posts the same body with the same number of
+requests in flight, in the same run. Prints both rates and the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+import uvloop
+from accept import gateway as send_all
+from accept import message, wait_for
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from servers.gateway import GatewayProcess, free_port  # noqa: E402
+from servers.postgres import PostgresServer  # noqa: E402
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+async def bare_loop(url: str, messages: int, concurrency: int) -> float:
+    """POSTs a second of an aiohttp session and nothing around it."""
+    numbers = count()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
+
+        async def post() -> None:
+            while (number := next(numbers)) < messages:
+                headers = {"content-type": "application/json"}
+                async with session.post(url, data=message("p" * 36, number), headers=headers) as answer:
+                    await answer.read()
+
+        started = time.perf_counter()
+        await asyncio.gather(*(post() for _ in range(concurrency)))
+        return messages / (time.perf_counter() - started)
+
+
+def sink_state(url: str) -> tuple[int, float, float]:
+    """Requests that came, and the moments of the first and the last."""
+    with urllib.request.urlopen(f"{url}/count") as answer:
+        number, first, last = answer.read().split()
+    return int(number), float(first), float(last)
+
+
+def drain_rate(sink: str, messages: int, seconds: float = 120.0) -> float:
+    """Wait until all have come; deliveries a second between the first and the last."""
+    deadline = time.monotonic() + seconds
+    while (state := sink_state(sink))[0] < messages:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"only {state[0]} of {messages} came within {seconds:.0f} s")
+        time.sleep(0.1)
+    number, first, last = state
+    print(f"  {number} requests at the sink for {messages} messages")
+    return messages / (last - first)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--concurrency", type=int, default=128)
+
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        sink = start_sink(stack)
+        bare = uvloop.run(bare_loop(f"{sink}/bare", options.messages, options.concurrency))
+        print(f"bare aiohttp loop  {bare:8.0f} posts/s")
+        urllib.request.urlopen(f"{sink}/reset").read()
+        rate = measure(options, sink, stack)
+        print(f"delivered ({options.database})  {rate:8.0f} messages/s")
+        print(f"ratio to the bare loop: {rate / bare:.2f}")
+
+
+def start_sink(stack: ExitStack) -> str:
+    """A sink process; its URL."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "sink.py"), str(port)], stdout=subprocess.DEVNULL
+    )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    wait_for(f"http://127.0.0.1:{port}/count")
+    return f"http://127.0.0.1:{port}"
+
+
+def measure(options: argparse.Namespace, sink: str, stack: ExitStack) -> float:
+    """Accept the backlog, then deliver it."""
+    database_url = None
+    if options.database == "postgresql":
+        database_url = stack.enter_context(PostgresServer()).create_database("bench")
+    data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="msgcore-bench-")))
+    settings = {"MSGCORE_CONCURRENCY": str(options.concurrency)}
+    with GatewayProcess("serve", data_dir=data_dir, database_url=database_url) as first:
+        key = first.set_up()
+        platform_id = first.add_platform(key, "webhook", {"url": f"{sink}/hook", "secret": SECRET})
+    with GatewayProcess("api", data_dir=data_dir, database_url=database_url) as accepting:
+        print(f"  backlog: {send_all(accepting.url, 'bench', key, platform_id, options.messages).line()}")
+    with GatewayProcess("serve", data_dir=data_dir, database_url=database_url, **settings) as delivering:
+        rate = drain_rate(sink, options.messages)
+        print(f"  queue: {delivering.metrics(key)}")
+    return rate
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m msgcore` is the `msgcore` command."""
+
+from msgcore.cli import main
+
+main()

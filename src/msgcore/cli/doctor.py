@@ -1,0 +1,174 @@
+"""`msgcore doctor`: checks what a server needs and says how to mend what is missing.
+
+It looks and never makes: what a first start would create is reported as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from msgcore.cli.http_server import require_free
+from msgcore.config import Settings, load_settings, unknown_variables
+from msgcore.core.errors import StartupError
+from msgcore.observability.redaction import Redactor
+from msgcore.security.keyring import Keyring
+from msgcore.security.secrets import SECRETS_FILE, load_secrets
+from msgcore.services.health import check_encryption_key
+from msgcore.store.database import Database
+from msgcore.store.migrate import require_current
+
+_OLDEST_PYTHON = (3, 11)
+_DNS_NAME = "example.com"
+_DNS_SECONDS = 5.0
+_HEALTH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One checked thing; `detail` is what was found, or what is wrong and the remedy."""
+
+    subject: str
+    ok: bool
+    detail: str
+
+
+async def examine(environ: Mapping[str, str]) -> bool:
+    """Print a table of all checks; returns whether all are well."""
+    findings = [finding async for finding in _check_all(environ)]
+    table = Table("", "Checked", "Found", show_lines=False)
+    for finding in findings:
+        mark = "[green]OK[/green]" if finding.ok else "[red]FAIL[/red]"
+        table.add_row(mark, finding.subject, Text(finding.detail))
+    Console().print(table)
+    return all(finding.ok for finding in findings)
+
+
+async def _check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+    yield _python()
+    try:
+        settings = load_settings(environ)
+    except StartupError as error:
+        yield Finding("settings", ok=False, detail=str(error))
+        return
+    for finding in _settings(environ):
+        yield finding
+    yield _data_dir(settings)
+    async for finding in _database_and_key(settings):
+        yield finding
+    yield await _port(settings)
+    yield _egress(settings)
+    yield await _names()
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= _OLDEST_PYTHON
+    return Finding("Python", ok=ok, detail=platform.python_version() + ("" if ok else "; use 3.11 or newer"))
+
+
+def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    warnings = unknown_variables(environ)
+    yield from (Finding("settings", ok=False, detail=warning) for warning in warnings)
+    if not warnings:
+        yield Finding("settings", ok=True, detail="all values are allowed")
+
+
+def _data_dir(settings: Settings) -> Finding:
+    path = settings.data_dir
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        remedy = "set MSGCORE_DATA_DIR to a folder that this user can write to"
+        return Finding("data directory", ok=False, detail=f"{existing} cannot be written; {remedy}")
+    secrets = path / SECRETS_FILE
+    if secrets.exists() and stat.S_IMODE(secrets.stat().st_mode) & 0o077:
+        return Finding("data directory", ok=False, detail=f"{secrets} can be read by others; run: chmod 600 {secrets}")
+    return Finding(
+        "data directory", ok=True, detail=f"{path}" + ("" if path.exists() else " (made on the first start)")
+    )
+
+
+async def _database_and_key(settings: Settings) -> AsyncIterator[Finding]:
+    """The key is checked against the database, so without the one there is no word on the other."""
+    if settings.database_url is None and not (settings.data_dir / "msgcore.db").exists():
+        yield Finding("database", ok=True, detail="a SQLite file (made on the first start)")
+        return
+    database = Database.open(settings.resolved_database_url, synchronous=settings.sqlite_synchronous)
+    try:
+        try:
+            await require_current(database)
+        except StartupError as error:
+            yield Finding("database", ok=False, detail=str(error))
+            return
+        except (SQLAlchemyError, OSError) as error:
+            reason = Redactor().text(str(error).partition("\n")[0])
+            yield Finding("database", ok=False, detail=f"cannot be reached: {reason}; check MSGCORE_DATABASE_URL")
+            return
+        yield Finding("database", ok=True, detail=f"{database.kind}, schema up to date")
+        yield await _encryption_key(settings, database)
+    finally:
+        await database.close()
+
+
+async def _encryption_key(settings: Settings, database: Database) -> Finding:
+    if not _has_secrets(settings):
+        remedy = "restore it, or set MSGCORE_ENCRYPTION_KEY and MSGCORE_JWT_SECRET"
+        detail = f"{settings.data_dir / SECRETS_FILE} is gone; {remedy}"
+        return Finding("encryption key", ok=False, detail=detail)
+    try:
+        await check_encryption_key(database, Keyring(load_secrets(settings).encryption_key))
+    except StartupError as error:
+        return Finding("encryption key", ok=False, detail=str(error))
+    return Finding("encryption key", ok=True, detail="fits the database")
+
+
+def _has_secrets(settings: Settings) -> bool:
+    given = settings.encryption_key is not None and settings.jwt_secret is not None
+    return given or (settings.data_dir / SECRETS_FILE).exists()
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        require_free(settings)
+    except StartupError as error:
+        if await _answers_as_msgcore(f"http://{where}/api/v1/health"):
+            return Finding("port", ok=True, detail=f"{where}, MsgCore is running there")
+        return Finding("port", ok=False, detail=str(error))
+    return Finding("port", ok=True, detail=f"{where} is free")
+
+
+async def _answers_as_msgcore(url: str) -> bool:
+    timeout = aiohttp.ClientTimeout(total=_HEALTH_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            return "setupRequired" in await answer.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return False
+
+
+def _egress(settings: Settings) -> Finding:
+    networks = ", ".join(settings.egress_allow)
+    detail = f"public addresses and {networks}" if networks else "public addresses only"
+    return Finding("outbound", ok=True, detail=f"user-given hosts: {detail}")
+
+
+async def _names() -> Finding:
+    try:
+        async with asyncio.timeout(_DNS_SECONDS):
+            await asyncio.get_running_loop().getaddrinfo(_DNS_NAME, 443, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        detail = f"{_DNS_NAME} does not resolve; check /etc/resolv.conf and the network (the sandbox works without)"
+        return Finding("name resolution", ok=False, detail=detail)
+    return Finding("name resolution", ok=True, detail=f"{_DNS_NAME} resolves")

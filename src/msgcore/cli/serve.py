@@ -1,0 +1,103 @@
+"""`msgcore serve`, `api` and `worker`: run a gateway until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvloop
+
+from msgcore.app import Gateway
+from msgcore.cli.http_server import HttpServer, require_free
+from msgcore.cli.welcome import created_lines, next_steps, ready_line
+from msgcore.config import Settings
+from msgcore.core.errors import StartupError
+from msgcore.security.secrets import SECRETS_FILE
+
+logger = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS = 5.0
+"""Longest time that requests in progress hold up a stop; deliveries have `shutdown_seconds` after it."""
+
+
+def run(settings: Settings, *, api: bool, worker: bool) -> None:
+    """Run until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises StartupError when the gateway cannot start, or when its HTTP server ends by itself.
+    """
+    uvloop.run(_run(settings, api=api, worker=worker))
+
+
+async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
+    stop_asked = _on_first_signal()
+    if api:
+        require_free(settings)
+    missing = [path for path in _own_files(settings) if not path.exists()]
+    gateway = await Gateway.open(settings, api=api, worker=worker)
+    try:
+        await gateway.start()
+        if api:
+            created = [path for path in missing if path.exists()]
+            await _serve_http(gateway, settings, stop_asked, created)
+        else:
+            _say("msgcore worker ready")
+            await stop_asked.wait()
+        logger.info("stopping")
+    finally:
+        await gateway.stop()
+
+
+async def _serve_http(gateway: Gateway, settings: Settings, stop_asked: asyncio.Event, created: list[Path]) -> None:
+    server = HttpServer(gateway.asgi, settings)
+    serving = await server.start()
+    try:
+        _greet(settings, created)
+        asked = asyncio.create_task(stop_asked.wait())
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop_asked.is_set():
+            asked.cancel()
+            raise StartupError("the HTTP server ended by itself; the log says why")
+    finally:
+        await server.stop(min(_DRAIN_SECONDS, settings.shutdown_seconds))
+
+
+def _greet(settings: Settings, created: list[Path]) -> None:
+    url = f"http://{settings.host}:{settings.port}"
+    if created:
+        _say(*created_lines(created), ready_line(url), next_steps(url))
+    else:
+        _say(ready_line(url))
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    """What a first start makes."""
+    return [settings.data_dir, settings.data_dir / SECRETS_FILE, settings.data_dir / "msgcore.db"]
+
+
+def _on_first_signal() -> asyncio.Event:
+    """An event set by the first SIGTERM or SIGINT; the second ends the process with 128 + its number."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def first() -> None:
+        event.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _leave)
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    return event
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)

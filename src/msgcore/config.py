@@ -1,0 +1,388 @@
+"""Every setting of MsgCore: its variable, default and meaning.
+
+`load_settings` reads them from the environment; `describe` gives the rows of the table that
+`msgcore config` prints and `docs/configuration.md` holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from msgcore.core.errors import StartupError
+
+GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
+MASK = "********"
+
+_BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
+_DATABASE_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:/")
+_REDIS_SCHEME = re.compile(r"(redis|rediss|valkey|valkeys)(\+(sentinel|cluster))?://")
+
+_ELSEWHERE = frozenset(
+    {
+        "MSGCORE_API_KEY",
+        "MSGCORE_API_VERSION",
+        "MSGCORE_DEFAULT_PROJECT",
+        "MSGCORE_JWT_TOKEN",
+        "MSGCORE_OUTPUT_FORMAT",
+    }
+)
+"""Variables of the client tools, which often share a shell with the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """In words, which values a setting takes; completes the sentence "use ..."."""
+
+    text: str
+
+
+def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
+    """A setting read from the first of `variables` that is set; the later ones are the original's names."""
+    return Field(default=default, description=meaning, json_schema_extra={"variables": list(variables)}, **rules)
+
+
+def _split(value: Any) -> Any:
+    """A comma-separated text as a tuple without blanks; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part for part in map(str.strip, value.split(",")) if part)
+    return value
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ValueError("not an http URL")
+    if parts.query or parts.fragment or parts.port == 0:  # reading .port raises for one above 65535
+        raise ValueError("more than scheme, host, port and path")
+    return text.rstrip("/")
+
+
+def _origin(text: str) -> str:
+    if text != "*" and urlsplit(_http_url(text)).path:
+        raise ValueError("an origin has no path")
+    return text.rstrip("/")
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
+def _matching(pattern: str | re.Pattern[str]) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not compiled.match(secret.get_secret_value()):
+            raise ValueError("does not match")
+        return secret
+
+    return AfterValidator(check)
+
+
+def _each(check: Callable[[str], str]) -> AfterValidator:
+    def check_all(items: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check, items))
+
+    return AfterValidator(check_all)
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("a URL like https://gateway.example.com")]
+Origins = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    _each(_origin),
+    Allowed("* or origins like https://app.example.com, comma-separated"),
+]
+Networks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    _each(_network),
+    Allowed("IP networks like 10.0.0.0/8, comma-separated"),
+]
+DatabaseUrl = Annotated[
+    SecretStr | None,
+    _matching(_DATABASE_SCHEME),
+    Allowed("postgresql://user:password@host:5432/name or sqlite:////path/to/file"),
+]
+RedisUrl = Annotated[
+    SecretStr | None,
+    _matching(_REDIS_SCHEME),
+    Allowed("redis://, rediss://, redis+sentinel:// or redis+cluster:// followed by host:port"),
+]
+EncryptionKey = Annotated[
+    SecretStr | None,
+    _matching(r"[0-9a-fA-F]{64}\Z"),
+    Allowed(f"64 hex digits; generate them with: {GENERATE_SECRET}"),
+]
+JwtSecret = Annotated[
+    SecretStr | None,
+    _matching(r"(?s).{32,}\Z"),
+    Allowed(f"at least 32 characters; generate them with: {GENERATE_SECRET}"),
+]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$"), Allowed("an address to listen on, like 127.0.0.1")]
+DataDir = Annotated[Path, AfterValidator(_absolute), Allowed("a path of a folder")]
+
+
+def _local_url(values: dict[str, Any]) -> str:
+    return f"http://localhost:{values.get('port', 7890)}"
+
+
+class Settings(BaseModel):
+    """All settings. Immutable; build it by field names, or from variables with `load_settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    env: Literal["development", "production", "test"] = _setting(
+        "development", "In production, missing secrets are an error instead of being made up", "MSGCORE_ENV"
+    )
+    host: HostName = _setting("127.0.0.1", "Address to listen on", "MSGCORE_HOST")
+    port: int = _setting(7890, "Port to listen on", "MSGCORE_PORT", "PORT", ge=1, le=65535)
+    api_url: HttpUrl = Field(
+        default_factory=_local_url,
+        description="Public URL of this server, used in webhook addresses",
+        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http://localhost:<port>"},
+    )
+    data_dir: DataDir = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
+        description="Where secrets and the SQLite file live",
+        json_schema_extra={"variables": ["MSGCORE_DATA_DIR"], "default_text": "~/.local/share/msgcore"},
+    )
+    database_url: DatabaseUrl = _setting(
+        None,
+        "postgresql://... or sqlite:///...; unset: a SQLite file in the data directory",
+        "MSGCORE_DATABASE_URL",
+        "DATABASE_URL",
+    )
+    redis_url: RedisUrl = _setting(None, "Reserved for the distributed scheduler", "MSGCORE_REDIS_URL", "REDIS_URL")
+    encryption_key: EncryptionKey = _setting(
+        None,
+        "64 hex digits that encrypt credentials; unset: made and kept in the data directory",
+        "MSGCORE_ENCRYPTION_KEY",
+        "ENCRYPTION_KEY",
+    )
+    jwt_secret: JwtSecret = _setting(
+        None,
+        "At least 32 characters that sign logins; unset: made and kept in the data directory",
+        "MSGCORE_JWT_SECRET",
+        "JWT_SECRET",
+    )
+    cors_origins: Origins = _setting(
+        (), "Origins that browsers may call from, comma-separated", "MSGCORE_CORS_ORIGINS", "CORS_ORIGINS"
+    )
+    rate_limit_ttl: int = _setting(
+        60, "Window of the sign-in rate limit, seconds", "MSGCORE_RATE_LIMIT_TTL", "RATE_LIMIT_TTL", ge=1
+    )
+    rate_limit_max: int = _setting(
+        100, "Sign-in attempts per address in that window", "MSGCORE_RATE_LIMIT_MAX", "RATE_LIMIT_MAX", ge=1
+    )
+    egress_allow: Networks = _setting(
+        (), "Private networks (CIDR, comma-separated) that user-given hosts may resolve to", "MSGCORE_EGRESS_ALLOW"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Least severe line", "MSGCORE_LOG_LEVEL")
+    log_format: Literal["auto", "console", "json"] = _setting(
+        "auto", "auto: console on a terminal, json elsewhere", "MSGCORE_LOG_FORMAT"
+    )
+    max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body, bytes", "MSGCORE_MAX_BODY_BYTES", ge=1024)
+    max_attachment_bytes: int = _setting(
+        25 * 1024 * 1024, "Largest attachment fetched from a URL, bytes", "MSGCORE_MAX_ATTACHMENT_BYTES", ge=1024
+    )
+    concurrency: int = _setting(
+        128, "Deliveries sent at the same time by one worker", "MSGCORE_CONCURRENCY", ge=1, le=10_000
+    )
+    lease_seconds: float = _setting(30.0, "How long a worker holds a delivery, seconds", "MSGCORE_LEASE_SECONDS", gt=0)
+    send_timeout_seconds: float = _setting(
+        60.0, "Longest time one attempt may take, seconds", "MSGCORE_SEND_TIMEOUT_SECONDS", gt=0
+    )
+    reconcile_seconds: float = _setting(
+        2.0,
+        "How often the ledger is searched for deliveries that the scheduler does not know, seconds",
+        "MSGCORE_RECONCILE_SECONDS",
+        gt=0,
+    )
+    shutdown_seconds: float = _setting(
+        20.0, "How long a stop waits for what is in flight, seconds", "MSGCORE_SHUTDOWN_SECONDS", ge=0
+    )
+    sqlite_synchronous: Literal["normal", "full"] = _setting(
+        "full", "full: an answered message survives a power cut; normal: only a crash", "MSGCORE_SQLITE_SYNCHRONOUS"
+    )
+    database_pool: int = _setting(10, "PostgreSQL connections per process", "MSGCORE_DATABASE_POOL", ge=2, le=200)
+    platform_base_urls: dict[str, HttpUrl] = Field(
+        default_factory=dict,
+        description="Where a platform's API is, for a proxy or a test server; keys are platform names",
+        json_schema_extra={"variables": ["MSGCORE_<PLATFORM>_BASE_URL"], "default_text": "the platform's own"},
+    )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The URL that was set, or that of the SQLite file in the data directory. May hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'msgcore.db'}"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the settings table, as text; secrets are masked."""
+
+    variable: str
+    aliases: tuple[str, ...]
+    value: str
+    default: str
+    meaning: str
+    allowed: str
+    source: str
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that these variables make; an empty variable counts as unset.
+
+    Raises StartupError with one line that names the variable as it was set, and what is allowed.
+    """
+    sources = _sources(environ)
+    values: dict[str, Any] = {name: environ[variable] for name, variable in sources.items()}
+    base_urls = {platform: environ[variable] for platform, variable in _base_url_variables(environ)}
+    try:
+        settings = Settings(**values, platform_base_urls=base_urls)
+    except ValidationError as error:
+        raise StartupError(_explain(error, sources, environ)) from None
+    if settings.env == "production":
+        _require_secrets(settings)
+    return settings
+
+
+def known_variables() -> frozenset[str]:
+    """Every variable that sets something, the original's names included, apart from base URLs."""
+    return frozenset(variable for field in Settings.model_fields.values() for variable in _variables(field))
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """One warning for each `MSGCORE_*` variable that is no setting, with the nearest name."""
+    known = known_variables()
+    warnings: list[str] = []
+    for variable in sorted(environ):
+        if not variable.startswith("MSGCORE_") or variable in known or variable in _ELSEWHERE:
+            continue
+        if _BASE_URL.fullmatch(variable):
+            continue
+        near = difflib.get_close_matches(variable, known, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else "`msgcore config` lists all settings"
+        warnings.append(f"{variable} is not a setting and is ignored; {hint}")
+    return warnings
+
+
+def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
+    """The settings table: one row each, in the order of the class, with what `environ` set."""
+    sources = _sources(environ)
+    return [_row(name, field, settings, sources) for name, field in Settings.model_fields.items()]
+
+
+def _row(name: str, field: FieldInfo, settings: Settings, sources: Mapping[str, str]) -> SettingRow:
+    variable, *aliases = _variables(field)
+    value = getattr(settings, name)
+    return SettingRow(
+        variable=variable,
+        aliases=tuple(aliases),
+        value=_show(value),
+        default=_extra(field).get("default_text") or _show(field.default),
+        meaning=field.description or "",
+        allowed=_allowed(field),
+        source=sources.get(name, "environment" if name == "platform_base_urls" and value else "default"),
+    )
+
+
+def _show(value: Any) -> str:
+    match value:
+        case None | () | {}:
+            return ""
+        case SecretStr():
+            return MASK
+        case tuple():
+            return ",".join(cast("tuple[str, ...]", value))
+        case dict():
+            return ",".join(f"{key}={item}" for key, item in cast("dict[str, str]", value).items())
+        case _:
+            return str(value)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return cast("dict[str, Any]", field.json_schema_extra)
+
+
+def _variables(field: FieldInfo) -> list[str]:
+    return _extra(field)["variables"]
+
+
+def _sources(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which variable sets which field."""
+    sources: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        used = next((variable for variable in _variables(field) if environ.get(variable, "").strip()), None)
+        if used is not None:
+            sources[name] = used
+    return sources
+
+
+def _base_url_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Platform name and variable of each `MSGCORE_<PLATFORM>_BASE_URL` that is set."""
+    for variable in sorted(environ):
+        match = _BASE_URL.fullmatch(variable)
+        if match and environ[variable].strip():
+            yield match[1].lower().replace("_", "-"), variable
+
+
+def _allowed(field: FieldInfo) -> str:
+    """In words, which values a field takes."""
+    for item in field.metadata:
+        if isinstance(item, Allowed):
+            return item.text
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(get_args(field.annotation))
+    if field.annotation is int:
+        return _number_range("a whole number", field)
+    if field.annotation is float:
+        return _number_range("a number", field)
+    return "a URL like https://api.example.com"
+
+
+def _number_range(noun: str, field: FieldInfo) -> str:
+    bounds = {
+        name: getattr(item, name) for item in field.metadata for name in ("gt", "ge", "le") if hasattr(item, name)
+    }
+    if "gt" in bounds:
+        return f"{noun} above {bounds['gt']:g}"
+    if "le" in bounds:
+        return f"{noun} from {bounds['ge']} to {bounds['le']}"
+    return f"{noun}, {bounds['ge']} or more"
+
+
+def _explain(error: ValidationError, sources: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """One line for the first wrong setting, with its value unless that may be a secret."""
+    name, *rest = map(str, error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"])
+    field = Settings.model_fields[name]
+    variable = dict(_base_url_variables(environ))[rest[0]] if name == "platform_base_urls" else sources[name]
+    secret = SecretStr in get_args(field.annotation) or "@" in environ[variable]
+    shown = "has a value that is not allowed" if secret else f"is {environ[variable]!r}, which is not allowed"
+    return f"{variable} {shown}; use {_allowed(field)}"
+
+
+def _require_secrets(settings: Settings) -> None:
+    for name in ("encryption_key", "jwt_secret"):
+        if getattr(settings, name) is None:
+            variable = _variables(Settings.model_fields[name])[0]
+            raise StartupError(
+                f"{variable} must be set when MSGCORE_ENV=production; generate a value with: {GENERATE_SECRET}"
+            )

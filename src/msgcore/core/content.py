@@ -1,0 +1,165 @@
+"""What a caller can send: the universal message, its targets and its options.
+
+Field names on the wire are camelCase. The shapes are those of the compatible API; fields that it
+does not have (`expiresAt`, `ordering`, `onUncertain`) stand beside the compatible ones.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+MAX_TARGETS = 10_000
+"""Targets in one request (dispatch contract, point 13)."""
+
+ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+BodyText = Annotated[str, msgspec.Meta(max_length=1_000_000)]
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^https?://[^\s]+$")]
+
+
+class Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Base of everything read from a request: camelCase, unknown fields refused."""
+
+
+class TargetType(StrEnum):
+    """Whom a target names."""
+
+    USER = "user"
+    CHANNEL = "channel"
+    GROUP = "group"
+    CHAT = "chat"
+
+
+class Priority(StrEnum):
+    """Order of service within an account."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class ButtonStyle(StrEnum):
+    """How a button looks where the platform can show it."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    SUCCESS = "success"
+    DANGER = "danger"
+    LINK = "link"
+
+
+class Target(Wire):
+    """One recipient: an account (`platformId`), and a user, channel, group or chat there."""
+
+    platform_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    type: TargetType
+    id: ShortText
+
+
+class Attachment(Wire):
+    """A file, by `url` or inline as base64 `data` (exactly one of the two)."""
+
+    url: Url | None = None
+    data: str | None = None
+    filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    mime_type: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+$")] | None = None
+    caption: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+
+
+class Button(Wire):
+    """A button with a `value` that comes back when it is pressed, or a `url` that it opens."""
+
+    text: ShortText
+    value: ShortText | None = None
+    url: Url | None = None
+    style: ButtonStyle | None = None
+
+
+class EmbedAuthor(Wire):
+    """Who an embed is by."""
+
+    name: ShortText
+    url: Url | None = None
+    icon_url: Url | None = None
+
+
+class EmbedFooter(Wire):
+    """Small print of an embed."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    icon_url: Url | None = None
+
+
+class EmbedField(Wire):
+    """One name and value pair of an embed."""
+
+    name: ShortText
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    inline: bool | None = None
+
+
+class Embed(Wire):
+    """A rich card."""
+
+    title: ShortText | None = None
+    description: BodyText | None = None
+    color: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    url: Url | None = None
+    image_url: Url | None = None
+    thumbnail_url: Url | None = None
+    author: EmbedAuthor | None = None
+    footer: EmbedFooter | None = None
+    timestamp: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    fields: Annotated[list[EmbedField], msgspec.Meta(max_length=100)] | None = None
+
+
+class Content(Wire):
+    """The universal message. At least one part must be there."""
+
+    subject: Annotated[str, msgspec.Meta(max_length=998)] | None = None
+    text: BodyText | None = None
+    markdown: BodyText | None = None
+    html: BodyText | None = None
+    attachments: Annotated[list[Attachment], msgspec.Meta(max_length=100)] | None = None
+    buttons: Annotated[list[Button], msgspec.Meta(max_length=100)] | None = None
+    embeds: Annotated[list[Embed], msgspec.Meta(max_length=100)] | None = None
+    platform_options: dict[str, dict[str, Any]] | None = None
+
+    def has_body(self) -> bool:
+        """Whether there is anything to show besides a subject."""
+        return bool(self.text or self.markdown or self.html or self.attachments or self.buttons or self.embeds)
+
+
+class SendOptions(Wire):
+    """How to deliver.
+
+    `scheduled` and `expires_at` are ISO 8601 with an offset. `ordering` overrides whether the
+    platform's lanes are ordered. `on_uncertain` decides what happens to a delivery whose last
+    attempt may have reached the platform (dispatch contract, point 4).
+    """
+
+    reply_to: ShortText | None = None
+    silent: bool | None = None
+    scheduled: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    expires_at: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    ordering: Literal["strict", "none"] | None = None
+    on_uncertain: Literal["resend", "fail"] | None = None
+
+
+class SendMetadata(Wire):
+    """What the caller wants to find again."""
+
+    tracking_id: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    tags: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | None = None
+    priority: Priority | None = None
+
+
+class SendRequest(Wire):
+    """Body of `POST /api/v1/projects/{project}/messages/send`."""
+
+    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
+    content: Content
+    options: SendOptions | None = None
+    metadata: SendMetadata | None = None

@@ -1,0 +1,117 @@
+"""The words of the dispatch core: deliveries, lanes, leases and outcomes.
+
+See `docs/dispatch.md` for how they fit together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from msgcore.core.errors import Scope
+from msgcore.core.limits import UNLIMITED, RateLimits
+
+
+class DeliveryState(StrEnum):
+    """Where one message to one target is on its way."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    RETRYING = "retrying"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+OPEN_STATES = frozenset({DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.RETRYING})
+SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.DELIVERED, DeliveryState.READ})
+
+
+class Rank(IntEnum):
+    """Priority as the scheduler counts it; lower is served first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the scheduler needs to know of a delivery: ids and numbers, never content.
+
+    `lane` is None when order does not matter; `delay` is seconds from now until it is due.
+    Tickets of one lane are served in the order in which they were enqueued; one that is scheduled
+    (`delay` above 0) joins its lane when it is due, unless it `keeps_place`: then it was already
+    tried, and what is behind it in its lane waits for it.
+    """
+
+    delivery_id: str
+    account_id: str
+    lane: str | None = None
+    rank: Rank = Rank.NORMAL
+    delay: float = 0.0
+    limits: RateLimits = UNLIMITED
+    keeps_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a delivery until the lease time is over.
+
+    `token` fences: an outcome with an older token than the newest lease of the delivery is lost.
+    """
+
+    delivery_id: str
+    account_id: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The delivery is final (sent, dead, cancelled or expired): its lane may go on."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again in `delay` seconds; until then the delivery keeps its place in its lane."""
+
+    lease: Lease
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The platform asked to wait: `scope` is silent for `delay` seconds. Not an attempt."""
+
+    lease: Lease
+    delay: float
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Given back untouched (shutdown, paused account): due at once, in its place."""
+
+    lease: Lease
+
+
+Outcome = Done | Retry | Wait | Release
+
+
+@dataclass(slots=True)
+class SchedulerCounts:
+    """How many deliveries the scheduler holds.
+
+    `waiting` are due, `active` leased, `delayed` scheduled for later, `paused` those of paused
+    accounts that would otherwise be waiting.
+    """
+
+    waiting: int = 0
+    active: int = 0
+    delayed: int = 0
+    paused: int = 0

@@ -1,0 +1,104 @@
+"""The accounts (configured platforms) as dispatch needs them: decrypted, cached, by id."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from cachetools import TTLCache
+from sqlalchemy import select
+
+from msgcore.platforms.base import Account
+from msgcore.security.keyring import Keyring
+from msgcore.store.database import Database
+from msgcore.store.tables import project_platforms
+
+CACHED_SECONDS = 5.0
+"""How long another process may still use an account as it was before a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """One configured platform: whose it is, and whether it may send."""
+
+    id: str
+    project_id: str
+    platform: str
+    name: str
+    is_active: bool
+    paused_reason: str | None
+    credentials_encrypted: str
+    updated_at: datetime
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its deliveries must wait."""
+        return not self.is_active or self.paused_reason is not None
+
+
+class AccountDirectory:
+    """Looks accounts up by id. What does not exist is remembered too."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._records: TTLCache[str, AccountRecord | None] = TTLCache(10_000, CACHED_SECONDS)
+        self._opened: dict[str, tuple[datetime, Account]] = {}
+        self._loading = asyncio.Lock()
+
+    def cached(self, account_id: str) -> AccountRecord | None:
+        """The record if it is known just now; None says nothing about whether it exists."""
+        return self._records.get(account_id)
+
+    async def get(self, account_id: str) -> AccountRecord | None:
+        """The record, or None if there is no such account (`account_id` in canonical form)."""
+        try:
+            return self._records[account_id]
+        except KeyError:
+            pass
+        async with self._loading:
+            if account_id not in self._records:
+                self._records[account_id] = await self._load(account_id)
+            return self._records[account_id]
+
+    def open(self, record: AccountRecord) -> Account:
+        """The account with its credentials in the clear. Raises DecryptionError."""
+        known = self._opened.get(record.id)
+        if known is not None and known[0] == record.updated_at:
+            return known[1]
+        plain = self._keyring.decrypt(record.credentials_encrypted, context=record.id)
+        credentials: dict[str, Any] = msgspec.json.decode(plain)
+        account = Account(
+            id=record.id,
+            project_id=record.project_id,
+            platform=record.platform,
+            credentials=credentials,
+            version=record.updated_at.isoformat(),
+        )
+        self._opened[record.id] = (record.updated_at, account)
+        return account
+
+    def forget(self, account_id: str) -> None:
+        """Read it anew next time."""
+        self._records.pop(account_id, None)
+        self._opened.pop(account_id, None)
+
+    async def _load(self, account_id: str) -> AccountRecord | None:
+        query = select(project_platforms).where(project_platforms.c.id == account_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return AccountRecord(
+            id=row.id,
+            project_id=row.project_id,
+            platform=row.platform,
+            name=row.name,
+            is_active=row.is_active,
+            paused_reason=None if row.paused_at is None else row.paused_reason or "paused",
+            credentials_encrypted=row.credentials_encrypted,
+            updated_at=row.updated_at,
+        )

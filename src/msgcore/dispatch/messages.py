@@ -1,0 +1,63 @@
+"""The content of messages on their way: kept in memory while it is hot, read from the ledger else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from msgcore.core.content import Content, SendOptions
+from msgcore.store.ledger.work import WorkLog
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of content kept; the least recently used goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageBody:
+    """What a message says and how it is to be sent."""
+
+    content: Content
+    options: SendOptions
+
+
+class MessageCache:
+    """Contents by message id, bounded by their size in bytes."""
+
+    def __init__(self, work: WorkLog, *, largest: int = LARGEST) -> None:
+        self._work = work
+        self._largest = largest
+        self._bodies: OrderedDict[str, tuple[MessageBody, int]] = OrderedDict()
+        self._size = 0
+
+    def put(self, message_id: str, body: MessageBody, size: int) -> None:
+        """Remember a body of about `size` bytes."""
+        if message_id in self._bodies:
+            return
+        self._bodies[message_id] = (body, size)
+        self._size += size
+        while self._size > self._largest:
+            _, (_, freed) = self._bodies.popitem(last=False)
+            self._size -= freed
+
+    async def get(self, message_ids: Sequence[str]) -> dict[str, MessageBody]:
+        """The bodies of messages; one query for all that are not in memory."""
+        found: dict[str, MessageBody] = {}
+        missing: list[str] = []
+        for message_id in dict.fromkeys(message_ids):
+            known = self._bodies.get(message_id)
+            if known is None:
+                missing.append(message_id)
+            else:
+                self._bodies.move_to_end(message_id)
+                found[message_id] = known[0]
+        if missing:
+            for message_id, stored in (await self._work.load_messages(missing)).items():
+                body = MessageBody(
+                    msgspec.convert(stored.content, Content), msgspec.convert(stored.options or {}, SendOptions)
+                )
+                found[message_id] = body
+                self.put(message_id, body, stored.size)
+        return found

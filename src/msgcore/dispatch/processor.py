@@ -1,0 +1,268 @@
+"""The processor: claims what is due, lets the platform's adapter send it, records what came of it.
+
+One loop claims batches; each delivery then runs as a task of its own, at most `concurrency` at a
+time; outcomes are recorded in groups. A delivery keeps its place among the running until its
+outcome is in the ledger, so a database that is away holds the work back instead of piling it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from msgcore.core.clock import Clock
+from msgcore.core.content import Target, TargetType
+from msgcore.core.deliveries import Done, Lease, Wait
+from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
+from msgcore.core.retry import RetryPolicy
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.scheduler import Scheduler
+from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
+from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.security.keyring import DecryptionError
+from msgcore.store.group_commit import GroupCommit
+from msgcore.store.ledger.work import WorkItem, WorkLog
+
+log = structlog.stdlib.get_logger(__name__)
+
+IDLE_SECONDS = 60.0
+GATHER_SECONDS = 0.005
+LONGEST_BACKOFF = 5.0
+DEFAULT_RETRY = RetryPolicy()
+
+DATABASE_ERRORS = (SQLAlchemyError, OSError)
+
+
+class Processor:
+    """Sends what the scheduler says is due."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        work: WorkLog,
+        accounts: AccountDirectory,
+        messages: MessageCache,
+        adapters: Mapping[str, PlatformAdapter],
+        clock: Clock,
+        judge: Judge,
+        concurrency: int,
+        lease_seconds: float,
+        send_timeout: float,
+    ) -> None:
+        self._scheduler = scheduler
+        self._work = work
+        self._accounts = accounts
+        self._messages = messages
+        self._adapters = adapters
+        self._clock = clock
+        self._judge = judge
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._send_timeout = send_timeout
+        self._recorder: GroupCommit[Verdict, None] = GroupCommit(self._record)
+        self._running: dict[asyncio.Task[None], Lease] = {}
+        self._freed = asyncio.Event()
+        self._stopping = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._loops = [
+            asyncio.create_task(self._claim_forever(), name="claim"),
+            asyncio.create_task(self._renew_forever(), name="renew"),
+        ]
+
+    async def stop(self, seconds: float) -> None:
+        """Finish what is running within `seconds`, interrupt the rest, record all of it."""
+        self._stopping = True
+        self._freed.set()
+        await self._scheduler.enqueue(())  # wakes the claim loop, which then ends
+        for loop in self._loops[:1]:
+            await asyncio.wait([loop])
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=LONGEST_BACKOFF)
+        for loop in self._loops:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
+
+    # --- claiming
+
+    async def _claim_forever(self) -> None:
+        while not self._stopping:
+            room = await self._room()
+            leases = await self._scheduler.claim(room)
+            if not leases:
+                await self._scheduler.wait(IDLE_SECONDS)
+                continue
+            try:
+                await self._begin(leases)
+            except DATABASE_ERRORS as error:
+                log.warning("ledger_away", error=type(error).__name__, deliveries=len(leases))
+                await self._scheduler.finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
+                await asyncio.sleep(1.0)
+
+    async def _room(self) -> int:
+        """How many more may run; waits for the first place, then a moment for more.
+
+        Claiming place by place would cost a transaction for each delivery.
+        """
+        while len(self._running) >= self._concurrency and not self._stopping:
+            self._freed.clear()
+            await self._freed.wait()
+        if len(self._running) > self._concurrency // 2:
+            await asyncio.sleep(GATHER_SECONDS)
+        return max(1, self._concurrency - len(self._running))
+
+    async def _begin(self, leases: Sequence[Lease]) -> None:
+        items = {item.id: item for item in await self._work.begin([x.delivery_id for x in leases], self._clock.now())}
+        bodies = await self._messages.get([item.message_id for item in items.values()])
+        gone = [Done(lease) for lease in leases if lease.delivery_id not in items]
+        if gone:
+            await self._scheduler.finish(gone)
+        for lease in leases:
+            item = items.get(lease.delivery_id)
+            if item is not None:
+                record = await self._accounts.get(item.platform_id)
+                task = asyncio.create_task(self._work_on(lease, item, bodies.get(item.message_id), record))
+                self._running[task] = lease
+                task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("delivery_task_failed", exc_info=error)
+
+    # --- one delivery
+
+    async def _work_on(
+        self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
+    ) -> None:
+        verdict = await self._attempt(lease, item, body, record)
+        await self._recorder.submit(verdict)
+
+    async def _attempt(
+        self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
+    ) -> Verdict:
+        adapter = self._adapters.get(item.platform)
+        if item.expires_at is not None and item.expires_at <= self._clock.now():
+            return self._judge.expired(lease, item, self._clock.now())
+        try:
+            if record is None:
+                raise PermanentError("platform_deleted", "The platform was deleted before the message could be sent")
+            if body is None:
+                raise PermanentError("message_deleted", "The message was deleted before it could be sent")
+            if adapter is None:
+                raise PermanentError("platform_unknown", f"This server has no platform {item.platform!r}")
+            if record.is_held:
+                await self._scheduler.pause(record.id)
+                return self._judge.released(lease, item, self._clock.now())
+            receipt = await self._send(adapter, record, item, body)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            return self._failed(lease, item, TemporaryError("interrupted", "The server stopped", reached="maybe"))
+        except Exception as error:  # noqa: BLE001 - whatever an adapter raises is a verdict, never a lost delivery
+            return await self._judge_error(lease, item, error)
+        return self._judge.sent(lease, item, receipt, self._clock.now())
+
+    async def _send(
+        self, adapter: PlatformAdapter, record: AccountRecord, item: WorkItem, body: MessageBody
+    ) -> SentReceipt:
+        try:
+            account = self._accounts.open(record)
+        except DecryptionError:
+            raise AuthenticationError(
+                "credentials_unreadable", "The stored credentials cannot be decrypted; enter them again"
+            ) from None
+        outgoing = OutgoingDelivery(
+            id=item.id,
+            message_id=item.message_id,
+            target=Target(platform_id=item.platform_id, type=TargetType(item.target_type), id=item.target_id),
+            content=body.content,
+            options=body.options,
+            attempt=item.attempt,
+            throttles=item.throttles,
+            created_at=item.created_at,
+        )
+        async with asyncio.timeout(self._send_timeout):
+            if item.uncertain:
+                receipt = await adapter.find_sent(account, outgoing)
+                if receipt is not None:
+                    return receipt
+                if item.on_uncertain == "fail":
+                    raise PermanentError(
+                        "uncertain",
+                        "An earlier attempt may have reached the platform, and options.onUncertain is fail",
+                        reached="maybe",
+                    )
+            return await adapter.send(account, outgoing)
+
+    async def _judge_error(self, lease: Lease, item: WorkItem, error: Exception) -> Verdict:
+        typed = as_delivery_error(error)
+        if typed is not error and not isinstance(error, TimeoutError):
+            log.error("adapter_failed", delivery_id=item.id, platform=item.platform, exc_info=error)
+        if isinstance(typed, AuthenticationError):
+            await self._pause(item, typed)
+        return self._failed(lease, item, typed)
+
+    def _failed(self, lease: Lease, item: WorkItem, error: DeliveryError) -> Verdict:
+        adapter = self._adapters.get(item.platform)
+        policy = DEFAULT_RETRY if adapter is None else adapter.declaration.retry
+        verdict = self._judge.failed(lease, item, error, policy, self._clock.now())
+        log.info(
+            "delivery_not_sent",
+            delivery_id=item.id,
+            message_id=item.message_id,
+            project_id=item.project_id,
+            platform=item.platform,
+            attempt=item.attempt,
+            outcome=verdict.result.outcome,
+            code=error.code,
+            state=verdict.result.state,
+        )
+        return verdict
+
+    async def _pause(self, item: WorkItem, error: AuthenticationError) -> None:
+        await self._scheduler.pause(item.platform_id)
+        self._accounts.forget(item.platform_id)
+        try:
+            first = await self._work.pause_account(item, error.message, self._clock.now())
+        except DATABASE_ERRORS as away:
+            log.warning("ledger_away", error=type(away).__name__)
+            return
+        if first:
+            log.warning("platform_paused", platform_id=item.platform_id, platform=item.platform, code=error.code)
+
+    # --- recording
+
+    async def _record(self, verdicts: Sequence[Verdict]) -> Sequence[None]:
+        backoff = 0.1
+        while True:
+            try:
+                await self._work.record([verdict.result for verdict in verdicts])
+                break
+            except DATABASE_ERRORS as error:
+                log.warning("ledger_away", error=type(error).__name__, outcomes=len(verdicts))
+                await asyncio.sleep(backoff)
+                backoff = min(LONGEST_BACKOFF, backoff * 2)
+        for lease in await self._scheduler.finish([verdict.outcome for verdict in verdicts]):
+            log.warning("lease_lost", delivery_id=lease.delivery_id)
+        return [None] * len(verdicts)
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            for lease in await self._scheduler.renew(list(self._running.values())):
+                log.warning("lease_lost", delivery_id=lease.delivery_id)

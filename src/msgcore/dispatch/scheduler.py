@@ -1,0 +1,56 @@
+"""The scheduler's contract. Implementations: `dispatch.memory` (in process).
+
+The ledger is the truth; a scheduler only holds what to do next and can be rebuilt from the ledger
+at any moment. Every call takes or gives a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgcore.core.deliveries import Lease, Outcome, SchedulerCounts, Ticket
+
+
+class Scheduler(Protocol):
+    """What is due, in which order, and who holds it (dispatch contract, points 1-3 and 5)."""
+
+    async def enqueue(self, tickets: Sequence[Ticket]) -> None:
+        """Add deliveries. One that is already known is left as it is."""
+        ...
+
+    async def claim(self, limit: int) -> list[Lease]:
+        """Lease up to `limit` due deliveries.
+
+        At most one of each lane, within the budgets of account and lane, by rank, accounts in
+        turn. Deliveries whose lease ran out are due again.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Extend leases by the lease time; returns those that are already lost."""
+        ...
+
+    async def finish(self, outcomes: Sequence[Outcome]) -> list[Lease]:
+        """Report outcomes; returns the leases that were lost before (their outcome is ignored)."""
+        ...
+
+    async def remove(self, delivery_ids: Sequence[str]) -> list[str]:
+        """Forget deliveries that are not leased; returns the ids that were removed."""
+        ...
+
+    async def pause(self, account_id: str) -> None:
+        """Hold all of an account's deliveries until `resume`."""
+        ...
+
+    async def resume(self, account_id: str) -> None:
+        """Let a paused account's deliveries go on."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something may have become claimable, or after that many seconds."""
+        ...
+
+    async def counts(self) -> SchedulerCounts:
+        """How many deliveries are held, without scanning them."""
+        ...

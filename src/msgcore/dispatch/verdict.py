@@ -1,0 +1,117 @@
+"""What an attempt's result means: pure decisions, no I/O.
+
+A verdict has two halves that always go together: what the ledger records, and what the scheduler
+is told.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from msgcore.core.deliveries import DeliveryState, Done, Lease, Outcome, Release, Retry, Wait
+from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError, ThrottledError
+from msgcore.core.retry import RetryPolicy
+from msgcore.platforms.base import SentReceipt
+from msgcore.store.ledger.work import WorkItem, WorkResult
+
+LONGEST_THROTTLE = 24 * 3600.0
+MAX_ERROR = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of one attempt, for the ledger and for the scheduler."""
+
+    result: WorkResult
+    outcome: Outcome
+
+
+class Judge:
+    """Turns receipts and errors into verdicts, by a platform's retry policy."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+
+    def sent(self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime) -> Verdict:
+        """The platform took it."""
+        result = WorkResult(
+            item, DeliveryState.SENT, "sent", now,
+            reached="yes", provider_message_id=receipt.provider_message_id, sent_at=now,
+        )
+        return Verdict(result, Done(lease))
+
+    def expired(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
+        """Its `expiresAt` passed before it could be sent."""
+        result = WorkResult(
+            item, DeliveryState.EXPIRED, "expired", now, counts=False,
+            error_code="expired", error_message="expiresAt passed before the message could be sent",
+        )
+        return Verdict(result, Done(lease))
+
+    def released(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
+        """Nothing was sent and nothing is wrong with it: it goes back to its place."""
+        state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED
+        result = WorkResult(item, state, "released", now, counts=False, due_at=now)
+        return Verdict(result, Release(lease))
+
+    def failed(
+        self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime
+    ) -> Verdict:
+        """The platform did not take it, for the reason that the error's type tells."""
+        match error:
+            case ThrottledError():
+                return self._throttled(lease, item, error, now)
+            case AuthenticationError():
+                return self._unauthenticated(lease, item, error, now)
+            case PermanentError():
+                return self._dead(lease, item, error, now)
+            case _:
+                return self._temporary(lease, item, error, policy, now)
+
+    def _throttled(self, lease: Lease, item: WorkItem, error: ThrottledError, now: datetime) -> Verdict:
+        delay = min(max(error.retry_after, 0.0), LONGEST_THROTTLE)
+        result = WorkResult(
+            item, DeliveryState.RETRYING, "throttled", now, counts=False,
+            error_code=error.code, error_message=error.message[:MAX_ERROR], due_at=now + timedelta(seconds=delay),
+        )
+        return Verdict(result, Wait(lease, delay, error.scope))
+
+    def _unauthenticated(self, lease: Lease, item: WorkItem, error: AuthenticationError, now: datetime) -> Verdict:
+        state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED
+        result = WorkResult(
+            item, state, "authentication", now, counts=False,
+            error_code=error.code, error_message=error.message[:MAX_ERROR], due_at=now,
+        )
+        return Verdict(result, Release(lease))
+
+    def _dead(self, lease: Lease, item: WorkItem, error: DeliveryError, now: datetime) -> Verdict:
+        result = WorkResult(
+            item, DeliveryState.FAILED, "failed", now,
+            error_code=error.code, error_message=error.message[:MAX_ERROR], reached=error.reached,
+        )
+        return Verdict(result, Done(lease))
+
+    def _temporary(
+        self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime
+    ) -> Verdict:
+        age = (now - item.first_due_at).total_seconds()
+        if policy.spent(item.attempt, age):
+            return self._dead(lease, item, error, now)
+        delay = policy.delay(item.attempt, self._rng)
+        result = WorkResult(
+            item, DeliveryState.RETRYING, "retry", now,
+            error_code=error.code, error_message=error.message[:MAX_ERROR], reached=error.reached,
+            due_at=now + timedelta(seconds=delay),
+        )
+        return Verdict(result, Retry(lease, delay))
+
+
+def as_delivery_error(error: Exception) -> DeliveryError:
+    """Any exception of an adapter as a typed one: what is not typed may have reached the platform."""
+    if isinstance(error, DeliveryError):
+        return error
+    if isinstance(error, TimeoutError):
+        return TemporaryError("timeout", "The platform did not answer in time", reached="maybe")
+    return TemporaryError("internal", f"Unexpected {type(error).__name__} in the adapter", reached="maybe")

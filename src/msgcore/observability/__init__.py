@@ -1,0 +1,1 @@
+"""Logs that can be searched, and that hold no secrets."""

@@ -1,0 +1,1 @@
+"""What every adapter needs to reach the outside: guarded connections, files, markdown."""

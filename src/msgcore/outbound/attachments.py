@@ -1,0 +1,163 @@
+"""Attachments: checked when a message is accepted, loaded when it is sent."""
+
+from __future__ import annotations
+
+import binascii
+import mimetypes
+import re
+from dataclasses import dataclass
+from posixpath import basename
+from urllib.parse import unquote, urljoin, urlsplit
+
+import aiohttp
+
+from msgcore.core.content import Attachment
+from msgcore.core.errors import DeliveryError, FieldError, PermanentError, TemporaryError
+from msgcore.outbound.http import TooLargeError, as_delivery_error, read_bounded
+from msgcore.security.egress import EgressGuard, url_problem
+
+MAX_REDIRECTS = 3
+UNKNOWN_TYPE = "application/octet-stream"
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
+_UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_WORTH_ANOTHER_TRY = frozenset((408, 425, 429))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedAttachment:
+    """A file ready to be sent: a safe name, a MIME type, the bytes."""
+
+    filename: str
+    mime_type: str
+    data: bytes
+
+
+class AttachmentLoader:
+    """Gets the bytes of attachments: decodes what is inline, fetches what is on the web."""
+
+    def __init__(self, session: aiohttp.ClientSession, guard: EgressGuard, max_bytes: int) -> None:
+        self._session = session
+        self._guard = guard
+        self._max_bytes = max_bytes
+
+    async def load(self, attachment: Attachment) -> LoadedAttachment:
+        """The file behind an attachment.
+
+        Raises PermanentError (`attachment_invalid`, `attachment_not_found`, `attachment_too_large`,
+        `egress_denied`) or TemporaryError (`attachment_unavailable`).
+        """
+        if attachment.data is not None:
+            return self._decode(attachment, attachment.data)
+        if attachment.url is not None:
+            return await self._fetch(attachment, attachment.url)
+        raise PermanentError("attachment_invalid", "The attachment has neither url nor data")
+
+    def _decode(self, attachment: Attachment, text: str) -> LoadedAttachment:
+        mime_type, encoded = _split_data_url(text)
+        try:
+            data = binascii.a2b_base64(encoded, strict_mode=True)
+        except ValueError:
+            raise PermanentError("attachment_invalid", "The attachment's data is not valid base64") from None
+        if len(data) > self._max_bytes:
+            raise self._too_large()
+        return _named(attachment, data, "", mime_type)
+
+    async def _fetch(self, attachment: Attachment, url: str) -> LoadedAttachment:
+        for _ in range(MAX_REDIRECTS + 1):
+            self._guard.check_url(url)
+            try:
+                async with self._session.get(url, allow_redirects=False) as response:
+                    if response.status in _REDIRECTS and "Location" in response.headers:
+                        url = urljoin(url, response.headers["Location"])
+                        continue
+                    self._check_answer(response)
+                    data = await read_bounded(response, self._max_bytes)
+                    return _named(attachment, data, urlsplit(url).path, response.content_type)
+            except TooLargeError:
+                raise self._too_large() from None
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _unavailable(error, url) from error
+        raise PermanentError("attachment_invalid", f"The attachment's URL redirects more than {MAX_REDIRECTS} times")
+
+    def _check_answer(self, response: aiohttp.ClientResponse) -> None:
+        status = response.status
+        host = response.url.host
+        if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
+            raise TemporaryError("attachment_unavailable", f"{host} answered {status} for the attachment")
+        if status != 200:  # noqa: PLR2004
+            raise PermanentError("attachment_not_found", f"{host} answered {status} for the attachment")
+        if (response.content_length or 0) > self._max_bytes:
+            raise TooLargeError
+
+    def _too_large(self) -> PermanentError:
+        return PermanentError(
+            "attachment_too_large",
+            f"The attachment is larger than {self._max_bytes} bytes; the operator sets MSGCORE_MAX_ATTACHMENT_BYTES",
+        )
+
+
+def check_attachment(attachment: Attachment, pointer: str) -> list[FieldError]:
+    """What is wrong with an attachment; reads inline data once without decoding it.
+
+    `pointer` is the JSON pointer of the attachment, such as `/content/attachments/0`.
+    """
+    name = pointer.removeprefix("/").replace("/", ".")
+    errors: list[FieldError] = []
+    if (attachment.url is None) == (attachment.data is None):
+        errors.append(FieldError(pointer, f"{name} must have exactly one of url and data"))
+    if attachment.url is not None and (problem := url_problem(attachment.url)) is not None:
+        errors.append(FieldError(f"{pointer}/url", f"{name}.url {problem}"))
+    if attachment.data is not None and not _looks_like_base64(_split_data_url(attachment.data)[1]):
+        errors.append(
+            FieldError(f"{pointer}/data", f"{name}.data must be base64 (RFC 4648, padded, no line breaks), or a data: URL")
+        )
+    if attachment.filename is not None and _UNSAFE_IN_NAME.search(attachment.filename):
+        errors.append(
+            FieldError(f"{pointer}/filename", f"{name}.filename must not hold slashes, backslashes or control characters")
+        )
+    return errors
+
+
+def check_attachments(attachments: list[Attachment] | None) -> list[FieldError]:
+    """What is wrong with the attachments of a message."""
+    return [
+        error
+        for index, attachment in enumerate(attachments or ())
+        for error in check_attachment(attachment, f"/content/attachments/{index}")
+    ]
+
+
+def _split_data_url(text: str) -> tuple[str | None, str]:
+    match = _DATA_URL.match(text)
+    return (None, text) if match is None else (match["type"], text[match.end() :])
+
+
+def _looks_like_base64(encoded: str) -> bool:
+    # Deleting the alphabet runs at memory speed; decoding megabytes here would hold up other requests.
+    if not encoded or len(encoded) % 4 or not encoded.isascii():
+        return False
+    rest = encoded.encode().translate(None, _BASE64)
+    return rest in (b"", b"=", b"==") and encoded.endswith(rest.decode())
+
+
+def _named(attachment: Attachment, data: bytes, path: str, found_type: str | None) -> LoadedAttachment:
+    name = _UNSAFE_IN_NAME.sub("_", attachment.filename or basename(unquote(path)))[-255:]
+    mime_type = attachment.mime_type
+    if mime_type is None and found_type not in (None, UNKNOWN_TYPE):
+        mime_type = found_type
+    if mime_type is None:
+        mime_type = mimetypes.guess_type(name)[0] or UNKNOWN_TYPE
+    if not name:
+        name = f"file{mimetypes.guess_extension(mime_type) or ''}"
+    return LoadedAttachment(name, mime_type, data)
+
+
+def _unavailable(error: aiohttp.ClientError | TimeoutError | OSError, url: str) -> DeliveryError:
+    typed = as_delivery_error(error, urlsplit(url).hostname or "the host")
+    if isinstance(typed, PermanentError):
+        return PermanentError("attachment_invalid", f"The attachment's URL: {typed.message}")
+    # A file that could not be fetched says nothing about the message: nothing was sent.
+    return TemporaryError("attachment_unavailable", f"The attachment: {typed.message}")

@@ -1,0 +1,1 @@
+"""Platforms: one folder each, with its declaration and its adapter."""

@@ -1,0 +1,190 @@
+"""The contract of a platform: what it declares, and what its adapter does.
+
+A platform is one folder. Its declaration drives validation, `GET /platforms/supported`, the docs
+and the contract tests; its adapter renders and sends.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from msgcore.core.limits import UNLIMITED, RateLimits
+from msgcore.core.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.errors import FieldError
+    from msgcore.outbound.services import AdapterServices
+
+
+class Capability(StrEnum):
+    """What a platform can do (names of the compatible API)."""
+
+    SEND_MESSAGE = "send-message"
+    RECEIVE_MESSAGE = "receive-message"
+    EDIT_MESSAGE = "edit-message"
+    DELETE_MESSAGE = "delete-message"
+    ATTACHMENTS = "attachments"
+    EMBEDS = "embeds"
+    BUTTONS = "buttons"
+    REACTIONS = "reactions"
+    THREADS = "threads"
+    VOICE_SEND = "voice-send"
+    VOICE_RECEIVE = "voice-receive"
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityInfo:
+    """A capability and, in words, where it ends on this platform."""
+
+    capability: Capability
+    limitations: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialField:
+    """One field of an account's credentials. `secret` ones are never shown again."""
+
+    name: str
+    description: str
+    kind: Literal["string", "integer", "boolean"] = "string"
+    required: bool = True
+    secret: bool = False
+    example: Any = None
+    default: Any = None
+    pattern: str | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    max_length: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformDeclaration:
+    """The fact sheet of a platform.
+
+    `options` is the typed shape of `content.platformOptions[name]` (None: passed on as it is).
+    `ordered` tells whether messages to one conversation keep their order.
+    """
+
+    name: str
+    display_name: str
+    capabilities: tuple[CapabilityInfo, ...]
+    credentials: tuple[CredentialField, ...]
+    connection_type: Literal["http", "webhook", "polling", "websocket"] = "http"
+    options: type[msgspec.Struct] | None = None
+    limits: RateLimits = UNLIMITED
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    ordered: bool = True
+    supports_webhooks: bool = False
+    supports_polling: bool = False
+    supports_websocket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One configured platform of a project, with its credentials in the clear. Never log it.
+
+    `version` changes whenever the credentials do, so adapters know to drop pooled connections.
+    """
+
+    id: str
+    project_id: str
+    platform: str
+    credentials: Mapping[str, Any] = field(repr=False)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingDelivery:
+    """One message to one target, as an adapter gets it.
+
+    `attempt` counts from 1; `throttles` is how often the platform already asked to wait.
+    `id` never changes over retries: derive idempotency keys from it.
+    """
+
+    id: str
+    message_id: str
+    target: Target
+    content: Content
+    options: SendOptions
+    attempt: int
+    throttles: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SentReceipt:
+    """The platform took the message; `provider_message_id` is its own id for it."""
+
+    provider_message_id: str | None = None
+
+
+class PlatformAdapter(ABC):
+    """Sends on one platform for all of its accounts.
+
+    One adapter serves every account of its platform in the process, so state per account is kept
+    by account id and bounded.
+    """
+
+    declaration: ClassVar[PlatformDeclaration]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not inspect.isabstract(cls) and not hasattr(cls, "declaration"):
+            raise TypeError(f"{cls.__name__} has no declaration")
+
+    def __init__(self, services: AdapterServices) -> None:
+        self.services = services
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """Rules on credentials beyond the declared fields; pointers start with `/credentials/`."""
+        del credentials
+        return []
+
+    @classmethod
+    def check_target(cls, target: Target) -> list[FieldError]:
+        """Rules on one recipient before it is accepted; pointers start with `/target/`.
+
+        Called for each of up to 10,000 targets of a request: keep it quick.
+        """
+        del target
+        return []
+
+    @classmethod
+    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
+        """Rules on what is sent, once per request; pointers start with `/content/` or `/options/`."""
+        del content, options
+        return []
+
+    @abstractmethod
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        """Deliver once.
+
+        Raises a `DeliveryError` child that tells permanent from temporary, throttled and
+        authentication failures; anything else is treated as temporary with an unknown result.
+        """
+
+    async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
+        """Ask the platform whether an earlier attempt of this delivery reached it.
+
+        Returns None where it did not, or where the platform cannot be asked (the default).
+        """
+        del account, delivery
+        return None
+
+    async def forget(self, account_id: str) -> None:
+        """Drop what is kept for an account (changed or deleted credentials)."""
+        del account_id
+
+    async def close(self) -> None:
+        """Release connections at shutdown."""
+        return

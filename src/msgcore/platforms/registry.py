@@ -1,0 +1,189 @@
+"""The registry of platforms: finds them, describes them, checks input for them, builds their adapters.
+
+A platform is a package in `msgcore.platforms` with a module attribute `ADAPTER`. Adding a folder
+adds a platform; nothing else lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import msgcore.platforms
+from msgcore.core.content import SendOptions
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.platforms.base import CredentialField, PlatformAdapter, PlatformDeclaration
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, Target
+    from msgcore.outbound.services import AdapterServices
+
+NO_OPTIONS = SendOptions()
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MSGSPEC_PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")
+_KINDS: dict[str, tuple[type, str]] = {
+    "string": (str, "a string"),
+    "integer": (int, "a whole number"),
+    "boolean": (bool, "true or false"),
+}
+
+
+class AdapterSet(dict[str, PlatformAdapter]):
+    """The adapters of a process, by platform name."""
+
+    async def forget(self, platform: str, account_id: str) -> None:
+        """Drop what an adapter keeps for an account (changed or deleted)."""
+        adapter = self.get(platform)
+        if adapter is not None:
+            await adapter.forget(account_id)
+
+    async def close(self) -> None:
+        """Release every adapter's connections."""
+        for adapter in self.values():
+            await adapter.close()
+
+
+class PlatformRegistry:
+    """All platforms of this installation, by name."""
+
+    def __init__(self) -> None:
+        classes = (_load(module.name) for module in pkgutil.iter_modules(msgcore.platforms.__path__) if module.ispkg)
+        self._classes = {cls.declaration.name: cls for cls in sorted(classes, key=lambda cls: cls.declaration.name)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all platforms, sorted."""
+        return tuple(self._classes)
+
+    def adapter_class(self, name: str) -> type[PlatformAdapter]:
+        """The adapter class of a platform. Raises InvalidInputError for an unknown name."""
+        try:
+            return self._classes[name]
+        except KeyError:
+            allowed = ", ".join(self._classes)
+            raise InvalidInputError.of(
+                [FieldError("/platform", f"platform {name!r} is not known; it must be one of: {allowed}")]
+            ) from None
+
+    def declaration(self, name: str) -> PlatformDeclaration:
+        """The fact sheet of a platform. Raises InvalidInputError for an unknown name."""
+        return self.adapter_class(name).declaration
+
+    def declarations(self) -> list[PlatformDeclaration]:
+        """The fact sheets of all platforms, sorted by name."""
+        return [cls.declaration for cls in self._classes.values()]
+
+    def build(self, services: AdapterServices) -> AdapterSet:
+        """One adapter for each platform."""
+        return AdapterSet({name: cls(services) for name, cls in self._classes.items()})
+
+    # --- credentials
+
+    def check_credentials(self, platform: str, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """What is wrong with an account's credentials; empty where they may be stored.
+
+        The adapter's own rules are asked only when each field is right by itself.
+        """
+        adapter = self.adapter_class(platform)
+        fields = {field.name: field for field in adapter.declaration.credentials}
+        errors = [_unknown_field(platform, name, fields) for name in credentials if name not in fields]
+        for field in fields.values():
+            problem = _field_problem(field, credentials.get(field.name))
+            if problem is not None:
+                errors.append(FieldError(f"/credentials/{field.name}", f"credentials.{field.name} {problem}"))
+        return errors or adapter.check_credentials(credentials)
+
+    def apply_defaults(self, platform: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        """The credentials without empty fields and with the declared defaults."""
+        given = {name: value for name, value in credentials.items() if value is not None}
+        defaults = {field.name: field.default for field in self.declaration(platform).credentials}
+        return {name: value for name, value in defaults.items() if value is not None} | given
+
+    # --- messages
+
+    def check_message(
+        self, platform: str, target: Target, content: Content, options: SendOptions = NO_OPTIONS
+    ) -> list[FieldError]:
+        """What is wrong with one message to one target.
+
+        For many targets of one content, ask `check_content` once and `check_target` for each.
+        """
+        return self.check_target(platform, target) + self.check_content(platform, content, options)
+
+    def check_target(self, platform: str, target: Target) -> list[FieldError]:
+        """What is wrong with a recipient; pointers start with `/target/`."""
+        return self.adapter_class(platform).check_target(target)
+
+    def check_content(self, platform: str, content: Content, options: SendOptions = NO_OPTIONS) -> list[FieldError]:
+        """What is wrong with a content on a platform; pointers start with `/content/` or `/options/`.
+
+        The adapter's own rules are asked only when `platformOptions` have their declared shape.
+        """
+        adapter = self.adapter_class(platform)
+        declared = adapter.declaration.options
+        given = (content.platform_options or {}).get(platform)
+        if declared is not None and given is not None:
+            try:
+                msgspec.convert(given, declared)
+            except msgspec.ValidationError as error:
+                return [_option_error(platform, error)]
+        return adapter.check_content(content, options)
+
+
+def _load(name: str) -> type[PlatformAdapter]:
+    module = importlib.import_module(f"msgcore.platforms.{name}")
+    adapter: type[PlatformAdapter] = module.ADAPTER
+    return adapter
+
+
+def _unknown_field(platform: str, name: str, fields: Mapping[str, CredentialField]) -> FieldError:
+    # The name is the caller's text: shown shortened, and never as part of the pointer's syntax.
+    shown = name if len(name) <= 64 else f"{name[:64]}..."  # noqa: PLR2004
+    known = ", ".join(fields) or "none"
+    pointer = "/credentials/" + shown.replace("~", "~0").replace("/", "~1")
+    return FieldError(pointer, f"credentials.{shown} is not a field of {platform}; its fields are: {known}")
+
+
+def _field_problem(field: CredentialField, value: Any) -> str | None:
+    """What is wrong with a field's value, as the end of a sentence; never shows the value."""
+    if value is None:
+        return f"is required: {field.description}" if field.required and field.default is None else None
+    kind, words = _KINDS[field.kind]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        return f"must be {words}"
+    if isinstance(value, str):
+        return _text_problem(field, value)
+    low, high = field.minimum, field.maximum
+    if (low is not None and value < low) or (high is not None and value > high):
+        return f"must be between {low} and {high}"
+    return None
+
+
+def _text_problem(field: CredentialField, value: str) -> str | None:
+    if not value and field.required:
+        return "must not be empty"
+    if len(value) > field.max_length:
+        return f"must have at most {field.max_length} characters"
+    if _CONTROL.search(value):
+        return "must not hold line breaks or control characters"
+    if field.pattern is not None and re.fullmatch(field.pattern, value) is None:
+        example = f", such as {field.example}" if field.example is not None and not field.secret else ""
+        return f"has the wrong form: {field.description}{example}"
+    return None
+
+
+def _option_error(platform: str, error: msgspec.ValidationError) -> FieldError:
+    text = str(error)
+    match = _MSGSPEC_PATH.search(text)
+    path = match["path"] if match else ""
+    message = text[: match.start()] if match else text
+    pointer = path.replace("[...]", "").replace(".", "/").replace("[", "/").replace("]", "")
+    return FieldError(
+        f"/content/platformOptions/{platform}{pointer}", f"content.platformOptions.{platform}{path}: {message}"
+    )

@@ -1,0 +1,117 @@
+"""Sandbox: a platform inside the gateway, for trying it out and for testing against it offline.
+
+It accepts everything, keeps what it got in an inbox that the API shows, and misbehaves on request:
+see `behaviours` for how a recipient's id tells it to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgcore.core.errors import FieldError
+from msgcore.platforms.base import (
+    Account,
+    Capability,
+    CapabilityInfo,
+    OutgoingDelivery,
+    PlatformAdapter,
+    PlatformDeclaration,
+    SentReceipt,
+)
+from msgcore.platforms.sandbox.behaviours import behaviour_of
+from msgcore.platforms.sandbox.inbox import InboxEntry, InboxWriter, Row
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, Target
+    from msgcore.outbound.services import AdapterServices
+
+LONGEST_TARGET = 255
+"""Characters: a recipient who answers is stored as the sender of the answer."""
+
+DECLARATION = PlatformDeclaration(
+    name="sandbox",
+    display_name="Sandbox",
+    connection_type="http",
+    capabilities=(
+        CapabilityInfo(Capability.SEND_MESSAGE, "Kept in the sandbox's inbox; nothing leaves the gateway"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "Recipients named reply answer each message once"),
+        CapabilityInfo(Capability.ATTACHMENTS, "Kept as they were given; URLs are not fetched"),
+        CapabilityInfo(Capability.EMBEDS),
+        CapabilityInfo(Capability.BUTTONS),
+    ),
+    credentials=(),
+    ordered=True,
+)
+
+
+class SandboxAdapter(PlatformAdapter):
+    """Puts messages into the inbox, unless the recipient's id asks for something else."""
+
+    declaration = DECLARATION
+
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._inbox = InboxWriter(services.database)
+
+    @classmethod
+    def check_target(cls, target: Target) -> list[FieldError]:
+        """Recipients are short enough to be stored."""
+        if len(target.id) > LONGEST_TARGET:
+            return [FieldError("/target/id", f"target.id must have at most {LONGEST_TARGET} characters on the sandbox")]
+        return []
+
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        """Behave as the recipient's id says; the delivery's id is the provider's id."""
+        behaviour = behaviour_of(delivery.target.id)
+        if behaviour.answers_after:
+            await asyncio.sleep(behaviour.answers_after)
+        refusal = behaviour.refusal(attempt=delivery.attempt, throttles=delivery.throttles)
+        if refusal is not None:
+            raise refusal
+        reply = self._reply_row(account, delivery) if behaviour.replies else None
+        await self._inbox.write(InboxEntry(self._message_row(account, delivery), reply))
+        return SentReceipt(delivery.id)
+
+    async def close(self) -> None:
+        """Finish what is being written."""
+        await self._inbox.drain()
+
+    def _message_row(self, account: Account, delivery: OutgoingDelivery) -> Row:
+        return {
+            "id": delivery.id,
+            "project_id": account.project_id,
+            "platform_id": account.id,
+            "message_id": delivery.message_id,
+            "target_type": delivery.target.type.value,
+            "target_id": delivery.target.id,
+            "content": delivery.content,
+            "reply_to": delivery.options.reply_to,
+            "received_at": self.services.clock.now(),
+        }
+
+    def _reply_row(self, account: Account, delivery: OutgoingDelivery) -> Row:
+        person = delivery.target.id
+        text = f"You wrote: {_gist(delivery.content)}"
+        return {
+            # Made from the delivery's id, so that a redelivery is not answered twice.
+            "id": delivery.id,
+            "project_id": account.project_id,
+            "platform_id": account.id,
+            "platform": DECLARATION.name,
+            "provider_message_id": f"reply-{delivery.id}",
+            "provider_chat_id": person,
+            "provider_user_id": person,
+            "user_display": person,
+            "message_text": text,
+            "message_type": "text",
+            "raw_data": {"from": person, "text": text, "inReplyTo": delivery.id},
+            "received_at": self.services.clock.now(),
+        }
+
+
+def _gist(content: Content) -> str:
+    return content.text or content.markdown or content.html or content.subject or "(no text)"
+
+
+ADAPTER = SandboxAdapter

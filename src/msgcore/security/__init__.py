@@ -1,0 +1,1 @@
+"""Keys, tokens, secrets, and the guard on what user-given addresses may reach."""

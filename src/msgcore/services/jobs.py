@@ -1,0 +1,148 @@
+"""Jobs: what became of an accepted message, retrying it, and the lists and counts of what was sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from msgcore.core.clock import Clock
+from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
+from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from msgcore.services.dead_letters import DeadLetterService
+from msgcore.store.database import Database
+from msgcore.store.ledger import reads
+from msgcore.store.ledger.counts import count_by_platform, count_by_state
+from msgcore.store.ledger.dead import DeadLetterFilter
+
+CompatibleStatus = Literal["pending", "sent", "failed"]
+JobStatus = Literal["queued", "active", "completed", "failed", "delayed"]
+
+COMPATIBLE_STATES: dict[CompatibleStatus, frozenset[DeliveryState]] = {
+    "pending": OPEN_STATES,
+    "sent": SENT_STATES,
+    "failed": frozenset({DeliveryState.FAILED, DeliveryState.EXPIRED, DeliveryState.CANCELLED}),
+}
+"""The three statuses of the compatible API, and the states that each stands for."""
+
+SOON = timedelta(seconds=1)
+
+
+def compatible_status(state: str) -> CompatibleStatus:
+    """The status that existing clients know for a state."""
+    return next(status for status, states in COMPATIBLE_STATES.items() if state in states)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A message with its deliveries, and what follows from them."""
+
+    message: reads.Record
+    deliveries: Sequence[reads.Record]
+    status: JobStatus
+    progress: int
+    counts: Counter[CompatibleStatus]
+
+
+class QueueMetrics(msgspec.Struct, frozen=True):
+    """Deliveries by where they are; `total` is what is not final."""
+
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+    paused: int
+    total: int
+
+
+class JobService:
+    """Answers about accepted messages."""
+
+    def __init__(
+        self, *, database: Database, dead_letters: DeadLetterService, clock: Clock
+    ) -> None:
+        self._database = database
+        self._dead_letters = dead_letters
+        self._clock = clock
+
+    async def get(self, project_id: str, job_id: str) -> Job:
+        """A job with each target's delivery. Raises NotFoundError."""
+        message = await reads.find_message(self._database, project_id, job_id)
+        if message is None:
+            raise NotFoundError(f"Job {job_id} not found")
+        rows = await reads.deliveries_of(self._database, job_id)
+        counts: Counter[CompatibleStatus] = Counter(compatible_status(row.state) for row in rows)
+        final = counts["sent"] + counts["failed"]
+        return Job(
+            message=message,
+            deliveries=rows,
+            status=_job_status(rows, counts, self._clock.now()),
+            progress=100 * final // len(rows) if rows else 100,
+            counts=counts,
+        )
+
+    async def retry(self, project_id: str, job_id: str) -> int:
+        """Queue the failed deliveries of a job again; returns how many.
+
+        Raises NotFoundError, and ConflictError when none of them failed.
+        """
+        job = await self.get(project_id, job_id)
+        chosen = DeadLetterFilter(project_id, message_id=job_id)
+        requeued = await self._dead_letters.requeue(chosen)
+        if not requeued:
+            raise ConflictError(f"Job {job_id} has no failed delivery to retry (it is {job.status})")
+        return requeued
+
+    async def sent(
+        self, project_id: str, *, platform: str | None, status: str | None, limit: int, offset: int
+    ) -> tuple[Sequence[reads.Record], int]:
+        """A page of a project's deliveries, newest first, and how many there are."""
+        return await reads.list_deliveries(
+            self._database, project_id, platform=platform, states=_states(status), limit=limit, offset=offset
+        )
+
+    async def metrics(self, project_id: str) -> QueueMetrics:
+        """A project's deliveries by where they are; the cost does not depend on how many there are."""
+        counts = await count_by_state(self._database, project_id=project_id)
+        waiting, active = counts[DeliveryState.QUEUED], counts[DeliveryState.SENDING]
+        delayed = counts[DeliveryState.RETRYING]
+        return QueueMetrics(
+            waiting=waiting,
+            active=active,
+            completed=sum(counts[state] for state in SENT_STATES),
+            failed=counts[DeliveryState.FAILED],
+            delayed=delayed,
+            paused=0,
+            total=waiting + active + delayed,
+        )
+
+    async def totals(self, project_id: str) -> list[tuple[str, CompatibleStatus, int]]:
+        """Sent deliveries by platform name and compatible status."""
+        totals: Counter[tuple[str, CompatibleStatus]] = Counter()
+        for platform, state, number in await count_by_platform(self._database, project_id):
+            totals[platform, compatible_status(state)] += number
+        return [(platform, status, number) for (platform, status), number in sorted(totals.items())]
+
+
+def _job_status(rows: Sequence[Any], counts: Counter[CompatibleStatus], now: datetime) -> JobStatus:
+    open_rows = [row for row in rows if row.state in OPEN_STATES]
+    if not open_rows:
+        return "failed" if counts["failed"] and not counts["sent"] else "completed"
+    if any(row.state == DeliveryState.SENDING for row in open_rows) or len(open_rows) < len(rows):
+        return "active"
+    return "delayed" if all(row.due_at > now + SOON for row in open_rows) else "queued"
+
+
+def _states(status: str | None) -> frozenset[DeliveryState] | None:
+    if status is None:
+        return None
+    for known, states in COMPATIBLE_STATES.items():
+        if status == known:
+            return states
+    if status in DeliveryState:
+        return frozenset({DeliveryState(status)})
+    allowed = ", ".join(sorted({*COMPATIBLE_STATES, *DeliveryState}))
+    raise InvalidInputError.of([FieldError("/query/status", f"status must be one of {allowed}")])

@@ -1,0 +1,233 @@
+"""Sending: from a request to a durable message with its deliveries queued."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from msgcore.core.clock import Clock
+from msgcore.core.content import Content, Priority, SendOptions, SendRequest, Target
+from msgcore.core.deliveries import DeliveryState, Rank, Ticket
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.ids import canonical_id, new_id
+from msgcore.core.scopes import Principal
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.platforms.registry import PlatformRegistry
+from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, NewMessage
+
+MAX_ERRORS = 100
+FARTHEST = timedelta(days=3650)
+RANKS = {Priority.HIGH: Rank.HIGH, Priority.NORMAL: Rank.NORMAL, Priority.LOW: Rank.LOW}
+NO_OPTIONS = SendOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When a message is to go out, and until when."""
+
+    due_at: datetime
+    expires_at: datetime | None
+
+
+class SendService:
+    """Validates a request as a whole, then commits it as a whole."""
+
+    def __init__(
+        self,
+        *,
+        accounts: AccountDirectory,
+        registry: PlatformRegistry,
+        accept_log: AcceptLog,
+        messages: MessageCache,
+        clock: Clock,
+    ) -> None:
+        self._accounts = accounts
+        self._registry = registry
+        self._accept_log = accept_log
+        self._messages = messages
+        self._clock = clock
+
+    async def send(
+        self, principal: Principal, project_id: str, request: SendRequest, *, idempotency_key: str | None = None
+    ) -> Accepted:
+        """Accept a message; returns when it is durable and queued.
+
+        Raises InvalidInputError with every wrong field, and IdempotencyMismatchError when the key
+        came with another body in the last 24 hours.
+        """
+        now = self._clock.now()
+        errors: list[FieldError] = []
+        times = _read_times(request.options or NO_OPTIONS, now, errors)
+        records = await self._check_targets(project_id, request, errors)
+        if not request.content.has_body() and not request.content.subject:
+            errors.append(FieldError("/content", "content is empty: give text, markdown, html, attachments or embeds"))
+        if errors:
+            raise InvalidInputError.of(errors[:MAX_ERRORS])
+        content = msgspec.json.encode(request.content)
+        new = self._rows(principal, project_id, request, content, records, times, now)
+        if idempotency_key is not None:
+            body_hash = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+            claim = IdempotencyClaim(principal.id, check_idempotency_key(idempotency_key), body_hash)
+            new = NewMessage(new.message, new.deliveries, new.tickets, claim)
+        body = MessageBody(request.content, request.options or NO_OPTIONS)
+        self._messages.put(new.message["id"], body, len(content))
+        return await self._accept_log.accept(new)
+
+    # --- validation
+
+    async def _check_targets(
+        self, project_id: str, request: SendRequest, errors: list[FieldError]
+    ) -> list[AccountRecord]:
+        records: list[AccountRecord] = []
+        seen: dict[tuple[str, str, str], int] = {}
+        content_errors: dict[str, FieldError] = {}
+        for index, target in enumerate(request.targets):
+            first = seen.setdefault((target.platform_id, target.type, target.id), index)
+            if first != index:
+                errors.append(FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out"))
+            record = self._accounts.cached(target.platform_id) or await self._find(target.platform_id)
+            if record is None or record.project_id != project_id or not record.is_active:
+                errors.append(_unknown_account(index, target, record, project_id))
+                continue
+            records.append(record)
+            for error in self._registry.check_message(record.platform, target, request.content):
+                if error.pointer.startswith("/target"):
+                    errors.append(FieldError(f"/targets/{index}{error.pointer[7:]}", f"targets[{index}]: {error.message}"))
+                else:
+                    content_errors.setdefault(error.pointer, error)
+            if len(errors) >= MAX_ERRORS:
+                break
+        errors.extend(content_errors.values())
+        return records
+
+    async def _find(self, platform_id: str) -> AccountRecord | None:
+        account_id = canonical_id(platform_id)
+        return None if account_id is None else await self._accounts.get(account_id)
+
+    # --- rows
+
+    def _rows(
+        self,
+        principal: Principal,
+        project_id: str,
+        request: SendRequest,
+        content: bytes,
+        records: Iterable[AccountRecord],
+        times: _Times,
+        now: datetime,
+    ) -> NewMessage:
+        message_id = new_id()
+        options = request.options or NO_OPTIONS
+        metadata = request.metadata
+        rank = RANKS[metadata.priority] if metadata is not None and metadata.priority is not None else Rank.NORMAL
+        rows: list[dict[str, Any]] = []
+        tickets: list[Ticket] = []
+        for target, record in zip(request.targets, records, strict=True):
+            declaration = self._registry.declaration(record.platform)
+            ordered = declaration.ordered if options.ordering is None else options.ordering == "strict"
+            row = {
+                "id": new_id(),
+                "message_id": message_id,
+                "project_id": project_id,
+                "platform_id": record.id,
+                "platform": record.platform,
+                "target_type": target.type.value,
+                "target_id": target.id,
+                "lane": f"{target.type.value}:{target.id}" if ordered else None,
+                "rank": rank.value,
+                "state": DeliveryState.QUEUED.value,
+                "attempts": 0,
+                "throttles": 0,
+                "uncertain": False,
+                "on_uncertain": options.on_uncertain or "resend",
+                "due_at": times.due_at,
+                "first_due_at": times.due_at,
+                "expires_at": times.expires_at,
+                "created_at": now,
+            }
+            rows.append(row)
+            tickets.append(
+                Ticket(
+                    delivery_id=row["id"],
+                    account_id=record.id,
+                    lane=row["lane"],
+                    rank=rank,
+                    delay=(times.due_at - now).total_seconds(),
+                    limits=declaration.limits,
+                )
+            )
+        message = {
+            "id": message_id,
+            "project_id": project_id,
+            "content": msgspec.Raw(content),
+            "options": request.options,
+            "metadata": metadata,
+            "created_by": principal.id,
+            "created_at": now,
+        }
+        return NewMessage(message, rows, tickets)
+
+
+def check_idempotency_key(key: str) -> str:
+    """The key if it may be one: 1 to 255 printable ASCII characters."""
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():  # noqa: PLR2004
+        raise InvalidInputError.of(
+            [FieldError("/headers/Idempotency-Key", "Idempotency-Key must be 1 to 255 printable ASCII characters")]
+        )
+    return key
+
+
+def _unknown_account(index: int, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
+    pointer = f"/targets/{index}/platformId"
+    if record is not None and record.project_id == project_id:
+        return FieldError(
+            pointer,
+            f"targets[{index}].platformId: platform {record.name!r} is switched off; set isActive to true first",
+        )
+    return FieldError(
+        pointer,
+        f"targets[{index}].platformId {target.platform_id!r} is not a platform of this project; "
+        "list them with GET /api/v1/projects/{project}/platforms",
+    )
+
+
+def _read_times(options: SendOptions, now: datetime, errors: list[FieldError]) -> _Times:
+    due_at = _read_time("scheduled", options.scheduled, now, errors)
+    expires_at = _read_time("expiresAt", options.expires_at, now, errors)
+    due_at = now if due_at is None else max(due_at, now)
+    if expires_at is not None and expires_at <= due_at:
+        errors.append(
+            FieldError("/options/expiresAt", "options.expiresAt must be in the future, and after options.scheduled")
+        )
+    return _Times(due_at, expires_at)
+
+
+def _read_time(name: str, text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
+    if text is None:
+        return None
+    pointer = f"/options/{name}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        errors.append(
+            FieldError(pointer, f"options.{name} must be an ISO 8601 date and time such as 2030-01-31T12:00:00Z")
+        )
+        return None
+    if moment.tzinfo is None:
+        errors.append(FieldError(pointer, f"options.{name} needs an offset: end it with Z, or with +02:00"))
+        return None
+    if moment > now + FARTHEST:
+        errors.append(FieldError(pointer, f"options.{name} must be within ten years"))
+        return None
+    return moment
+
+
+def summary(content: Content) -> str | None:
+    """The text that lists show for a message."""
+    return content.text or content.markdown or content.subject

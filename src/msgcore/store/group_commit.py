@@ -1,0 +1,64 @@
+"""Group commit: many callers, one transaction.
+
+While one batch is being written, what comes in meanwhile gathers into the next. There is no timer:
+an idle system writes at once, a busy one writes large batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Result | Exception"]]]
+"""Writes a batch; gives one result (or the error of that item alone) for each item, in order."""
+
+
+class GroupCommit(Generic[Item, Result]):
+    """Collects items and hands them to `flush` in batches, one batch at a time."""
+
+    def __init__(self, flush: Flush[Item, Result], *, largest: int = 500) -> None:
+        self._flush = flush
+        self._largest = largest
+        self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Result:
+        """Write an item; returns when its transaction is committed.
+
+        Raises whatever the flush raised for the batch, or gave for this item.
+        """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._pending.append((item, future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return await future
+
+    async def drain(self) -> None:
+        """Wait until everything submitted so far is written."""
+        while self._writer is not None and not self._writer.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self._writer])
+
+    async def _write(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending[: self._largest], self._pending[self._largest :]
+            try:
+                results = await self._flush([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
+                results = [error] * len(batch)
+            for (_, future), result in zip(batch, results, strict=True):
+                _settle(future, result)
+
+
+def _settle(future: asyncio.Future[Result], result: Result | Exception) -> None:
+    if future.done():  # the caller went away; what was written stays written
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,192 @@
+"""Accepting messages: the one place where a message enters the ledger.
+
+Requests that arrive together are committed together. After the commit, and before the next batch
+starts, the committed deliveries are handed to `on_committed` (the scheduler): whoever holds
+`AcceptLog.gate` therefore never sees a delivery that is committed but not yet handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.core.deliveries import Ticket
+from msgcore.core.errors import IdempotencyMismatchError
+from msgcore.store.database import Database
+from msgcore.store.group_commit import GroupCommit
+from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.tables import deliveries, idempotency_keys, messages
+
+IDEMPOTENCY_WINDOW = timedelta(hours=24)
+
+KeyId = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyClaim:
+    """A caller's Idempotency-Key and the SHA-256 (hex) of the body it came with."""
+
+    principal_id: str
+    key: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A validated request, as rows: one for `messages`, one a target for `deliveries`.
+
+    `tickets` go to the scheduler once the rows are committed.
+    """
+
+    message: dict[str, Any]
+    deliveries: list[dict[str, Any]]
+    tickets: list[Ticket]
+    idempotency: IdempotencyClaim | None = None
+
+    @property
+    def key_id(self) -> KeyId | None:
+        """What identifies the idempotency key, if there is one."""
+        claim = self.idempotency
+        return None if claim is None else (claim.principal_id, self.message["project_id"], claim.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a request; `replayed` when an earlier request with the same key made it."""
+
+    message_id: str
+    created_at: datetime
+    replayed: bool = False
+
+
+@dataclass(slots=True)
+class _Batch:
+    fresh: list[NewMessage] = field(default_factory=list[NewMessage])
+    results: list[Accepted | Exception] = field(default_factory=list[Accepted | Exception])
+
+
+class AcceptLog:
+    """Commits accepted messages in groups."""
+
+    def __init__(
+        self, database: Database, on_committed: Callable[[Sequence[Ticket]], Awaitable[None]]
+    ) -> None:
+        self._database = database
+        self._on_committed = on_committed
+        self._writer: GroupCommit[NewMessage, Accepted] = GroupCommit(self._flush)
+        self.gate = asyncio.Lock()
+
+    async def accept(self, new: NewMessage) -> Accepted:
+        """Commit a message; returns when it is durable.
+
+        Raises IdempotencyMismatchError when its key was used with another body.
+        """
+        return await self._writer.submit(new)
+
+    async def drain(self) -> None:
+        """Wait for what is being committed."""
+        await self._writer.drain()
+
+    async def _flush(self, batch: Sequence[NewMessage]) -> Sequence[Accepted | Exception]:
+        async with self.gate:
+            async with self._database.write() as connection:
+                sorted_out = await self._sort_out_replays(connection, batch)
+                await _insert(connection, sorted_out.fresh)
+            if sorted_out.fresh:
+                await self._on_committed([ticket for new in sorted_out.fresh for ticket in new.tickets])
+        return sorted_out.results
+
+    async def _sort_out_replays(
+        self, connection: AsyncConnection, batch: Sequence[NewMessage]
+    ) -> _Batch:
+        """Split a batch into new messages and replays of earlier ones, with the answer to each."""
+        claims: dict[KeyId, NewMessage] = {}
+        for new in batch:
+            if new.key_id is not None:
+                claims.setdefault(new.key_id, new)
+        owners = await _claim_keys(connection, claims) if claims else {}
+        sorted_out: _Batch = _Batch()
+        for new in batch:
+            sorted_out.results.append(_answer(new, owners))
+            owner = owners.get(new.key_id) if new.key_id is not None else None
+            if owner is None or owner.message_id == new.message["id"]:
+                sorted_out.fresh.append(new)
+        return sorted_out
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The message that an idempotency key belongs to."""
+
+    message_id: str
+    body_hash: str
+    created_at: datetime
+
+
+def _answer(new: NewMessage, owners: dict[KeyId, _Owner]) -> Accepted | Exception:
+    owner = owners.get(new.key_id) if new.key_id is not None else None
+    if owner is None or owner.message_id == new.message["id"]:
+        return Accepted(new.message["id"], new.message["created_at"])
+    if new.idempotency is not None and owner.body_hash != new.idempotency.body_hash:
+        return IdempotencyMismatchError(
+            "Idempotency-Key was already used with a different body within 24 hours; "
+            "use a new key for a new message, or repeat the first body exactly"
+        )
+    return Accepted(owner.message_id, owner.created_at, replayed=True)
+
+
+async def _claim_keys(connection: AsyncConnection, claims: dict[KeyId, NewMessage]) -> dict[KeyId, _Owner]:
+    """Take each key for its message, unless a message of the last 24 hours has it already."""
+    rows = [
+        {
+            "principal_id": key_id[0],
+            "project_id": key_id[1],
+            "key": key_id[2],
+            "body_hash": new.idempotency.body_hash if new.idempotency else "",
+            "message_id": new.message["id"],
+            "created_at": new.message["created_at"],
+            "expires_at": new.message["created_at"] + IDEMPOTENCY_WINDOW,
+        }
+        for key_id, new in sorted(claims.items())
+    ]
+    await connection.execute(_CLAIMS[connection.dialect.name], rows)
+    query = select(idempotency_keys).where(idempotency_keys.c.key.in_([row["key"] for row in rows]))
+    return {
+        (row.principal_id, row.project_id, row.key): _Owner(row.message_id, row.body_hash, row.created_at)
+        for row in await connection.execute(query)
+    }
+
+
+def _claim_statement(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    claim = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(idempotency_keys)
+    renewed = ("body_hash", "message_id", "created_at", "expires_at")
+    return claim.on_conflict_do_update(
+        index_elements=["principal_id", "project_id", "key"],
+        set_={column: claim.excluded[column] for column in renewed},
+        # Only a key whose window is over changes hands.
+        where=idempotency_keys.c.expires_at < claim.excluded.created_at,
+    )
+
+
+_CLAIMS = {dialect: _claim_statement(dialect) for dialect in ("sqlite", "postgresql")}
+_INSERT_MESSAGES = insert(messages)
+_INSERT_DELIVERIES = insert(deliveries)
+
+
+async def _insert(connection: AsyncConnection, fresh: Sequence[NewMessage]) -> None:
+    if not fresh:
+        return
+    changes = CountChanges()
+    rows = [row for new in fresh for row in new.deliveries]
+    for row in rows:
+        changes.enter(row["project_id"], row["platform_id"], row["platform"], row["state"])
+    await connection.execute(_INSERT_MESSAGES, [new.message for new in fresh])
+    await connection.execute(_INSERT_DELIVERIES, rows)
+    await changes.apply(connection)

@@ -1,0 +1,99 @@
+"""Reading the work that is left, for a scheduler that does not know it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, TextClause, delete, select
+
+from msgcore.core.deliveries import DeliveryState
+from msgcore.store.database import Database
+from msgcore.store.tables import deliveries, idempotency_keys, project_platforms
+from msgcore.store.tables.messages import IS_OPEN, IS_QUEUED
+
+PAGE = 1000
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDelivery:
+    """A delivery that is not final, as far as a scheduler needs to know it."""
+
+    id: str
+    platform_id: str
+    platform: str
+    lane: str | None
+    rank: int
+    due_at: datetime
+    tried: bool
+
+
+_COLUMNS = (
+    deliveries.c.id,
+    deliveries.c.platform_id,
+    deliveries.c.platform,
+    deliveries.c.lane,
+    deliveries.c.rank,
+    deliveries.c.due_at,
+    deliveries.c.state,
+)
+
+
+class Feed:
+    """Pages through deliveries that are not final, oldest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def after(self, last_id: str, until: datetime) -> list[OpenDelivery]:
+        """The next page after `last_id` (start with `NIL`), without what is scheduled after `until`.
+
+        A delivery that was tried before comes however late it is due: it holds its lane.
+        """
+        is_near = (deliveries.c.due_at <= until) | (deliveries.c.state != DeliveryState.QUEUED)
+        return await self._page(IS_OPEN, deliveries.c.id > last_id, is_near, order=(deliveries.c.id,))
+
+    async def falling_due(self, since: datetime, last_id: str, until: datetime) -> list[OpenDelivery]:
+        """The next page of scheduled deliveries due after (`since`, `last_id`) and up to `until`."""
+        due_at, is_same = deliveries.c.due_at, deliveries.c.due_at == since
+        return await self._page(
+            IS_QUEUED,
+            (due_at > since) | (is_same & (deliveries.c.id > last_id)),
+            due_at <= until,
+            order=(due_at, deliveries.c.id),
+        )
+
+    async def paused_accounts(self) -> list[str]:
+        """Accounts whose deliveries must wait (switched off, or credentials refused)."""
+        query = select(project_platforms.c.id).where(
+            project_platforms.c.is_active.is_(False) | project_platforms.c.paused_at.is_not(None)
+        )
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def drop_expired_keys(self, now: datetime) -> None:
+        """Delete idempotency keys whose window is over."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.expires_at < now))
+
+    async def _page(
+        self, *conditions: ColumnElement[bool] | TextClause, order: tuple[ColumnElement[Any], ...]
+    ) -> list[OpenDelivery]:
+        query = select(*_COLUMNS).where(*conditions).order_by(*order).limit(PAGE)
+        async with self._database.read() as connection:
+            rows: Sequence[Any] = (await connection.execute(query)).all()
+        return [
+            OpenDelivery(
+                id=row.id,
+                platform_id=row.platform_id,
+                platform=row.platform,
+                lane=row.lane,
+                rank=row.rank,
+                due_at=row.due_at,
+                tried=row.state != DeliveryState.QUEUED,
+            )
+            for row in rows
+        ]

@@ -1,0 +1,291 @@
+"""Working on deliveries: what a worker reads before an attempt and writes after it.
+
+Two transactions a batch: `begin` marks the attempts as started, so that a crash leaves a trace,
+and `record` writes what became of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Integer, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.core.deliveries import OPEN_STATES, DeliveryState
+from msgcore.core.ids import new_id
+from msgcore.store.database import Database
+from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.tables import attempts, deliveries, events, messages, platform_logs, project_platforms
+
+OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
+
+
+@dataclass(slots=True)
+class WorkItem:
+    """A delivery that a worker is about to send. `attempt` counts from 1 and includes this one.
+
+    `uncertain`: an earlier attempt may have reached the platform, and nobody knows.
+    """
+
+    id: str
+    message_id: str
+    project_id: str
+    platform_id: str
+    platform: str
+    target_type: str
+    target_id: str
+    attempt: int
+    throttles: int
+    on_uncertain: str
+    uncertain: bool
+    first_due_at: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkResult:
+    """What became of one attempt. `counts` is False where it does not count as an attempt."""
+
+    item: WorkItem
+    state: DeliveryState
+    outcome: OutcomeWord
+    finished_at: datetime
+    counts: bool = True
+    provider_message_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    reached: Literal["no", "maybe", "yes"] = "no"
+    due_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as the ledger has it: plain JSON objects, and the length of the content's JSON."""
+
+    content: Any
+    options: Any
+    size: int
+
+
+_SELECT_WORK = select(deliveries).where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+_SELECT_RUNNING = select(deliveries.c.id, deliveries.c.attempts).where(
+    deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.state == DeliveryState.SENDING
+)
+_MARK_SENDING = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1, started_at=bindparam("now"))
+)
+_RECORD = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        attempts=bindparam("b_attempts"),
+        throttles=bindparam("b_throttles"),
+        due_at=bindparam("b_due_at"),
+        uncertain=bindparam("b_uncertain"),
+        provider_message_id=bindparam("b_provider_message_id"),
+        error_code=bindparam("b_error_code"),
+        error_message=bindparam("b_error_message"),
+        sent_at=bindparam("b_sent_at"),
+        finished_at=bindparam("b_finished_at"),
+    )
+)
+_INSERT_ATTEMPTS = insert(attempts)
+_INSERT_LOGS = insert(platform_logs)
+
+
+class WorkLog:
+    """The worker's side of the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
+        """Start an attempt of each delivery that is still open; the others are left out.
+
+        A delivery found in `sending` was started before and never ended: its last attempt is
+        written to its timeline as uncertain.
+        """
+        async with self._database.write() as connection:
+            query = _SELECT_WORK
+            if connection.dialect.name == "postgresql":
+                query = query.with_for_update()
+            rows = (await connection.execute(query, {"ids": list(delivery_ids)})).all()
+            items: list[WorkItem] = []
+            changes = CountChanges()
+            for row in rows:
+                if row.state in OPEN_STATES:
+                    items.append(_work_item(row, now))
+                    changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.SENDING)
+            if items:
+                await connection.execute(_MARK_SENDING, {"ids": [item.id for item in items], "now": now})
+                await self._note_uncertain(connection, rows, now)
+                await changes.apply(connection)
+        # Claims come in the order of the lanes' turns; keep it.
+        by_id = {item.id: item for item in items}
+        return [by_id[i] for i in delivery_ids if i in by_id]
+
+    async def load_messages(self, message_ids: Sequence[str]) -> dict[str, StoredMessage]:
+        """The content and options of messages, by id."""
+        size = func.length(messages.c.content, type_=Integer).label("size")
+        query = select(messages.c.id, messages.c.content, messages.c.options, size).where(
+            messages.c.id.in_(list(message_ids))
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+            return {row.id: StoredMessage(row.content, row.options, row.size) for row in rows}
+
+    async def record(self, results: Sequence[WorkResult]) -> None:
+        """Write the end of attempts: state, timeline, counts and, for failures, the platform's log.
+
+        A result whose delivery is already in a newer attempt, or final, goes to the timeline only:
+        a delivery is never completed twice.
+        """
+        async with self._database.write() as connection:
+            current = await self._current(connection, results)
+            changes = CountChanges()
+            for result in current:
+                item = result.item
+                changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
+            if current:
+                await connection.execute(_RECORD, [_delivery_row(result) for result in current])
+            await connection.execute(_INSERT_ATTEMPTS, [_attempt_row(result) for result in results])
+            failures = [_log_row(result) for result in current if result.state == DeliveryState.FAILED]
+            if failures:
+                await connection.execute(_INSERT_LOGS, failures)
+            await changes.apply(connection)
+
+    async def _current(self, connection: AsyncConnection, results: Sequence[WorkResult]) -> list[WorkResult]:
+        """Those results that end the attempt which the ledger has as running."""
+        query = _SELECT_RUNNING
+        if connection.dialect.name == "postgresql":
+            query = query.with_for_update()
+        rows = await connection.execute(query, {"ids": [result.item.id for result in results]})
+        running = {row.id: row.attempts for row in rows}
+        return [result for result in results if running.get(result.item.id) == result.item.attempt]
+
+    async def pause_account(self, item: WorkItem, reason: str, now: datetime) -> bool:
+        """Note that a platform refused an account's credentials; False if it was noted before."""
+        pause = (
+            update(project_platforms)
+            .where(project_platforms.c.id == item.platform_id, project_platforms.c.paused_at.is_(None))
+            .values(paused_at=now, paused_reason=reason)
+        )
+        about = {"project_id": item.project_id, "platform_id": item.platform_id}
+        async with self._database.write() as connection:
+            if not (await connection.execute(pause)).rowcount:
+                return False
+            await connection.execute(
+                _INSERT_LOGS,
+                {
+                    **about, "id": new_id(), "platform": item.platform, "level": "error", "category": "auth",
+                    "message": f"Paused: the platform refused the credentials ({reason})", "timestamp": now,
+                },
+            )
+            await connection.execute(
+                insert(events),
+                {
+                    **about, "id": new_id(), "type": "platform.paused", "created_at": now,
+                    "data": {"platform_id": item.platform_id, "platform": item.platform, "reason": reason},
+                },
+            )
+        return True
+
+    async def _note_uncertain(self, connection: AsyncConnection, rows: Sequence[Any], now: datetime) -> None:
+        notes = [
+            {
+                "id": new_id(),
+                "delivery_id": row.id,
+                "number": row.attempts,
+                "outcome": "uncertain",
+                "error_code": "interrupted",
+                "error_message": "The worker stopped before the answer was recorded; "
+                "the platform may have taken the message",
+                "reached": "maybe",
+                "retry_at": now,
+                "started_at": row.started_at or now,
+                "finished_at": now,
+            }
+            for row in rows
+            if row.state == DeliveryState.SENDING
+        ]
+        if notes:
+            await connection.execute(_INSERT_ATTEMPTS, notes)
+
+
+def _work_item(row: Any, now: datetime) -> WorkItem:
+    return WorkItem(
+        id=row.id,
+        message_id=row.message_id,
+        project_id=row.project_id,
+        platform_id=row.platform_id,
+        platform=row.platform,
+        target_type=row.target_type,
+        target_id=row.target_id,
+        attempt=row.attempts + 1,
+        throttles=row.throttles,
+        on_uncertain=row.on_uncertain,
+        uncertain=row.uncertain or row.state == DeliveryState.SENDING,
+        first_due_at=row.first_due_at,
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        started_at=now,
+    )
+
+
+def _delivery_row(result: WorkResult) -> dict[str, Any]:
+    item = result.item
+    final = result.state not in OPEN_STATES
+    return {
+        "b_id": item.id,
+        "b_state": result.state,
+        "b_attempts": item.attempt if result.counts else item.attempt - 1,
+        "b_throttles": item.throttles + (result.outcome == "throttled"),
+        "b_due_at": result.due_at or result.finished_at,
+        "b_provider_message_id": result.provider_message_id,
+        "b_uncertain": result.reached == "maybe" or (item.uncertain and not result.counts),
+        "b_error_code": result.error_code,
+        "b_error_message": result.error_message,
+        "b_sent_at": result.sent_at,
+        "b_finished_at": result.finished_at if final else None,
+    }
+
+
+def _attempt_row(result: WorkResult) -> dict[str, Any]:
+    item = result.item
+    return {
+        "id": new_id(),
+        "delivery_id": item.id,
+        "number": item.attempt if result.counts else 0,
+        "outcome": result.outcome,
+        "error_code": result.error_code,
+        "error_message": result.error_message,
+        "reached": result.reached,
+        "retry_at": result.due_at,
+        "started_at": item.started_at,
+        "finished_at": result.finished_at,
+    }
+
+
+def _log_row(result: WorkResult) -> dict[str, Any]:
+    item = result.item
+    return {
+        "id": new_id(),
+        "project_id": item.project_id,
+        "platform_id": item.platform_id,
+        "platform": item.platform,
+        "level": "error",
+        "category": "message",
+        "message": f"Delivery to {item.target_type} failed: {result.error_code}",
+        "metadata": {"deliveryId": item.id, "jobId": item.message_id, "attempts": item.attempt},
+        "error": result.error_message,
+        "timestamp": result.finished_at,
+    }

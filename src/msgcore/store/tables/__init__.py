@@ -1,0 +1,45 @@
+"""The data model, on SQLAlchemy Core, one file a subject.
+
+The same tables serve SQLite and PostgreSQL. Hot tables (`messages`, `deliveries`, `attempts`)
+have no foreign keys: they are written in one transaction by one function, and on PostgreSQL their
+partitions can be dropped by age.
+"""
+
+from msgcore.store.tables.accounts import api_key_scopes, api_key_usage, api_keys, invites, project_members, projects, users
+from msgcore.store.tables.base import metadata
+from msgcore.store.tables.events import audit_logs, events, platform_logs, webhook_deliveries, webhooks
+from msgcore.store.tables.identities import chats, identities, identity_aliases
+from msgcore.store.tables.inbound import message_attachments, received_messages, received_reactions
+from msgcore.store.tables.messages import attempts, deliveries, delivery_counts, idempotency_keys, messages
+from msgcore.store.tables.platforms import project_platforms, sandbox_inbox
+from msgcore.store.tables.system import system_state
+
+__all__ = [
+    "api_key_scopes",
+    "api_key_usage",
+    "api_keys",
+    "attempts",
+    "audit_logs",
+    "chats",
+    "deliveries",
+    "delivery_counts",
+    "events",
+    "idempotency_keys",
+    "identities",
+    "identity_aliases",
+    "invites",
+    "message_attachments",
+    "messages",
+    "metadata",
+    "platform_logs",
+    "project_members",
+    "project_platforms",
+    "projects",
+    "received_messages",
+    "received_reactions",
+    "sandbox_inbox",
+    "system_state",
+    "users",
+    "webhook_deliveries",
+    "webhooks",
+]

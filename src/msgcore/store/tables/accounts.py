@@ -1,0 +1,96 @@
+"""People, projects and API keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint
+
+from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("auth0_id", String(255), unique=True),
+    Column("email", String(320), nullable=False, unique=True),
+    Column("name", String(100)),
+    Column("password_hash", Text),
+    Column("is_admin", Boolean, nullable=False, default=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("description", Text),
+    Column("environment", String(16), nullable=False),
+    Column("is_default", Boolean, nullable=False, default=False),
+    Column("settings", Json),
+    Column("owner_id", Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+project_members = Table(
+    "project_members",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("user_id", Id, cascade("users.id"), nullable=False, index=True),
+    Column("role", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("project_id", "user_id"),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("email", String(320), nullable=False, index=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("role", String(16), nullable=False, default="member"),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("accepted_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False, index=True),
+    Column("key_hash", String(64), nullable=False, unique=True),
+    Column("key_prefix", String(16), nullable=False),
+    Column("key_suffix", String(8), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("created_by", Id, ForeignKey("users.id", ondelete="SET NULL")),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+api_key_scopes = Table(
+    "api_key_scopes",
+    metadata,
+    Column("api_key_id", Id, cascade("api_keys.id"), primary_key=True),
+    Column("scope", String(64), primary_key=True),
+)
+
+api_key_usage = Table(
+    "api_key_usage",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("api_key_id", Id, cascade("api_keys.id"), nullable=False),
+    Column("endpoint", String(255), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("status_code", Integer, nullable=False),
+    Column("response_time_ms", Integer, nullable=False),
+    Column("timestamp", UtcDateTime, nullable=False),
+    Column("ip_address", String(45), nullable=False),
+    Index(None, "api_key_id", "timestamp"),
+)

@@ -1,0 +1,87 @@
+"""What happened: the event log, customers' webhooks, platform logs and the audit log."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
+
+from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("platform_id", Id),
+    Column("data", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("secret_encrypted", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False, default=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "is_active"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("webhook_id", Id, cascade("webhooks.id"), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("payload", Json, nullable=False),
+    Column("response_code", Integer),
+    Column("response_body", Text),
+    Column("error", Text),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("status", String(16), nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "webhook_id", "id"),
+)
+
+platform_logs = Table(
+    "platform_logs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("platform_id", Id, cascade("project_platforms.id")),
+    Column("platform", String(32), nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("category", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("metadata", Json),
+    Column("error", Text),
+    Column("timestamp", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
+    Index(None, "platform_id", "id"),
+)
+
+audit_logs = Table(
+    "audit_logs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # No foreign keys: the log outlives what it speaks of.
+    Column("project_id", String(64)),
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor_id", Id),
+    Column("action", String(64), nullable=False),
+    Column("subject_type", String(32), nullable=False),
+    Column("subject_id", String(64)),
+    Column("before", Json),
+    Column("after", Json),
+    Column("ip_address", String(45)),
+    Column("sequence", BigInteger),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
+)

@@ -1,0 +1,132 @@
+"""Messages out: what was accepted, where it goes, and what became of it.
+
+`messages` is one accepted request (a job), `deliveries` one target each, `attempts` the timeline
+of a delivery. Ids are UUIDv7, so on PostgreSQL the three are partitioned by ranges of their id,
+which are ranges of time.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, Integer, SmallInteger, String, Table, Text, text
+
+from msgcore.store.tables.base import Id, Json, UtcDateTime, metadata
+
+# Conditions of partial indexes. Queries must repeat them to the letter, with literals instead of
+# bound values: neither database can prove from a parameter that a partial index applies.
+IS_OPEN = text("state IN ('queued', 'retrying', 'sending')")
+IS_QUEUED = text("state = 'queued'")
+IS_DEAD = text("state = 'failed'")
+
+BY_ID_RANGE = {"postgresql_partition_by": "RANGE (id)"}
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("content", Json, nullable=False),
+    Column("options", Json),
+    Column("metadata", Json),
+    Column("created_by", Id),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
+    **BY_ID_RANGE,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_id", Id, nullable=False, index=True),
+    Column("project_id", String(64), nullable=False),
+    Column("platform_id", Id, nullable=False),
+    Column("platform", String(32), nullable=False),
+    Column("target_type", String(16), nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("lane", Text),
+    Column("rank", SmallInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("throttles", Integer, nullable=False, default=0),
+    # When it was first due: its age for the retry policy.
+    Column("first_due_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    # An earlier attempt may have reached the platform, and what to do then.
+    Column("uncertain", Boolean, nullable=False, default=False),
+    Column("on_uncertain", String(8), nullable=False, default="resend"),
+    Column("started_at", UtcDateTime),
+    Column("provider_message_id", Text),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("sent_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
+    # The work that is left: small however large the table grows.
+    Index(
+        "ix_deliveries_open",
+        "id",
+        postgresql_where=IS_OPEN,
+        sqlite_where=IS_OPEN,
+    ),
+    Index(
+        "ix_deliveries_due",
+        "due_at",
+        postgresql_where=IS_QUEUED,
+        sqlite_where=IS_QUEUED,
+    ),
+    Index(
+        "ix_deliveries_dead",
+        "project_id",
+        "id",
+        postgresql_where=IS_DEAD,
+        sqlite_where=IS_DEAD,
+    ),
+    **BY_ID_RANGE,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("delivery_id", Id, nullable=False, index=True),
+    # 0 for entries that do not count as an attempt (throttled, released).
+    Column("number", Integer, nullable=False),
+    # sent, retry, throttled, failed, uncertain, authentication, expired
+    Column("outcome", String(16), nullable=False),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("reached", String(8)),
+    Column("retry_at", UtcDateTime),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime, nullable=False),
+    **BY_ID_RANGE,
+)
+
+delivery_counts = Table(
+    "delivery_counts",
+    metadata,
+    # Deliveries by state, kept in the transaction that changes the state, so that counting never
+    # scans. `slot` spreads writers over rows (each process has its own), so they do not wait for
+    # each other; a count is the sum over slots.
+    Column("project_id", String(64), primary_key=True),
+    Column("platform_id", Id, primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("slot", SmallInteger, primary_key=True),
+    Column("platform", String(32), nullable=False),
+    Column("count", Integer, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # Who used the key (API key or user), so that tenants cannot meet each other's keys.
+    Column("principal_id", Id, primary_key=True),
+    Column("project_id", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)

@@ -1,0 +1,43 @@
+"""Configured platforms (accounts), and the inbox of the sandbox."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, String, Table, Text
+
+from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+project_platforms = Table(
+    "project_platforms",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("platform", String(32), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", Text),
+    Column("credentials_encrypted", Text, nullable=False),
+    Column("webhook_token", Id, nullable=False, unique=True),
+    Column("is_active", Boolean, nullable=False, default=True),
+    Column("test_mode", Boolean, nullable=False, default=False),
+    # Set when the platform refused the credentials: deliveries wait until they are changed.
+    Column("paused_at", UtcDateTime),
+    Column("paused_reason", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "platform"),
+)
+
+sandbox_inbox = Table(
+    "sandbox_inbox",
+    metadata,
+    # The delivery's id, so that a redelivery is seen as the same message.
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("platform_id", Id, cascade("project_platforms.id"), nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("target_type", String(16), nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("content", Json, nullable=False),
+    Column("reply_to", Text),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index(None, "platform_id", "id"),
+)

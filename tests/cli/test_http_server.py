@@ -1,0 +1,135 @@
+"""The embedded HTTP server: bind errors in one line, readiness, and a stop that lets requests end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from msgcore.cli.demo import free_port
+from msgcore.cli.http_server import HttpServer, require_free
+from msgcore.config import Settings
+from msgcore.core.errors import StartupError
+
+Message = dict[str, Any]
+
+
+class App:
+    """Answers `ok`; `/held` waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def __call__(
+        self,
+        scope: Message,
+        _receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/held":
+            self.entered.set()
+            await self.release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(port=free_port())
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+async def get(settings: Settings, path: str = "/") -> str:
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{settings.port}{path}") as answer:
+        return await answer.text()
+
+
+async def test_it_answers_as_soon_as_start_returns(app: App, settings: Settings) -> None:
+    server = HttpServer(app, settings)
+    await server.start()
+    assert await get(settings) == "ok"
+    await server.stop(5)
+
+
+async def test_a_name_can_be_listened_on(app: App) -> None:
+    settings = Settings(host="localhost", port=free_port())
+    require_free(settings)
+    server = HttpServer(app, settings)
+    await server.start()
+    await server.stop(5)
+
+
+async def test_stop_refuses_new_connections_and_lets_requests_end(app: App, settings: Settings) -> None:
+    server = HttpServer(app, settings)
+    await server.start()
+    held = asyncio.create_task(get(settings, "/held"))
+    await app.entered.wait()
+    stopping = asyncio.create_task(server.stop(30))
+    while await _is_open(settings):  # noqa: ASYNC110 - the kernel gives no event for this
+        await asyncio.sleep(0.005)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await get(settings)
+    assert not stopping.done()
+    app.release.set()
+    assert await held == "ok"
+    await stopping
+
+
+async def test_stop_is_bounded(app: App, settings: Settings) -> None:
+    server = HttpServer(app, settings)
+    serving = await server.start()
+    held = asyncio.create_task(get(settings, "/held"))
+    await app.entered.wait()
+    async with asyncio.timeout(10):
+        await server.stop(0.05)
+    assert serving.cancelling()
+    app.release.set()
+    await asyncio.wait({held})
+    await server.stop(1)
+
+
+async def test_a_port_in_use_is_named(app: App, settings: Settings) -> None:
+    """Also when the other one shares its port, as granian itself does."""
+    server = HttpServer(app, settings)
+    await server.start()
+    with pytest.raises(StartupError, match=rf"^MSGCORE_PORT: 127\.0\.0\.1:{settings.port} is already in use; stop"):
+        require_free(settings)
+    await server.stop(5)
+    require_free(settings)
+
+
+async def test_an_address_of_another_machine_is_named(app: App) -> None:
+    settings = Settings(host="192.0.2.1", port=free_port())
+    with pytest.raises(StartupError, match=r"^MSGCORE_HOST: 192\.0\.2\.1 is not an address of this machine"):
+        require_free(settings)
+    with pytest.raises(StartupError, match=r"^MSGCORE_HOST, MSGCORE_PORT: cannot listen on 192\.0\.2\.1") as caught:
+        await HttpServer(app, settings).start()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_port_taken_between_check_and_start_is_an_error(app: App, settings: Settings) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", settings.port))
+        other.listen()
+        with pytest.raises(StartupError, match="cannot listen on"):
+            await HttpServer(app, settings).start()
+
+
+async def _is_open(settings: Settings) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", settings.port)
+    except OSError:
+        return False
+    writer.close()
+    return True

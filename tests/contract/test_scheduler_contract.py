@@ -1,0 +1,342 @@
+"""The contract of every scheduler (docs/dispatch.md, points 1-3, 5 and 7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
+
+from msgcore.core.deliveries import Done, Lease, Rank, Release, Retry, Ticket, Wait
+from msgcore.core.errors import Scope
+from msgcore.core.limits import Budget, RateLimits
+
+
+@pytest.fixture(params=sorted(HARNESSES))
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
+    made = HARNESSES[request.param]()
+    yield made
+    await made.close()
+
+
+def tickets(*ids: str, account: str = "a", lane: str | None = None, **rest: object) -> list[Ticket]:
+    return [Ticket(i, account, lane, **rest) for i in ids]  # type: ignore[arg-type]
+
+
+def ids(leases: Sequence[Lease]) -> list[str]:
+    return [lease.delivery_id for lease in leases]
+
+
+async def claim_ids(harness: Harness, limit: int = 100) -> list[str]:
+    return ids(await harness.scheduler.claim(limit))
+
+
+class TestEnqueueAndClaim:
+    async def test_gives_what_was_enqueued_oldest_first(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", "3"))
+        assert await claim_ids(harness) == ["1", "2", "3"]
+
+    async def test_nothing_is_given_twice(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", "3"))
+        assert await claim_ids(harness, 2) == ["1", "2"]
+        assert await claim_ids(harness) == ["3"]
+        assert await claim_ids(harness) == []
+
+    async def test_enqueue_is_idempotent_by_delivery_id(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        await harness.scheduler.enqueue(tickets("1"))
+        assert await claim_ids(harness) == ["1"]
+        await harness.scheduler.enqueue(tickets("1"))
+        assert await claim_ids(harness) == [], "a leased delivery was enqueued again"
+
+    async def test_a_finished_delivery_may_come_again(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Done(lease)])
+        await harness.scheduler.enqueue(tickets("1"))
+        assert await claim_ids(harness) == ["1"]
+
+    async def test_a_delayed_delivery_waits_for_its_time(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("later", delay=10.0) + tickets("now"))
+        assert await claim_ids(harness) == ["now"]
+        await harness.advance(9.5)
+        assert await claim_ids(harness) == []
+        await harness.advance(0.6)
+        assert await claim_ids(harness) == ["later"]
+
+    async def test_removed_deliveries_are_not_given(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("plain") + tickets("lane-1", "lane-2", lane="l") + tickets("late", delay=5.0) + tickets("kept")
+        )
+        removed = await harness.scheduler.remove(["plain", "lane-1", "late", "unknown"])
+        assert sorted(removed) == ["lane-1", "late", "plain"]
+        await harness.advance(10)
+        assert sorted(await claim_ids(harness)) == ["kept", "lane-2"]
+
+    async def test_a_leased_delivery_is_not_removed(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        await harness.scheduler.claim(1)
+        assert await harness.scheduler.remove(["1"]) == []
+
+
+class TestLanes:
+    async def test_one_in_flight_a_lane(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x") + tickets("3", lane="y"))
+        assert await claim_ids(harness) == ["1", "3"]
+        assert await claim_ids(harness) == []
+
+    async def test_the_same_lane_name_of_two_accounts_is_two_lanes(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", lane="x") + tickets("2", account="b", lane="x"))
+        assert sorted(await claim_ids(harness)) == ["1", "2"]
+
+    async def test_the_next_comes_when_the_first_is_final(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x"))
+        (lease,) = await harness.scheduler.claim(5)
+        await harness.scheduler.finish([Done(lease)])
+        assert await claim_ids(harness) == ["2"]
+
+    async def test_a_retry_holds_its_lane(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x"))
+        (lease,) = await harness.scheduler.claim(5)
+        await harness.scheduler.finish([Retry(lease, delay=10)])
+        assert await claim_ids(harness) == []
+        await harness.advance(10.1)
+        assert await claim_ids(harness) == ["1"]
+
+    async def test_a_retry_without_lane_lets_others_pass(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Retry(lease, delay=10)])
+        assert await claim_ids(harness) == ["2"]
+        await harness.advance(10.1)
+        assert await claim_ids(harness) == ["1"]
+
+    async def test_a_scheduled_delivery_does_not_hold_its_lane(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("tomorrow", lane="x", delay=1000.0) + tickets("now", lane="x"))
+        assert await claim_ids(harness) == ["now"]
+
+    async def test_a_tried_delivery_keeps_its_place_when_reloaded(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("tried", lane="x", delay=20.0, keeps_place=True) + tickets("behind", lane="x")
+        )
+        assert await claim_ids(harness) == []
+        await harness.advance(20.1)
+        assert await claim_ids(harness) == ["tried"]
+
+    async def test_order_survives_failures_and_lost_leases(self, harness: Harness) -> None:
+        """One lane of 60 deliveries; each outcome in turn: retry, throttle, release, lost lease, done."""
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(60)), lane="x"))
+        finished: list[str] = []
+        step = 0
+        while len(finished) < 60:
+            leases = await harness.scheduler.claim(10)
+            assert len(leases) <= 1
+            for lease in leases:
+                match step % 5:
+                    case 0:
+                        await harness.scheduler.finish([Retry(lease, delay=3)])
+                    case 1:
+                        await harness.scheduler.finish([Wait(lease, 2, Scope.LANE)])
+                    case 2:
+                        await harness.scheduler.finish([Release(lease)])
+                    case 3:
+                        await harness.advance(LEASE_SECONDS)
+                    case _:
+                        finished.append(lease.delivery_id)
+                        await harness.scheduler.finish([Done(lease)])
+                step += 1
+            await harness.advance(1)
+        assert finished == [str(n) for n in range(60)]
+
+
+class TestLeases:
+    async def test_an_expired_lease_is_due_again(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", lane="x") + tickets("2"))
+        assert await claim_ids(harness) == ["1", "2"]
+        await harness.advance(LEASE_SECONDS - 0.1)
+        assert await claim_ids(harness) == []
+        await harness.advance(0.2)
+        assert sorted(await claim_ids(harness)) == ["1", "2"]
+
+    async def test_a_renewed_lease_is_kept(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        leases = await harness.scheduler.claim(1)
+        await harness.advance(LEASE_SECONDS - 1)
+        assert await harness.scheduler.renew(leases) == []
+        await harness.advance(LEASE_SECONDS - 1)
+        assert await claim_ids(harness) == []
+        assert await harness.scheduler.finish([Done(leases[0])]) == []
+
+    async def test_a_lost_lease_finishes_nothing(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        (old,) = await harness.scheduler.claim(1)
+        await harness.advance(LEASE_SECONDS + 1)
+        (new,) = await harness.scheduler.claim(1)
+        assert await harness.scheduler.finish([Done(old)]) == [old]
+        assert await harness.scheduler.renew([old, new]) == [old]
+        assert await harness.scheduler.finish([Done(new)]) == []
+        assert await claim_ids(harness) == []
+
+    async def test_a_finished_lease_cannot_finish_again(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Done(lease)])
+        assert await harness.scheduler.finish([Done(lease)]) == [lease]
+
+    async def test_released_is_due_at_once(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Release(lease)])
+        assert await claim_ids(harness) == ["1"]
+
+
+class TestThrottles:
+    @pytest.mark.parametrize(
+        ("scope", "free"),
+        [
+            (Scope.ACCOUNT, ["other account"]),
+            (Scope.LANE, ["loose", "other account", "other lane"]),
+        ],
+    )
+    async def test_a_throttle_silences_its_scope(self, harness: Harness, scope: Scope, free: list[str]) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.enqueue(
+            tickets("other lane", lane="y") + tickets("loose") + tickets("other account", account="b", lane="x")
+        )
+        await harness.scheduler.finish([Wait(lease, 30, scope)])
+        assert sorted(await claim_ids(harness)) == free
+        await harness.advance(30.1)
+        assert "1" in await claim_ids(harness)
+
+    async def test_a_throttled_delivery_without_lane_waits_alone(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2"))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Wait(lease, 5, Scope.DELIVERY)])
+        assert await claim_ids(harness) == ["2"]
+        await harness.advance(5.1)
+        assert await claim_ids(harness) == ["1"]
+
+
+class TestBudgets:
+    async def test_an_account_budget_is_kept_and_used(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(10, 1.0),))
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(200)), limits=limits))
+        given = 0
+        for _ in range(1000):
+            given += len(await harness.scheduler.claim(100))
+            await harness.advance(0.01)
+        assert 99 <= given <= 101
+
+    async def test_a_burst_may_come_at_once(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(10, 1.0, burst=5),))
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(20)), limits=limits))
+        assert len(await harness.scheduler.claim(100)) == 5
+
+    async def test_a_lane_budget_slows_only_its_lane(self, harness: Harness) -> None:
+        limits = RateLimits(lane=(Budget(1, 1.0),))
+        await harness.scheduler.enqueue(
+            tickets("x1", "x2", lane="x", limits=limits) + tickets("y1", lane="y", limits=limits)
+        )
+        leases = await harness.scheduler.claim(10)
+        assert sorted(ids(leases)) == ["x1", "y1"]
+        await harness.scheduler.finish([Done(lease) for lease in leases])
+        assert await claim_ids(harness) == []
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["x2"]
+
+    async def test_a_lane_budget_outlives_an_empty_lane(self, harness: Harness) -> None:
+        limits = RateLimits(lane=(Budget(1, 60.0),))
+        await harness.scheduler.enqueue(tickets("1", lane="x", limits=limits))
+        (lease,) = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Done(lease)])
+        await harness.advance(1)
+        await harness.scheduler.enqueue(tickets("2", lane="x", limits=limits))
+        assert await claim_ids(harness) == []
+        await harness.advance(60)
+        assert await claim_ids(harness) == ["2"]
+
+    async def test_several_budgets_hold_together(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(30, 1.0, burst=30), Budget(60, 60.0, burst=40)))
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(100)), limits=limits))
+        assert len(await harness.scheduler.claim(100)) == 30
+        await harness.advance(1)
+        assert len(await harness.scheduler.claim(100)) == 11, "40 at once, and 1 a second since"
+
+
+class TestFairnessAndRank:
+    async def test_a_backlog_does_not_delay_another_account(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets(*(f"big-{n}" for n in range(1000)), account="big"))
+        await harness.scheduler.claim(10)
+        await harness.scheduler.enqueue(tickets("single", account="small"))
+        assert "single" in await claim_ids(harness, 2)
+
+    async def test_accounts_take_turns(self, harness: Harness) -> None:
+        for account in ("a", "b", "c"):
+            await harness.scheduler.enqueue(tickets(*(f"{account}{n}" for n in range(50)), account=account))
+        given = Counter(delivery_id[0] for delivery_id in await claim_ids(harness, 30))
+        assert given == {"a": 10, "b": 10, "c": 10}
+
+    async def test_high_before_normal_before_low(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("low", rank=Rank.LOW) + tickets("high", rank=Rank.HIGH))
+        assert await claim_ids(harness, 1) == ["high"]
+
+    async def test_low_is_never_starved(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets(*(f"h{n}" for n in range(100)), rank=Rank.HIGH) + tickets(*(f"l{n}" for n in range(5)), rank=Rank.LOW)
+        )
+        given = Counter(delivery_id[0] for delivery_id in await claim_ids(harness, 40))
+        assert given == {"h": 35, "l": 5}
+
+
+class TestPause:
+    async def test_a_paused_account_waits_for_resume(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2") + tickets("3", account="b"))
+        await harness.scheduler.pause("a")
+        await harness.scheduler.enqueue(tickets("4"))
+        assert await claim_ids(harness) == ["3"]
+        await harness.scheduler.resume("a")
+        assert await claim_ids(harness) == ["1", "2", "4"]
+
+    async def test_pausing_an_account_before_it_has_work(self, harness: Harness) -> None:
+        await harness.scheduler.pause("a")
+        await harness.scheduler.enqueue(tickets("1"))
+        assert await claim_ids(harness) == []
+        await harness.scheduler.resume("a")
+        assert await claim_ids(harness) == ["1"]
+
+
+class TestCountsAndWaiting:
+    async def test_counts(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("1", "2", "3") + tickets("4", delay=9.0) + tickets("p1", "p2", account="paused")
+        )
+        await harness.scheduler.pause("paused")
+        await harness.scheduler.claim(1)
+        counts = await harness.scheduler.counts()
+        assert (counts.waiting, counts.active, counts.delayed, counts.paused) == (2, 1, 1, 2)
+
+    async def test_everything_finished_counts_nothing(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", lane="x") + tickets("3"))
+        while leases := await harness.scheduler.claim(10):
+            await harness.scheduler.finish([Done(lease) for lease in leases])
+        counts = await harness.scheduler.counts()
+        assert (counts.waiting, counts.active, counts.delayed, counts.paused) == (0, 0, 0, 0)
+
+    async def test_enqueue_wakes_a_waiting_claimer(self, harness: Harness) -> None:
+        await harness.scheduler.wait(0)
+        waiter = asyncio.create_task(harness.scheduler.wait(60))
+        await asyncio.sleep(0)
+        await harness.scheduler.enqueue(tickets("1"))
+        await asyncio.wait_for(waiter, 5)
+        assert await claim_ids(harness) == ["1"]
+
+    async def test_wait_ends_when_something_falls_due(self, harness: Harness) -> None:
+        await harness.scheduler.wait(0)
+        await harness.scheduler.enqueue(tickets("1", delay=5.0))
+        await harness.scheduler.wait(0)
+        await harness.advance(5.1)
+        await asyncio.wait_for(harness.scheduler.wait(60), 5)
+        assert await claim_ids(harness) == ["1"]

@@ -1,0 +1,368 @@
+"""The processor with the real ledger and scheduler; only the platform is scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import pytest
+from sqlalchemy import delete, update
+from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
+
+from msgcore.core.clock import SystemClock
+from msgcore.core.deliveries import DeliveryState
+from msgcore.core.errors import (
+    AuthenticationError,
+    DeliveryError,
+    PermanentError,
+    Scope,
+    TemporaryError,
+    ThrottledError,
+)
+from msgcore.core.retry import RetryPolicy
+from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.feeder import Feeder
+from msgcore.dispatch.memory import MemoryScheduler
+from msgcore.dispatch.messages import MessageCache
+from msgcore.dispatch.processor import Processor
+from msgcore.dispatch.verdict import Judge
+from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, PlatformDeclaration, SentReceipt
+from msgcore.security.keyring import Keyring
+from msgcore.store.database import Database
+from msgcore.store.ledger import reads
+from msgcore.store.ledger.accept import AcceptLog, NewMessage
+from msgcore.store.ledger.counts import count_by_state
+from msgcore.store.ledger.feed import Feed
+from msgcore.store.ledger.work import WorkLog
+from msgcore.store.tables import project_platforms
+
+KEYRING = Keyring(b"k" * 32)
+FAST = RetryPolicy(max_attempts=3, max_age=0.0, base=0.01, cap=0.02)
+
+Script = Callable[[OutgoingDelivery], Awaitable[SentReceipt]]
+
+
+class ScriptedAdapter(PlatformAdapter):
+    """A platform that does what the test says, at the edge of the machine."""
+
+    declaration: ClassVar[PlatformDeclaration] = PlatformDeclaration(
+        name="sandbox", display_name="Scripted", capabilities=(), credentials=(), retry=FAST
+    )
+
+    def __init__(self) -> None:
+        self.calls: list[OutgoingDelivery] = []
+        self.script: Script = self.take
+        self.already_sent: SentReceipt | None = None
+        self.running = 0
+        self.most_running = 0
+
+    async def take(self, delivery: OutgoingDelivery) -> SentReceipt:
+        return SentReceipt(f"pm-{delivery.id}")
+
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        assert account.credentials == {"token": "t"}
+        self.calls.append(delivery)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            return await self.script(delivery)
+        finally:
+            self.running -= 1
+
+    async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
+        return self.already_sent
+
+
+class Core:
+    """A dispatch core over one database; can be stopped and started again like a process."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.adapter = ScriptedAdapter()
+        self.settings = {"concurrency": 16, "lease_seconds": 30.0, "send_timeout": 5.0}
+        self.build()
+
+    def build(self) -> None:
+        clock = SystemClock()
+        work = WorkLog(self.database)
+        self.scheduler = MemoryScheduler(clock)
+        self.accept_log = AcceptLog(self.database, self._committed)
+        self.accounts = AccountDirectory(self.database, KEYRING)
+        self.feeder = Feeder(
+            feed=Feed(self.database), scheduler=self.scheduler, limits={}, clock=clock, gate=self.accept_log.gate,
+            every=0.05, follow=False,
+        )
+        self.processor = Processor(
+            scheduler=self.scheduler, work=work, accounts=self.accounts, messages=MessageCache(work),
+            adapters={"sandbox": self.adapter}, clock=clock, judge=Judge(), **self.settings,  # type: ignore[arg-type]
+        )
+
+    async def _committed(self, tickets) -> None:
+        await self.feeder.committed(tickets)
+
+    async def start(self) -> None:
+        await self.feeder.start()
+        self.processor.start()
+
+    async def stop(self, seconds: float = 5.0) -> None:
+        await self.feeder.stop()
+        await self.processor.stop(seconds)
+
+    async def accept(self, *targets: str, **columns) -> NewMessage:
+        new = new_message(*targets, now=datetime.now(UTC), **columns)
+        await self.accept_log.accept(new)
+        return new
+
+    async def until(self, **wanted: int) -> None:
+        """Until the ledger has exactly these open and final deliveries."""
+        async with asyncio.timeout(20):
+            while True:
+                counts = await count_by_state(self.database, project_id=PROJECT)
+                found = {state.value: number for state, number in counts.items() if number}
+                if found == wanted:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def timeline(self, new: NewMessage, index: int = 0) -> list[str]:
+        return [row.outcome for row in await reads.attempts_of(self.database, new.deliveries[index]["id"])]
+
+
+@pytest.fixture
+async def core(database: Database) -> AsyncIterator[Core]:
+    await add_project(database)
+    async with database.write() as connection:
+        await connection.execute(
+            update(project_platforms).values(
+                credentials_encrypted=KEYRING.encrypt(b'{"token":"t"}', context=ACCOUNT)
+            )
+        )
+    made = Core(database)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def failing(*errors: Exception) -> Script:
+    """Raises these, one a call, then takes everything."""
+    queue = list(errors)
+
+    async def script(delivery: OutgoingDelivery) -> SentReceipt:
+        if queue:
+            raise queue.pop(0)
+        return SentReceipt("pm")
+
+    return script
+
+
+async def test_an_accepted_message_is_sent(core: Core) -> None:
+    new = await core.accept("ann")
+    await core.until(sent=1)
+    (row,) = await reads.deliveries_of(core.database, new.message["id"])
+    assert row.provider_message_id == f"pm-{row.id}"
+    (call,) = core.adapter.calls
+    assert (call.target.id, call.content.text, call.attempt) == ("ann", "hello", 1)
+
+
+@pytest.mark.parametrize(
+    ("errors", "timeline", "final"),
+    [
+        ([TemporaryError("down", "later")], ["retry", "sent"], "sent"),
+        ([PermanentError("refused", "no")], ["failed"], "failed"),
+        ([ThrottledError("429", "", retry_after=0.05, scope=Scope.DELIVERY)], ["throttled", "sent"], "sent"),
+        ([ThrottledError("429", "", retry_after=0.05, scope=Scope.ACCOUNT)], ["throttled", "sent"], "sent"),
+        ([ValueError("a bug")], ["retry", "sent"], "sent"),
+        ([TemporaryError("down", "")] * 3, ["retry", "retry", "failed"], "failed"),
+        ([TimeoutError()], ["retry", "sent"], "sent"),
+    ],
+    ids=["temporary", "permanent", "throttled", "account throttled", "bug", "given up", "time-out"],
+)
+async def test_every_kind_of_failure(core: Core, errors: list[Exception], timeline: list[str], final: str) -> None:
+    core.adapter.script = failing(*errors)
+    new = await core.accept("ann")
+    await core.until(**{final: 1})
+    assert await core.timeline(new) == timeline
+
+
+async def test_a_lane_keeps_its_order_through_failures(core: Core) -> None:
+    seen: dict[str, int] = {}
+
+    async def flaky(delivery: OutgoingDelivery) -> SentReceipt:
+        seen[delivery.id] = seen.get(delivery.id, 0) + 1
+        if seen[delivery.id] == 1 and len(seen) % 3 == 0:
+            raise TemporaryError("down", "")
+        return SentReceipt(None)
+
+    core.adapter.script = flaky
+    made = [(await core.accept("ann")).deliveries[0]["id"] for _ in range(30)]
+    await core.until(sent=30)
+    final = list(dict.fromkeys(call.id for call in reversed(core.adapter.calls)))[::-1]
+    assert final == made
+
+
+async def test_lanes_run_side_by_side_within_the_concurrency(core: Core) -> None:
+    gate = asyncio.Event()
+
+    async def slow(delivery: OutgoingDelivery) -> SentReceipt:
+        await gate.wait()
+        return SentReceipt(None)
+
+    core.adapter.script = slow
+    await core.accept(*(f"user-{n}" for n in range(50)))
+    async with asyncio.timeout(10):
+        while core.adapter.running < 16:
+            await asyncio.sleep(0.005)
+    gate.set()
+    await core.until(sent=50)
+    assert core.adapter.most_running == 16
+
+
+async def test_refused_credentials_pause_the_account_and_cost_no_attempt(core: Core) -> None:
+    core.adapter.script = failing(AuthenticationError("401", "token revoked"))
+    new = await core.accept("ann")
+    async with asyncio.timeout(10):
+        while await core.timeline(new) != ["authentication"]:
+            await asyncio.sleep(0.01)
+    await core.until(queued=1)
+    (row,) = await reads.deliveries_of(core.database, new.message["id"])
+    assert row.attempts == 0
+    await core.accept("bob")
+    await core.until(queued=2)
+    async with core.database.write() as connection:
+        await connection.execute(update(project_platforms).values(paused_at=None))
+    core.accounts.forget(ACCOUNT)
+    await core.scheduler.resume(ACCOUNT)
+    await core.until(sent=2)
+
+
+async def test_a_platform_that_was_deleted_fails_its_deliveries(core: Core) -> None:
+    async with core.database.write() as connection:
+        await connection.execute(delete(project_platforms))
+    new = await core.accept("ann")
+    await core.until(failed=1)
+    (row,) = await reads.deliveries_of(core.database, new.message["id"])
+    assert row.error_code == "platform_deleted"
+
+
+async def test_credentials_that_cannot_be_decrypted_pause_the_account(core: Core) -> None:
+    async with core.database.write() as connection:
+        await connection.execute(
+            update(project_platforms).values(credentials_encrypted=Keyring(b"x" * 32).encrypt(b"{}", context=ACCOUNT))
+        )
+    new = await core.accept("ann")
+    async with asyncio.timeout(10):
+        while await core.timeline(new) != ["authentication"]:
+            await asyncio.sleep(0.01)
+    assert core.adapter.calls == []
+
+
+async def test_an_expired_message_is_not_sent(core: Core) -> None:
+    await core.accept("ann", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    await core.until(expired=1)
+    assert core.adapter.calls == []
+
+
+class TestRestart:
+    async def test_what_was_queued_is_sent_by_the_next_process(self, core: Core) -> None:
+        await core.stop()
+        core.build()
+        made = [(await core.accept("ann")).deliveries[0]["id"] for _ in range(5)]
+        await core.accept(*(f"u{n}" for n in range(1500)))
+        await core.start()
+        await core.until(sent=1505)
+        assert [call.id for call in core.adapter.calls if call.target.id == "ann"] == made
+
+    async def test_an_interrupted_delivery_is_sent_again_and_says_so(self, core: Core) -> None:
+        new, core = await self.interrupt(core)
+        await core.start()
+        await core.until(sent=1)
+        assert await core.timeline(new) == ["uncertain", "sent"]
+        assert core.adapter.calls[-1].attempt == 2
+
+    async def test_a_platform_that_can_be_asked_is_asked_first(self, core: Core) -> None:
+        new, core = await self.interrupt(core)
+        calls = len(core.adapter.calls)
+        core.adapter.already_sent = SentReceipt("found")
+        await core.start()
+        await core.until(sent=1)
+        assert len(core.adapter.calls) == calls
+        (row,) = await reads.deliveries_of(core.database, new.message["id"])
+        assert row.provider_message_id == "found"
+
+    async def test_on_uncertain_fail_does_not_send_twice(self, core: Core) -> None:
+        new, core = await self.interrupt(core, on_uncertain="fail")
+        calls = len(core.adapter.calls)
+        await core.start()
+        await core.until(failed=1)
+        assert len(core.adapter.calls) == calls
+        (row,) = await reads.deliveries_of(core.database, new.message["id"])
+        assert row.error_code == "uncertain"
+
+    async def test_a_stop_waits_for_what_is_running(self, core: Core) -> None:
+        entered, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow(delivery: OutgoingDelivery) -> SentReceipt:
+            entered.set()
+            await gate.wait()
+            return SentReceipt(None)
+
+        core.adapter.script = slow
+        await core.accept("ann")
+        await entered.wait()
+        stopping = asyncio.create_task(core.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await stopping
+        await core.until(sent=1)
+
+    async def test_a_stop_interrupts_what_takes_too_long_and_leaves_it_retrying(self, core: Core) -> None:
+        entered = asyncio.Event()
+
+        async def endless(delivery: OutgoingDelivery) -> SentReceipt:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        core.adapter.script = endless
+        new = await core.accept("ann")
+        await entered.wait()
+        await core.stop(0.05)
+        await core.until(retrying=1)
+        (entry,) = await reads.attempts_of(core.database, new.deliveries[0]["id"])
+        assert (entry.outcome, entry.reached) == ("retry", "maybe")
+
+    async def interrupt(self, core: Core, **columns) -> tuple[NewMessage, Core]:
+        """Leave a delivery in `sending`, as a kill does."""
+        await core.stop()
+        core.build()
+        new = await core.accept("ann", **columns)
+        await WorkLog(core.database).begin([new.deliveries[0]["id"]], datetime.now(UTC))
+        return new, core
+
+
+async def test_a_database_that_fails_for_a_while_loses_nothing(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_begin, real_record = WorkLog.begin, WorkLog.record
+    failures = {"begin": 2, "record": 2}
+
+    async def begin(self, *rest):
+        if failures["begin"]:
+            failures["begin"] -= 1
+            raise OSError("database away")
+        return await real_begin(self, *rest)
+
+    async def record(self, *rest):
+        if failures["record"]:
+            failures["record"] -= 1
+            raise OSError("database away")
+        return await real_record(self, *rest)
+
+    monkeypatch.setattr(WorkLog, "begin", begin)
+    monkeypatch.setattr(WorkLog, "record", record)
+    await core.accept("ann", "bob")
+    await core.until(sent=2)
+    assert len(core.adapter.calls) == 2
+
+
+def test_delivery_errors_are_one_family() -> None:
+    assert all(issubclass(e, DeliveryError) for e in (PermanentError, TemporaryError, ThrottledError))
