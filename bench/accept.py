@@ -34,11 +34,13 @@ TEXT = "x" * 420
 
 def message(platform_id: str, number: int) -> bytes:
     """A body of about 600 bytes, to a recipient of its own."""
-    return json.dumps({
-        "targets": [{"platformId": platform_id, "type": "user", "id": f"user-{number}"}],
-        "content": {"text": f"{number} {TEXT}"},
-        "metadata": {"trackingId": f"t-{number}"},
-    }).encode()
+    return json.dumps(
+        {
+            "targets": [{"platformId": platform_id, "type": "user", "id": f"user-{number}"}],
+            "content": {"text": f"{number} {TEXT}"},
+            "metadata": {"trackingId": f"t-{number}"},
+        }
+    ).encode()
 
 
 def bare_endpoint(requests: int, stack: ExitStack) -> LoadResult:

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from msgcore.cli.demo import free_port
 from msgcore.cli.http_server import HttpServer, require_free
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
+from servers.gateway import free_port
 
 Message = dict[str, Any]
 

@@ -285,7 +285,8 @@ class TestFairnessAndRank:
 
     async def test_low_is_never_starved(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(
-            tickets(*(f"h{n}" for n in range(100)), rank=Rank.HIGH) + tickets(*(f"l{n}" for n in range(5)), rank=Rank.LOW)
+            tickets(*(f"h{n}" for n in range(100)), rank=Rank.HIGH)
+            + tickets(*(f"l{n}" for n in range(5)), rank=Rank.LOW)
         )
         given = Counter(delivery_id[0] for delivery_id in await claim_ids(harness, 40))
         assert given == {"h": 35, "l": 5}

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 from sqlalchemy import delete, update
+from sqlalchemy.exc import IntegrityError
 from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
 
 from msgcore.core.clock import SystemClock
@@ -91,12 +92,23 @@ class Core:
         self.accept_log = AcceptLog(self.database, self._committed)
         self.accounts = AccountDirectory(self.database, KEYRING)
         self.feeder = Feeder(
-            feed=Feed(self.database), scheduler=self.scheduler, limits={}, clock=clock, gate=self.accept_log.gate,
-            every=0.05, follow=False,
+            feed=Feed(self.database),
+            scheduler=self.scheduler,
+            limits={},
+            clock=clock,
+            gate=self.accept_log.gate,
+            every=0.05,
+            follow=False,
         )
         self.processor = Processor(
-            scheduler=self.scheduler, work=work, accounts=self.accounts, messages=MessageCache(work),
-            adapters={"sandbox": self.adapter}, clock=clock, judge=Judge(), **self.settings,  # type: ignore[arg-type]
+            scheduler=self.scheduler,
+            work=work,
+            accounts=self.accounts,
+            messages=MessageCache(work),
+            adapters={"sandbox": self.adapter},
+            clock=clock,
+            judge=Judge(),
+            **self.settings,  # type: ignore[arg-type]
         )
 
     async def _committed(self, tickets) -> None:
@@ -134,9 +146,7 @@ async def core(database: Database) -> AsyncIterator[Core]:
     await add_project(database)
     async with database.write() as connection:
         await connection.execute(
-            update(project_platforms).values(
-                credentials_encrypted=KEYRING.encrypt(b'{"token":"t"}', context=ACCOUNT)
-            )
+            update(project_platforms).values(credentials_encrypted=KEYRING.encrypt(b'{"token":"t"}', context=ACCOUNT))
         )
     made = Core(database)
     await made.start()
@@ -362,6 +372,25 @@ async def test_a_database_that_fails_for_a_while_loses_nothing(core: Core, monke
     await core.accept("ann", "bob")
     await core.until(sent=2)
     assert len(core.adapter.calls) == 2
+
+
+async def test_an_outcome_that_cannot_be_stored_does_not_hold_the_others_back(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = WorkLog.record
+
+    async def record(self, results):
+        if any(result.provider_message_id == "poison" for result in results):
+            raise IntegrityError("insert", {}, ValueError("does not fit"))
+        return await real(self, results)
+
+    async def script(delivery: OutgoingDelivery) -> SentReceipt:
+        return SentReceipt("poison" if delivery.target.id == "bad" else "pm")
+
+    monkeypatch.setattr(WorkLog, "record", record)
+    core.adapter.script = script
+    await core.accept("bad", "good")
+    await core.until(sent=2)
 
 
 def test_delivery_errors_are_one_family() -> None:

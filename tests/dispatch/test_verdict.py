@@ -27,9 +27,21 @@ LEASE = Lease("d", "a", 1)
 
 def item(*, attempt: int = 1, age: timedelta = timedelta(0)) -> WorkItem:
     return WorkItem(
-        id="d", message_id="m", project_id="p", platform_id="a", platform="sandbox", target_type="user",
-        target_id="x", attempt=attempt, throttles=0, on_uncertain="resend", uncertain=False,
-        first_due_at=NOW - age, expires_at=None, created_at=NOW, started_at=NOW,
+        id="d",
+        message_id="m",
+        project_id="p",
+        platform_id="a",
+        platform="sandbox",
+        target_type="user",
+        target_id="x",
+        attempt=attempt,
+        throttles=0,
+        on_uncertain="resend",
+        uncertain=False,
+        first_due_at=NOW - age,
+        expires_at=None,
+        created_at=NOW,
+        started_at=NOW,
     )
 
 
@@ -38,7 +50,15 @@ OLD = timedelta(hours=25)
 CASES = [
     ("permanent", PermanentError("refused", "no such user"), item(), "failed", "failed", True, Done),
     ("temporary", TemporaryError("down", "try later"), item(), "retrying", "retry", True, Retry),
-    ("temporary, attempts spent, young", TemporaryError("down", ""), item(attempt=99), "retrying", "retry", True, Retry),
+    (
+        "temporary, attempts spent, young",
+        TemporaryError("down", ""),
+        item(attempt=99),
+        "retrying",
+        "retry",
+        True,
+        Retry,
+    ),
     ("temporary, old, few attempts", TemporaryError("down", ""), item(age=OLD), "retrying", "retry", True, Retry),
     ("temporary, both spent", TemporaryError("down", ""), item(attempt=8, age=OLD), "failed", "failed", True, Done),
     ("throttled", ThrottledError("429", "", retry_after=5), item(), "retrying", "throttled", False, Wait),
@@ -47,10 +67,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("error", "work", "state", "outcome", "counts", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_failures(
-    error: DeliveryError, work: WorkItem, state: str, outcome: str, counts: bool, told: type
-) -> None:
+@pytest.mark.parametrize(
+    ("error", "work", "state", "outcome", "counts", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_failures(error: DeliveryError, work: WorkItem, state: str, outcome: str, counts: bool, told: type) -> None:
     verdict = Judge(random.Random(1)).failed(LEASE, work, error, RetryPolicy(), NOW)
     assert verdict.result.state == DeliveryState(state)
     assert verdict.result.outcome == outcome

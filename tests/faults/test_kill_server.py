@@ -78,7 +78,9 @@ class Senders:
         while True:
             request = urllib.request.Request(
                 f"{self._gateway.url}/api/v1/projects/bench/messages/send",
-                data=json.dumps(body).encode(), headers=self._headers, method="POST",
+                data=json.dumps(body).encode(),
+                headers=self._headers,
+                method="POST",
             )
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:

@@ -28,13 +28,28 @@ async def add_project(database: Database, project_id: str = PROJECT, account_id:
         )
         await connection.execute(
             insert(projects),
-            {"id": project_id, "name": "Shop", "environment": "development", "is_default": False,
-             "owner_id": user_id, **stamps},
+            {
+                "id": project_id,
+                "name": "Shop",
+                "environment": "development",
+                "is_default": False,
+                "owner_id": user_id,
+                **stamps,
+            },
         )
         await connection.execute(
             insert(project_platforms),
-            {"id": account_id, "project_id": project_id, "platform": "sandbox", "name": "s",
-             "credentials_encrypted": "", "webhook_token": new_id(), "is_active": True, "test_mode": False, **stamps},
+            {
+                "id": account_id,
+                "project_id": project_id,
+                "platform": "sandbox",
+                "name": "s",
+                "credentials_encrypted": "",
+                "webhook_token": new_id(),
+                "is_active": True,
+                "test_mode": False,
+                **stamps,
+            },
         )
 
 
@@ -50,16 +65,36 @@ def new_message(
     message_id = new_id()
     rows = [
         {
-            "id": new_id(), "message_id": message_id, "project_id": project_id, "platform_id": ACCOUNT,
-            "platform": "sandbox", "target_type": "user", "target_id": target, "lane": f"user:{target}", "rank": 1,
-            "state": "queued", "attempts": 0, "throttles": 0, "uncertain": False, "on_uncertain": "resend",
-            "due_at": now + due_in, "first_due_at": now + due_in, "expires_at": None, "created_at": now, **columns,
+            "id": new_id(),
+            "message_id": message_id,
+            "project_id": project_id,
+            "platform_id": ACCOUNT,
+            "platform": "sandbox",
+            "target_type": "user",
+            "target_id": target,
+            "lane": f"user:{target}",
+            "rank": 1,
+            "state": "queued",
+            "attempts": 0,
+            "throttles": 0,
+            "uncertain": False,
+            "on_uncertain": "resend",
+            "due_at": now + due_in,
+            "first_due_at": now + due_in,
+            "expires_at": None,
+            "created_at": now,
+            **columns,
         }
         for target in targets or ("ann",)
     ]
     message = {
-        "id": message_id, "project_id": project_id, "content": {"text": "hello"}, "options": None, "metadata": None,
-        "created_by": CALLER, "created_at": now,
+        "id": message_id,
+        "project_id": project_id,
+        "content": {"text": "hello"},
+        "options": None,
+        "metadata": None,
+        "created_by": CALLER,
+        "created_at": now,
     }
     claim = None if key is None else IdempotencyClaim(CALLER, key, body_hash)
     return NewMessage(message, rows, [Ticket(row["id"], ACCOUNT, row["lane"]) for row in rows], claim)

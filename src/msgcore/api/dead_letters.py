@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
-from msgcore.api.access import requires
-from msgcore.api.messages import Answer
+from msgcore.api.access import Injected, JsonBody, requires
+from msgcore.api.answers import Answer, Timestamp
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
@@ -19,7 +19,8 @@ from msgcore.services.dead_letters import DeadLetterService
 from msgcore.store.ledger.dead import DeadLetterFilter
 from msgcore.store.ledger.reads import Record
 
-Ids = Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=1000)]
+PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
+Ids: TypeAlias = Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=1000)]
 
 
 class Selection(Wire):
@@ -33,7 +34,7 @@ class Selection(Wire):
     all: bool = False
 
 
-class AttemptAnswer(Answer):
+class AttemptAnswer(Answer, frozen=True):
     """One entry of a timeline. `number` is 0 where it does not count as an attempt.
 
     `reached` tells whether the platform may have taken the message: no, maybe or yes.
@@ -44,12 +45,12 @@ class AttemptAnswer(Answer):
     error_code: str | None
     error_message: str | None
     reached: str | None
-    retry_at: str | None
-    started_at: str
-    finished_at: str
+    retry_at: Timestamp | None
+    started_at: Timestamp
+    finished_at: Timestamp
 
 
-class DeadLetterAnswer(Answer):
+class DeadLetterAnswer(Answer, frozen=True):
     """A delivery that failed for good."""
 
     id: str
@@ -61,24 +62,24 @@ class DeadLetterAnswer(Answer):
     attempts: int
     error_code: str | None
     error_message: str | None
-    failed_at: str | None
-    created_at: str
+    failed_at: Timestamp | None
+    created_at: Timestamp
 
 
-class DeadLetterDetail(DeadLetterAnswer):
+class DeadLetterDetail(DeadLetterAnswer, frozen=True):
     """With its whole timeline, oldest entry first."""
 
     timeline: list[AttemptAnswer]
 
 
-class DeadLetterPage(Answer):
+class DeadLetterPage(Answer, frozen=True):
     """Newest first; `next` is the `before` of the next page, null on the last one."""
 
     dead_letters: list[DeadLetterAnswer]
     next: str | None
 
 
-class ChangedAnswer(Answer):
+class ChangedAnswer(Answer, frozen=True):
     """How many dead letters it was."""
 
     count: int
@@ -94,18 +95,16 @@ class DeadLettersController(Controller):
     @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="List dead letters")
     async def list(
         self,
-        project: str,
-        dead_letters: DeadLetterService,
-        platform: str | None = None,
-        platform_id: Annotated[UUID | None, Parameter(query="platformId")] = None,
-        error_code: Annotated[str | None, Parameter(query="errorCode")] = None,
-        before: UUID | None = None,
-        limit: Annotated[int, Parameter(ge=1, le=100)] = 50,
+        project: FromPath[str],
+        dead_letters: Injected[DeadLetterService],
+        platform: Annotated[str | None, QueryParameter(description="Only this platform")] = None,
+        platform_id: Annotated[UUID | None, QueryParameter(name="platformId")] = None,
+        error_code: Annotated[str | None, QueryParameter(name="errorCode")] = None,
+        before: Annotated[UUID | None, QueryParameter(description="`next` of the page before")] = None,
+        limit: PageSize = 50,
     ) -> DeadLetterPage:
         """A page of dead letters, newest first."""
-        chosen = DeadLetterFilter(
-            project, platform=platform, platform_id=_text(platform_id), error_code=error_code
-        )
+        chosen = DeadLetterFilter(project, platform=platform, platform_id=_text(platform_id), error_code=error_code)
         rows = await dead_letters.list(chosen, limit=limit, before=_text(before))
         return DeadLetterPage(
             dead_letters=[DeadLetterAnswer(**_fields(row)) for row in rows],
@@ -113,7 +112,9 @@ class DeadLettersController(Controller):
         )
 
     @get("/{delivery_id:uuid}", opt=requires(ApiScope.MESSAGES_READ), summary="One dead letter with its timeline")
-    async def detail(self, project: str, delivery_id: UUID, dead_letters: DeadLetterService) -> DeadLetterDetail:
+    async def detail(
+        self, project: FromPath[str], delivery_id: FromPath[UUID], dead_letters: Injected[DeadLetterService]
+    ) -> DeadLetterDetail:
         """What was tried, when, and what the platform answered."""
         found = await dead_letters.get(project, str(delivery_id))
         timeline = [
@@ -132,13 +133,17 @@ class DeadLettersController(Controller):
         return DeadLetterDetail(**_fields(found.delivery), timeline=timeline)
 
     @post("/requeue", status_code=200, opt=requires(ApiScope.MESSAGES_WRITE), summary="Queue dead letters again")
-    async def requeue(self, project: str, data: Selection, dead_letters: DeadLetterService) -> ChangedAnswer:
+    async def requeue(
+        self, project: FromPath[str], data: JsonBody[Selection], dead_letters: Injected[DeadLetterService]
+    ) -> ChangedAnswer:
         """Queue them again with their attempts forgiven; their timelines stay."""
         count = await dead_letters.requeue(_filter(project, data))
         return ChangedAnswer(count=count, message=f"{count} queued again")
 
     @post("/purge", status_code=200, opt=requires(ApiScope.MESSAGES_WRITE), summary="Delete dead letters")
-    async def purge(self, project: str, data: Selection, dead_letters: DeadLetterService) -> ChangedAnswer:
+    async def purge(
+        self, project: FromPath[str], data: JsonBody[Selection], dead_letters: Injected[DeadLetterService]
+    ) -> ChangedAnswer:
         """Delete them with their timelines."""
         count = await dead_letters.purge(_filter(project, data))
         return ChangedAnswer(count=count, message=f"{count} deleted")

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from msgcore.api.access import requires
+from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
+from msgcore.api.answers import Answer, Pagination, Timestamp
+from msgcore.api.parameters import Offset
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
 from msgcore.core.deliveries import DeliveryState
-from msgcore.core.scopes import ApiScope, Principal
+from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
 from msgcore.store.ledger.reads import Record
 
-IdempotencyKey = Annotated[
+IdempotencyKey: TypeAlias = Annotated[
     str | None,
-    Parameter(header="Idempotency-Key", description="Repeating a request with the same key sends once (24 hours)"),
+    HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key sends once (24 hours)"),
 ]
-Limit = Annotated[int, Parameter(ge=1, le=100, description="Rows a page")]
-Offset = Annotated[int, Parameter(ge=0, le=1_000_000, description="Rows to skip")]
+PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 
 
-class Answer(msgspec.Struct, rename="camel", kw_only=True):
-    """Base of the answers: camelCase."""
-
-
-class SendAnswer(Answer):
+class SendAnswer(Answer, frozen=True):
     """The message is durable and queued; `jobId` asks for its status."""
 
     success: bool
@@ -38,11 +35,11 @@ class SendAnswer(Answer):
     status: str
     targets: list[Target]
     platform_ids: list[str]
-    timestamp: str
+    timestamp: Timestamp
     message: str
 
 
-class DeliveryAnswer(Answer):
+class DeliveryAnswer(Answer, frozen=True):
     """One target's delivery. `status` is pending, sent or failed; `state` is the exact one."""
 
     id: str
@@ -57,12 +54,12 @@ class DeliveryAnswer(Answer):
     error_code: str | None
     error_message: str | None
     provider_message_id: str | None
-    due_at: str
-    sent_at: str | None
-    created_at: str
+    due_at: Timestamp
+    sent_at: Timestamp | None
+    created_at: Timestamp
 
 
-class DeliverySummary(Answer):
+class DeliverySummary(Answer, frozen=True):
     """How many targets are where."""
 
     total_targets: int
@@ -71,7 +68,7 @@ class DeliverySummary(Answer):
     pending: int
 
 
-class DeliveryFailure(Answer):
+class DeliveryFailure(Answer, frozen=True):
     """Why a target failed."""
 
     platform: str
@@ -79,7 +76,7 @@ class DeliveryFailure(Answer):
     error: str
 
 
-class DeliveryReport(Answer):
+class DeliveryReport(Answer, frozen=True):
     """Every target of a job."""
 
     overall_status: str
@@ -88,7 +85,7 @@ class DeliveryReport(Answer):
     errors: list[DeliveryFailure]
 
 
-class JobMessage(Answer):
+class JobMessage(Answer, frozen=True):
     """The message as it was accepted."""
 
     targets: list[Target]
@@ -97,14 +94,14 @@ class JobMessage(Answer):
     metadata: Any = None
 
 
-class JobData(Answer):
+class JobData(Answer, frozen=True):
     """What the job is about."""
 
     project_id: str
     message: JobMessage
 
 
-class JobAnswer(Answer):
+class JobAnswer(Answer, frozen=True):
     """A job: `state` in the words of existing clients, `status` in ours; times in milliseconds."""
 
     id: str
@@ -113,8 +110,8 @@ class JobAnswer(Answer):
     status: str
     progress: int
     attempts_made: int
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
     processed_on: int | None
     finished_on: int | None
     failed_reason: str | None
@@ -122,7 +119,7 @@ class JobAnswer(Answer):
     delivery: DeliveryReport
 
 
-class RetryAnswer(Answer):
+class RetryAnswer(Answer, frozen=True):
     """How many deliveries were queued again."""
 
     success: bool
@@ -131,7 +128,7 @@ class RetryAnswer(Answer):
     requeued: int
 
 
-class TargetIdentity(Answer):
+class TargetIdentity(Answer, frozen=True):
     """Who a target is, where it is known."""
 
     id: str
@@ -139,7 +136,7 @@ class TargetIdentity(Answer):
     email: str | None
 
 
-class SentMessage(DeliveryAnswer):
+class SentMessage(DeliveryAnswer, frozen=True):
     """A delivery with what it says."""
 
     job_id: str
@@ -148,23 +145,14 @@ class SentMessage(DeliveryAnswer):
     target_identity: TargetIdentity | None = None
 
 
-class Pagination(Answer):
-    """Which part of how much."""
-
-    total: int
-    limit: int
-    offset: int
-    has_more: bool
-
-
-class SentMessages(Answer):
+class SentMessages(Answer, frozen=True):
     """A page of deliveries, newest first."""
 
     messages: list[SentMessage]
     pagination: Pagination
 
 
-class QueueAnswer(Answer):
+class QueueAnswer(Answer, frozen=True):
     """A project's deliveries by where they are; `total` counts those that are not final."""
 
     waiting: int
@@ -185,14 +173,14 @@ class MessagesController(Controller):
     @post("/send", opt=requires(ApiScope.MESSAGES_WRITE), summary="Send a message to one or many targets")
     async def send(
         self,
-        project: str,
-        data: SendRequest,
-        principal: Principal,
-        sending: SendService,
+        request: ApiRequest,
+        project: FromPath[str],
+        data: JsonBody[SendRequest],
+        sending: Injected[SendService],
         idempotency_key: IdempotencyKey = None,
     ) -> SendAnswer:
         """Accept a message for delivery. It is durable and queued when the answer comes."""
-        accepted = await sending.send(principal, project, data, idempotency_key=idempotency_key)
+        accepted = await sending.send(request.user, project, data, idempotency_key=idempotency_key)
         return SendAnswer(
             success=True,
             job_id=accepted.message_id,
@@ -204,12 +192,12 @@ class MessagesController(Controller):
         )
 
     @get("/status/{job_id:uuid}", opt=requires(ApiScope.MESSAGES_READ), summary="What became of a message")
-    async def status(self, project: str, job_id: UUID, jobs: JobService) -> JobAnswer:
+    async def status(self, project: FromPath[str], job_id: FromPath[UUID], jobs: Injected[JobService]) -> JobAnswer:
         """A job with its progress and each target's delivery."""
         return _job_answer(await jobs.get(project, str(job_id)))
 
     @post("/retry/{job_id:uuid}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Retry failed deliveries")
-    async def retry(self, project: str, job_id: UUID, jobs: JobService) -> RetryAnswer:
+    async def retry(self, project: FromPath[str], job_id: FromPath[UUID], jobs: Injected[JobService]) -> RetryAnswer:
         """Queue the failed deliveries of a job again."""
         requeued = await jobs.retry(project, str(job_id))
         noun = "delivery" if requeued == 1 else "deliveries"
@@ -220,11 +208,11 @@ class MessagesController(Controller):
     @get("/sent", opt=requires(ApiScope.MESSAGES_READ), summary="List what was sent")
     async def sent(
         self,
-        project: str,
-        jobs: JobService,
-        platform: str | None = None,
-        status: str | None = None,
-        limit: Limit = 50,
+        project: FromPath[str],
+        jobs: Injected[JobService],
+        platform: Annotated[str | None, QueryParameter(description="Only this platform")] = None,
+        status: Annotated[str | None, QueryParameter(description="pending, sent, failed, or an exact state")] = None,
+        limit: PageSize = 50,
         offset: Offset = 0,
     ) -> SentMessages:
         """Deliveries, newest first. `status`: pending, sent, failed, or an exact state."""
@@ -235,7 +223,7 @@ class MessagesController(Controller):
         )
 
     @get("/queue/metrics", opt=requires(ApiScope.MESSAGES_READ), summary="Counts of the queue")
-    async def queue_metrics(self, project: str, jobs: JobService) -> QueueAnswer:
+    async def queue_metrics(self, project: FromPath[str], jobs: Injected[JobService]) -> QueueAnswer:
         """A project's deliveries by where they are."""
         metrics = await jobs.metrics(project)
         return QueueAnswer(**msgspec.structs.asdict(metrics))

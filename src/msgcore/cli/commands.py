@@ -68,9 +68,7 @@ def migrate() -> None:
 
 @app.command()
 def config(
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the reference table of the documentation.")
-    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of the documentation.")] = False,
 ) -> None:
     """Show each setting, its value and where that comes from; secrets are masked."""
     from msgcore.cli.settings_table import print_settings, settings_markdown

@@ -18,12 +18,11 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
+from msgcore.cli.database import open_database
 from msgcore.cli.http_server import require_free
 from msgcore.config import Settings, load_settings, unknown_variables
 from msgcore.core.errors import StartupError
-from msgcore.observability.redaction import Redactor
 from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import SECRETS_FILE, load_secrets
 from msgcore.services.health import check_encryption_key
@@ -31,7 +30,7 @@ from msgcore.store.database import Database
 from msgcore.store.migrate import require_current
 
 _OLDEST_PYTHON = (3, 11)
-_DNS_NAME = "example.com"
+DNS_NAME = "example.com"
 _DNS_SECONDS = 5.0
 _HEALTH_SECONDS = 2.0
 
@@ -47,7 +46,7 @@ class Finding:
 
 async def examine(environ: Mapping[str, str]) -> bool:
     """Print a table of all checks; returns whether all are well."""
-    findings = [finding async for finding in _check_all(environ)]
+    findings = [finding async for finding in check_all(environ)]
     table = Table("", "Checked", "Found", show_lines=False)
     for finding in findings:
         mark = "[green]OK[/green]" if finding.ok else "[red]FAIL[/red]"
@@ -56,7 +55,8 @@ async def examine(environ: Mapping[str, str]) -> bool:
     return all(finding.ok for finding in findings)
 
 
-async def _check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+async def check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """Each check's finding, in the order in which one builds on another."""
     yield _python()
     try:
         settings = load_settings(environ)
@@ -104,21 +104,13 @@ async def _database_and_key(settings: Settings) -> AsyncIterator[Finding]:
     if settings.database_url is None and not (settings.data_dir / "msgcore.db").exists():
         yield Finding("database", ok=True, detail="a SQLite file (made on the first start)")
         return
-    database = Database.open(settings.resolved_database_url, synchronous=settings.sqlite_synchronous)
     try:
-        try:
+        async with open_database(settings) as database:
             await require_current(database)
-        except StartupError as error:
-            yield Finding("database", ok=False, detail=str(error))
-            return
-        except (SQLAlchemyError, OSError) as error:
-            reason = Redactor().text(str(error).partition("\n")[0])
-            yield Finding("database", ok=False, detail=f"cannot be reached: {reason}; check MSGCORE_DATABASE_URL")
-            return
-        yield Finding("database", ok=True, detail=f"{database.kind}, schema up to date")
-        yield await _encryption_key(settings, database)
-    finally:
-        await database.close()
+            yield Finding("database", ok=True, detail=f"{database.kind}, schema up to date")
+            yield await _encryption_key(settings, database)
+    except StartupError as error:
+        yield Finding("database", ok=False, detail=str(error))
 
 
 async def _encryption_key(settings: Settings, database: Database) -> Finding:
@@ -167,8 +159,8 @@ def _egress(settings: Settings) -> Finding:
 async def _names() -> Finding:
     try:
         async with asyncio.timeout(_DNS_SECONDS):
-            await asyncio.get_running_loop().getaddrinfo(_DNS_NAME, 443, type=socket.SOCK_STREAM)
+            await asyncio.get_running_loop().getaddrinfo(DNS_NAME, 443, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError):
-        detail = f"{_DNS_NAME} does not resolve; check /etc/resolv.conf and the network (the sandbox works without)"
+        detail = f"{DNS_NAME} does not resolve; check /etc/resolv.conf and the network (the sandbox works without)"
         return Finding("name resolution", ok=False, detail=detail)
-    return Finding("name resolution", ok=True, detail=f"{_DNS_NAME} resolves")
+    return Finding("name resolution", ok=True, detail=f"{DNS_NAME} resolves")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from msgcore.config import Settings, describe
+
+_PIPED_WIDTH = 160
+"""Columns where there is no terminal to ask: wide enough for a row to stay findable with grep."""
 
 
 def print_settings(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -18,7 +22,7 @@ def print_settings(settings: Settings, environ: Mapping[str, str]) -> None:
         names = "\n".join((row.variable, *(f"[dim]or {alias}[/dim]" for alias in row.aliases)))
         shown = row.value or "[dim]unset[/dim]"
         table.add_row(names, shown, row.source, f"{row.meaning}\n[dim]{row.allowed}[/dim]")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def settings_markdown() -> str:

@@ -45,7 +45,7 @@ class AccountDirectory:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._records: TTLCache[str, AccountRecord | None] = TTLCache(10_000, CACHED_SECONDS)
+        self._records = TTLCache[str, AccountRecord | None](10_000, CACHED_SECONDS)
         self._opened: dict[str, tuple[datetime, Account]] = {}
         self._loading = asyncio.Lock()
 

@@ -20,8 +20,8 @@ from msgcore.core.clock import Clock
 from msgcore.core.deliveries import Rank, Ticket
 from msgcore.core.ids import earliest_id
 from msgcore.core.limits import UNLIMITED, RateLimits
-from msgcore.dispatch.processor import DATABASE_ERRORS
 from msgcore.dispatch.scheduler import Scheduler
+from msgcore.store.faults import is_away
 from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
 
 log = structlog.stdlib.get_logger(__name__)
@@ -93,8 +93,11 @@ class Feeder:
                     await self._load()
                 await asyncio.sleep(self._every)
                 await self._reconcile()
-            except DATABASE_ERRORS as error:
-                log.warning("ledger_away", error=type(error).__name__)
+            except Exception as error:
+                if is_away(error):
+                    log.warning("ledger_away", error=type(error).__name__)
+                else:
+                    log.exception("feeding_failed")
                 await asyncio.sleep(self._every)
 
     async def _load(self) -> None:

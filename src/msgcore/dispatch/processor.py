@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from msgcore.core.clock import Clock
 from msgcore.core.content import Target, TargetType
@@ -25,8 +25,9 @@ from msgcore.dispatch.scheduler import Scheduler
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
 from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
+from msgcore.store.faults import is_away
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.ledger.work import WorkItem, WorkLog
+from msgcore.store.ledger.work import WorkItem, WorkLog, WorkResult
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,8 +35,6 @@ IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.005
 LONGEST_BACKOFF = 5.0
 DEFAULT_RETRY = RetryPolicy()
-
-DATABASE_ERRORS = (SQLAlchemyError, OSError)
 
 
 class Processor:
@@ -107,8 +106,8 @@ class Processor:
                 continue
             try:
                 await self._begin(leases)
-            except DATABASE_ERRORS as error:
-                log.warning("ledger_away", error=type(error).__name__, deliveries=len(leases))
+            except Exception as error:  # noqa: BLE001 - the claimed deliveries go back, whatever it was
+                _log_fault(error, deliveries=len(leases))
                 await self._scheduler.finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
                 await asyncio.sleep(1.0)
 
@@ -159,12 +158,7 @@ class Processor:
         if item.expires_at is not None and item.expires_at <= self._clock.now():
             return self._judge.expired(lease, item, self._clock.now())
         try:
-            if record is None:
-                raise PermanentError("platform_deleted", "The platform was deleted before the message could be sent")
-            if body is None:
-                raise PermanentError("message_deleted", "The message was deleted before it could be sent")
-            if adapter is None:
-                raise PermanentError("platform_unknown", f"This server has no platform {item.platform!r}")
+            record, body, adapter = _require(record, body, adapter)
             if record.is_held:
                 await self._scheduler.pause(record.id)
                 return self._judge.released(lease, item, self._clock.now())
@@ -239,8 +233,8 @@ class Processor:
         self._accounts.forget(item.platform_id)
         try:
             first = await self._work.pause_account(item, error.message, self._clock.now())
-        except DATABASE_ERRORS as away:
-            log.warning("ledger_away", error=type(away).__name__)
+        except Exception as fault:  # noqa: BLE001 - it is paused in this process all the same
+            _log_fault(fault, platform_id=item.platform_id)
             return
         if first:
             log.warning("platform_paused", platform_id=item.platform_id, platform=item.platform, code=error.code)
@@ -248,21 +242,60 @@ class Processor:
     # --- recording
 
     async def _record(self, verdicts: Sequence[Verdict]) -> Sequence[None]:
-        backoff = 0.1
-        while True:
-            try:
-                await self._work.record([verdict.result for verdict in verdicts])
-                break
-            except DATABASE_ERRORS as error:
-                log.warning("ledger_away", error=type(error).__name__, outcomes=len(verdicts))
-                await asyncio.sleep(backoff)
-                backoff = min(LONGEST_BACKOFF, backoff * 2)
+        try:
+            await self._store([verdict.result for verdict in verdicts])
+        except Exception:  # noqa: BLE001 - told apart below
+            # One result cannot be stored as it is; it must not hold the others back.
+            for verdict in verdicts:
+                await self._store_alone(verdict.result)
         for lease in await self._scheduler.finish([verdict.outcome for verdict in verdicts]):
             log.warning("lease_lost", delivery_id=lease.delivery_id)
         return [None] * len(verdicts)
+
+    async def _store(self, results: Sequence[WorkResult]) -> None:
+        """Write results, however long the database is away."""
+        backoff = 0.1
+        while True:
+            try:
+                return await self._work.record(results)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                _log_fault(error, outcomes=len(results))
+                await asyncio.sleep(backoff)
+                backoff = min(LONGEST_BACKOFF, backoff * 2)
+
+    async def _store_alone(self, result: WorkResult) -> None:
+        try:
+            await self._store([result])
+        except Exception:  # it does not come from the outside world, so it is worth a traceback
+            log.exception("outcome_not_storable", delivery_id=result.item.id)
+            # What the platform said does not fit into the database; that it said it does.
+            await self._store([replace(result, provider_message_id=None, error_message=None)])
 
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             for lease in await self._scheduler.renew(list(self._running.values())):
                 log.warning("lease_lost", delivery_id=lease.delivery_id)
+
+
+def _require(
+    record: AccountRecord | None, body: MessageBody | None, adapter: PlatformAdapter | None
+) -> tuple[AccountRecord, MessageBody, PlatformAdapter]:
+    """All that sending needs. Raises PermanentError for what is no longer there."""
+    if record is None:
+        raise PermanentError("platform_deleted", "The platform was deleted before the message could be sent")
+    if body is None:
+        raise PermanentError("message_deleted", "The message was deleted before it could be sent")
+    if adapter is None:
+        raise PermanentError("platform_unknown", f"This server has no platform {record.platform!r}")
+    return record, body, adapter
+
+
+def _log_fault(error: Exception, **about: object) -> None:
+    """A database that is away is the operator's business; anything else is ours, with a traceback."""
+    if is_away(error):
+        log.warning("ledger_away", error=type(error).__name__, **about)
+    else:
+        log.error("dispatch_failed", exc_info=error, **about)

@@ -32,21 +32,31 @@ class Judge:
     """Turns receipts and errors into verdicts, by a platform's retry policy."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        self._rng = rng or random.Random()
 
     def sent(self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime) -> Verdict:
         """The platform took it."""
         result = WorkResult(
-            item, DeliveryState.SENT, "sent", now,
-            reached="yes", provider_message_id=receipt.provider_message_id, sent_at=now,
+            item,
+            DeliveryState.SENT,
+            "sent",
+            now,
+            reached="yes",
+            provider_message_id=receipt.provider_message_id,
+            sent_at=now,
         )
         return Verdict(result, Done(lease))
 
     def expired(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Its `expiresAt` passed before it could be sent."""
         result = WorkResult(
-            item, DeliveryState.EXPIRED, "expired", now, counts=False,
-            error_code="expired", error_message="expiresAt passed before the message could be sent",
+            item,
+            DeliveryState.EXPIRED,
+            "expired",
+            now,
+            counts=False,
+            error_code="expired",
+            error_message="expiresAt passed before the message could be sent",
         )
         return Verdict(result, Done(lease))
 
@@ -56,9 +66,7 @@ class Judge:
         result = WorkResult(item, state, "released", now, counts=False, due_at=now)
         return Verdict(result, Release(lease))
 
-    def failed(
-        self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime
-    ) -> Verdict:
+    def failed(self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime) -> Verdict:
         """The platform did not take it, for the reason that the error's type tells."""
         match error:
             case ThrottledError():
@@ -73,23 +81,40 @@ class Judge:
     def _throttled(self, lease: Lease, item: WorkItem, error: ThrottledError, now: datetime) -> Verdict:
         delay = min(max(error.retry_after, 0.0), LONGEST_THROTTLE)
         result = WorkResult(
-            item, DeliveryState.RETRYING, "throttled", now, counts=False,
-            error_code=error.code, error_message=error.message[:MAX_ERROR], due_at=now + timedelta(seconds=delay),
+            item,
+            DeliveryState.RETRYING,
+            "throttled",
+            now,
+            counts=False,
+            error_code=error.code,
+            error_message=_short(error.message),
+            due_at=now + timedelta(seconds=delay),
         )
         return Verdict(result, Wait(lease, delay, error.scope))
 
     def _unauthenticated(self, lease: Lease, item: WorkItem, error: AuthenticationError, now: datetime) -> Verdict:
         state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED
         result = WorkResult(
-            item, state, "authentication", now, counts=False,
-            error_code=error.code, error_message=error.message[:MAX_ERROR], due_at=now,
+            item,
+            state,
+            "authentication",
+            now,
+            counts=False,
+            error_code=error.code,
+            error_message=_short(error.message),
+            due_at=now,
         )
         return Verdict(result, Release(lease))
 
     def _dead(self, lease: Lease, item: WorkItem, error: DeliveryError, now: datetime) -> Verdict:
         result = WorkResult(
-            item, DeliveryState.FAILED, "failed", now,
-            error_code=error.code, error_message=error.message[:MAX_ERROR], reached=error.reached,
+            item,
+            DeliveryState.FAILED,
+            "failed",
+            now,
+            error_code=error.code,
+            error_message=_short(error.message),
+            reached=error.reached,
         )
         return Verdict(result, Done(lease))
 
@@ -101,11 +126,21 @@ class Judge:
             return self._dead(lease, item, error, now)
         delay = policy.delay(item.attempt, self._rng)
         result = WorkResult(
-            item, DeliveryState.RETRYING, "retry", now,
-            error_code=error.code, error_message=error.message[:MAX_ERROR], reached=error.reached,
+            item,
+            DeliveryState.RETRYING,
+            "retry",
+            now,
+            error_code=error.code,
+            error_message=_short(error.message),
+            reached=error.reached,
             due_at=now + timedelta(seconds=delay),
         )
         return Verdict(result, Retry(lease, delay))
+
+
+def _short(message: str) -> str:
+    """As much of an error as is kept; PostgreSQL stores no NUL."""
+    return message[:MAX_ERROR].replace("\0", "")
 
 
 def as_delivery_error(error: Exception) -> DeliveryError:

@@ -112,12 +112,10 @@ def check_attachment(attachment: Attachment, pointer: str) -> list[FieldError]:
         errors.append(FieldError(f"{pointer}/url", f"{name}.url {problem}"))
     if attachment.data is not None and not _looks_like_base64(_split_data_url(attachment.data)[1]):
         errors.append(
-            FieldError(f"{pointer}/data", f"{name}.data must be base64 (RFC 4648, padded, no line breaks), or a data: URL")
+            FieldError(f"{pointer}/data", f"{name}.data must be base64 (padded, without line breaks) or a data: URL")
         )
     if attachment.filename is not None and _UNSAFE_IN_NAME.search(attachment.filename):
-        errors.append(
-            FieldError(f"{pointer}/filename", f"{name}.filename must not hold slashes, backslashes or control characters")
-        )
+        errors.append(FieldError(f"{pointer}/filename", f"{name}.filename must not hold slashes or control characters"))
     return errors
 
 

@@ -22,8 +22,10 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 _RAW_TEXT = frozenset(("script", "style", "template", "title", "textarea", "noscript"))
 _PARAGRAPHS = frozenset(("blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"))
 _BLOCKS = _PARAGRAPHS | frozenset(
-    ("address", "article", "aside", "body", "center", "dd", "div", "dt", "fieldset", "figure", "footer")
-    + ("form", "header", "li", "main", "nav", "section", "tbody", "thead", "tr")
+    (
+        *("address", "article", "aside", "body", "center", "dd", "div", "dt", "fieldset", "figure", "footer"),
+        *("form", "header", "li", "main", "nav", "section", "tbody", "thead", "tr"),
+    )
 )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NO_OPTIONS = SendOptions()
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_MSGSPEC_PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")
+_MSGSPEC_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>.*)`$")
 _KINDS: dict[str, tuple[type, str]] = {
     "string": (str, "a string"),
     "integer": (int, "a whole number"),

@@ -20,7 +20,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from msgcore.core.errors import PermanentError, StartupError
 from msgcore.security.addresses import Address, Network, is_public, parse_address, reached_address
 
-AddrInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""What `getaddrinfo` gives: family, type, protocol, canonical name, socket address."""
+
 Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfo]]]
 
 HAPPY_EYEBALLS_DELAY = 0.25
@@ -110,7 +112,7 @@ class EgressGuard:
         Raises EgressDeniedError, OSError, or TimeoutError after `timeout` seconds.
         """
         async with asyncio.timeout(timeout):
-            return await aiohappyeyeballs.start_connection(
+            return await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
                 await self.resolve(host, port),
                 happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
                 socket_factory=self._make_socket,
@@ -152,7 +154,7 @@ class _GuardedResolver(AbstractResolver):
                 hostname=host,
                 host=str(info[4][0]),
                 port=port,
-                family=info[0],
+                family=socket.AddressFamily(info[0]),
                 proto=info[2],
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
@@ -164,7 +166,7 @@ class _GuardedResolver(AbstractResolver):
         """Nothing is kept."""
 
 
-def url_problem(url: str) -> str | None:
+def url_problem(url: str) -> str | None:  # noqa: PLR0911 - one return a rule
     """What is wrong with a user's URL, as the end of a sentence; None where it may be tried."""
     if len(url) > MAX_URL:
         return f"must have at most {MAX_URL} characters"

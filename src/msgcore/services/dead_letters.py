@@ -35,9 +35,7 @@ class DeadLetterService:
         self._registry = registry
         self._clock = clock
 
-    async def list(
-        self, chosen: dead.DeadLetterFilter, *, limit: int, before: str | None
-    ) -> Sequence[reads.Record]:
+    async def list(self, chosen: dead.DeadLetterFilter, *, limit: int, before: str | None) -> Sequence[reads.Record]:
         """A page, newest first."""
         return await dead.list_dead(self._database, chosen, limit=limit, before=before)
 

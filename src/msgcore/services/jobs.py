@@ -61,9 +61,7 @@ class QueueMetrics(msgspec.Struct, frozen=True):
 class JobService:
     """Answers about accepted messages."""
 
-    def __init__(
-        self, *, database: Database, dead_letters: DeadLetterService, clock: Clock
-    ) -> None:
+    def __init__(self, *, database: Database, dead_letters: DeadLetterService, clock: Clock) -> None:
         self._database = database
         self._dead_letters = dead_letters
         self._clock = clock

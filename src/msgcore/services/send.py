@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import msgspec
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Content, Priority, SendOptions, SendRequest, Target
+from msgcore.core.content import Priority, SendOptions, SendRequest, Target
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.core.ids import canonical_id, new_id
@@ -29,10 +28,21 @@ NO_OPTIONS = SendOptions()
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When a message is to go out, and until when."""
+    """When a message came, when it is to go out, and until when."""
 
+    now: datetime
     due_at: datetime
     expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A request that may be accepted, with the account of each target."""
+
+    project_id: str
+    request: SendRequest
+    records: list[AccountRecord]
+    times: _Times
 
 
 class SendService:
@@ -61,117 +71,115 @@ class SendService:
         Raises InvalidInputError with every wrong field, and IdempotencyMismatchError when the key
         came with another body in the last 24 hours.
         """
-        now = self._clock.now()
+        checked = await self._check(project_id, request)
+        content = msgspec.json.encode(request.content)
+        claim = None if idempotency_key is None else _claim(principal, idempotency_key, request)
+        new = _rows(principal, checked, content, claim, self._registry)
+        self._messages.put(new.message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
+        return await self._accept_log.accept(new)
+
+    async def _check(self, project_id: str, request: SendRequest) -> _Checked:
         errors: list[FieldError] = []
-        times = _read_times(request.options or NO_OPTIONS, now, errors)
+        times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
         records = await self._check_targets(project_id, request, errors)
         if not request.content.has_body() and not request.content.subject:
             errors.append(FieldError("/content", "content is empty: give text, markdown, html, attachments or embeds"))
         if errors:
             raise InvalidInputError.of(errors[:MAX_ERRORS])
-        content = msgspec.json.encode(request.content)
-        new = self._rows(principal, project_id, request, content, records, times, now)
-        if idempotency_key is not None:
-            body_hash = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
-            claim = IdempotencyClaim(principal.id, check_idempotency_key(idempotency_key), body_hash)
-            new = NewMessage(new.message, new.deliveries, new.tickets, claim)
-        body = MessageBody(request.content, request.options or NO_OPTIONS)
-        self._messages.put(new.message["id"], body, len(content))
-        return await self._accept_log.accept(new)
-
-    # --- validation
+        return _Checked(project_id, request, records, times)
 
     async def _check_targets(
         self, project_id: str, request: SendRequest, errors: list[FieldError]
     ) -> list[AccountRecord]:
         records: list[AccountRecord] = []
         seen: dict[tuple[str, str, str], int] = {}
-        content_errors: dict[str, FieldError] = {}
         for index, target in enumerate(request.targets):
             first = seen.setdefault((target.platform_id, target.type, target.id), index)
             if first != index:
-                errors.append(FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out"))
+                errors.append(
+                    FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out")
+                )
             record = self._accounts.cached(target.platform_id) or await self._find(target.platform_id)
             if record is None or record.project_id != project_id or not record.is_active:
                 errors.append(_unknown_account(index, target, record, project_id))
                 continue
             records.append(record)
-            for error in self._registry.check_message(record.platform, target, request.content):
-                if error.pointer.startswith("/target"):
-                    errors.append(FieldError(f"/targets/{index}{error.pointer[7:]}", f"targets[{index}]: {error.message}"))
-                else:
-                    content_errors.setdefault(error.pointer, error)
+            for error in self._registry.check_target(record.platform, target):
+                pointer = f"/targets/{index}{error.pointer.removeprefix('/target')}"
+                errors.append(FieldError(pointer, f"targets[{index}]: {error.message}"))
             if len(errors) >= MAX_ERRORS:
                 break
-        errors.extend(content_errors.values())
+        for platform in dict.fromkeys(record.platform for record in records):
+            errors.extend(self._registry.check_content(platform, request.content, request.options or NO_OPTIONS))
         return records
 
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)
         return None if account_id is None else await self._accounts.get(account_id)
 
-    # --- rows
 
-    def _rows(
-        self,
-        principal: Principal,
-        project_id: str,
-        request: SendRequest,
-        content: bytes,
-        records: Iterable[AccountRecord],
-        times: _Times,
-        now: datetime,
-    ) -> NewMessage:
-        message_id = new_id()
-        options = request.options or NO_OPTIONS
-        metadata = request.metadata
-        rank = RANKS[metadata.priority] if metadata is not None and metadata.priority is not None else Rank.NORMAL
-        rows: list[dict[str, Any]] = []
-        tickets: list[Ticket] = []
-        for target, record in zip(request.targets, records, strict=True):
-            declaration = self._registry.declaration(record.platform)
-            ordered = declaration.ordered if options.ordering is None else options.ordering == "strict"
-            row = {
-                "id": new_id(),
-                "message_id": message_id,
-                "project_id": project_id,
-                "platform_id": record.id,
-                "platform": record.platform,
-                "target_type": target.type.value,
-                "target_id": target.id,
-                "lane": f"{target.type.value}:{target.id}" if ordered else None,
-                "rank": rank.value,
-                "state": DeliveryState.QUEUED.value,
-                "attempts": 0,
-                "throttles": 0,
-                "uncertain": False,
-                "on_uncertain": options.on_uncertain or "resend",
-                "due_at": times.due_at,
-                "first_due_at": times.due_at,
-                "expires_at": times.expires_at,
-                "created_at": now,
-            }
-            rows.append(row)
-            tickets.append(
-                Ticket(
-                    delivery_id=row["id"],
-                    account_id=record.id,
-                    lane=row["lane"],
-                    rank=rank,
-                    delay=(times.due_at - now).total_seconds(),
-                    limits=declaration.limits,
-                )
-            )
-        message = {
-            "id": message_id,
-            "project_id": project_id,
-            "content": msgspec.Raw(content),
-            "options": request.options,
-            "metadata": metadata,
-            "created_by": principal.id,
-            "created_at": now,
-        }
-        return NewMessage(message, rows, tickets)
+def _claim(principal: Principal, key: str, request: SendRequest) -> IdempotencyClaim:
+    body_hash = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    return IdempotencyClaim(principal.id, check_idempotency_key(key), body_hash)
+
+
+def _rows(
+    principal: Principal,
+    checked: _Checked,
+    content: bytes,
+    claim: IdempotencyClaim | None,
+    registry: PlatformRegistry,
+) -> NewMessage:
+    """The request as rows of the ledger and tickets for the scheduler."""
+    request, times = checked.request, checked.times
+    message: dict[str, Any] = {
+        "id": new_id(),
+        "project_id": checked.project_id,
+        "content": msgspec.Raw(content),
+        "options": request.options,
+        "metadata": request.metadata,
+        "created_by": principal.id,
+        "created_at": times.now,
+    }
+    metadata = request.metadata
+    rank = RANKS[metadata.priority] if metadata is not None and metadata.priority is not None else Rank.NORMAL
+    delay = (times.due_at - times.now).total_seconds()
+    rows: list[dict[str, Any]] = []
+    tickets: list[Ticket] = []
+    for target, record in zip(request.targets, checked.records, strict=True):
+        declaration = registry.declaration(record.platform)
+        row = _delivery_row(message["id"], checked, target, record, ordered=declaration.ordered)
+        row["rank"] = rank.value
+        rows.append(row)
+        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
+    return NewMessage(message, rows, tickets, claim)
+
+
+def _delivery_row(
+    message_id: str, checked: _Checked, target: Target, record: AccountRecord, *, ordered: bool
+) -> dict[str, Any]:
+    options, times = checked.request.options or NO_OPTIONS, checked.times
+    if options.ordering is not None:
+        ordered = options.ordering == "strict"
+    return {
+        "id": new_id(),
+        "message_id": message_id,
+        "project_id": checked.project_id,
+        "platform_id": record.id,
+        "platform": record.platform,
+        "target_type": target.type.value,
+        "target_id": target.id,
+        "lane": f"{target.type.value}:{target.id}" if ordered else None,
+        "state": DeliveryState.QUEUED.value,
+        "attempts": 0,
+        "throttles": 0,
+        "uncertain": False,
+        "on_uncertain": options.on_uncertain or "resend",
+        "due_at": times.due_at,
+        "first_due_at": times.due_at,
+        "expires_at": times.expires_at,
+        "created_at": times.now,
+    }
 
 
 def check_idempotency_key(key: str) -> str:
@@ -205,7 +213,7 @@ def _read_times(options: SendOptions, now: datetime, errors: list[FieldError]) -
         errors.append(
             FieldError("/options/expiresAt", "options.expiresAt must be in the future, and after options.scheduled")
         )
-    return _Times(due_at, expires_at)
+    return _Times(now, due_at, expires_at)
 
 
 def _read_time(name: str, text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
@@ -226,8 +234,3 @@ def _read_time(name: str, text: str | None, now: datetime, errors: list[FieldErr
         errors.append(FieldError(pointer, f"options.{name} must be within ten years"))
         return None
     return moment
-
-
-def summary(content: Content) -> str | None:
-    """The text that lists show for a message."""
-    return content.text or content.markdown or content.subject

@@ -1,4 +1,4 @@
-"""The connection to SQLite or PostgreSQL, and the two ways to use it: read and write."""
+"""The connections to SQLite or PostgreSQL, and the two ways to use them: read and write."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-import msgspec
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -23,11 +22,17 @@ DRIVERS = {
     "postgres": "postgresql+asyncpg",
 }
 
+PRISMA = frozenset({"schema", "connection_limit", "pool_timeout", "connect_timeout"})
+"""Parameters of the original's database URLs that say nothing to us."""
+
+CONNECT_SECONDS = 10
+
 
 def database_url(text: str) -> URL:
-    """The URL with the driver that MsgCore uses; Prisma's `?schema=` parameter is dropped.
+    """The URL with the driver that MsgCore uses, and its parameters as that driver names them.
 
-    Raises StartupError for a URL that is none, or names another database.
+    Raises StartupError for a URL that is none, names another database, holds an unknown parameter,
+    or is SQLite without a file (every connection would see a database of its own).
     """
     try:
         url = make_url(text)
@@ -38,34 +43,54 @@ def database_url(text: str) -> URL:
         ) from None
     driver = DRIVERS.get(url.get_backend_name())
     if driver is None:
+        raise StartupError(f"MSGCORE_DATABASE_URL names {url.get_backend_name()!r}; use postgresql:// or sqlite://")
+    url = url.set(drivername=driver)
+    if driver == DRIVERS["sqlite"]:
+        if not url.database or url.database.startswith((":memory:", "file:")):
+            raise StartupError("MSGCORE_DATABASE_URL names no SQLite file; use sqlite:////path/to/file")
+        return url
+    return _postgres_url(url)
+
+
+def _postgres_url(url: URL) -> URL:
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items() if name not in PRISMA}
+    unknown = sorted(query.keys() - {"ssl", "host", "port"})
+    if unknown:
         raise StartupError(
-            f"MSGCORE_DATABASE_URL names {url.get_backend_name()!r}; use postgresql:// or sqlite://"
+            f"MSGCORE_DATABASE_URL has the unknown parameter {unknown[0]!r}; allowed are sslmode and host"
         )
-    return url.set(drivername=driver).difference_update_query(["schema"])
+    return url.set(query=query)
 
 
 class Database:
-    """An engine, with one writer at a time on SQLite (its file has one write lock)."""
+    """Two ways to the data: `read` for queries, `write` for transactions."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self.kind: Literal["sqlite", "postgresql"] = "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self.engine = writer
+        self.kind: Literal["sqlite", "postgresql"] = "sqlite" if writer.dialect.name == "sqlite" else "postgresql"
+        self._reader = reader
         self._write_turn = asyncio.Lock()
 
     @classmethod
     def open(cls, url: str, *, pool: int = 10, synchronous: str = "full") -> Database:
-        """Make the engine; connects on first use."""
+        """Make the engines; they connect on first use.
+
+        `pool` is how many connections PostgreSQL gets, `synchronous` the SQLite pragma.
+        """
         parsed = database_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return cls(_postgres_engine(parsed, pool))
-        engine = create_async_engine(parsed, pool_size=5, max_overflow=0)
-        _set_pragmas(engine, synchronous)
-        return cls(engine)
+        if parsed.get_backend_name() == "sqlite":
+            return cls(_sqlite_writer(parsed, synchronous), _sqlite_reader(parsed, synchronous))
+        engine = postgres_engine(parsed, pool_size=pool, max_overflow=0)
+        # Single queries need no transaction: this saves the round trips of its BEGIN and ROLLBACK.
+        return cls(engine, engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for queries; nothing is committed."""
-        async with self.engine.connect() as connection:
+        """A connection for queries, each of which sees what is committed when it starts.
+
+        It must not be written to: SQLite refuses, PostgreSQL would commit each statement.
+        """
+        async with self._reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -81,26 +106,47 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._reader.dispose()
         await self.engine.dispose()
 
 
-def _postgres_engine(url: URL, pool: int) -> AsyncEngine:
+def postgres_engine(url: URL, **options: Any) -> AsyncEngine:
+    """An engine for a URL of `database_url`; `options` are those of SQLAlchemy's create_engine."""
     return create_async_engine(
-        url,
-        pool_size=pool,
-        max_overflow=0,
-        pool_pre_ping=False,
-        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        url, connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "msgcore"}}, **options
     )
 
 
-def _set_pragmas(engine: AsyncEngine, synchronous: str) -> None:
+def _sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
+    engine = _sqlite_engine(url, synchronous, pool_size=1)
+
+    # The driver's own BEGIN comes late (not before DDL, SELECT or WITH) and takes the write lock
+    # later still, when another process may have written what this transaction read.
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _sqlite_reader(url: URL, synchronous: str) -> AsyncEngine:
+    return _sqlite_engine(url, synchronous, "PRAGMA query_only=ON", pool_size=4, skip_autocommit_rollback=True)
+
+
+def _sqlite_engine(url: URL, synchronous: str, *pragmas: str, **options: Any) -> AsyncEngine:
+    # isolation_level None switches off the transactions of Python's driver.
+    engine = create_async_engine(url, max_overflow=0, connect_args={"isolation_level": None}, **options)
+
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
         cursor: Any = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=10000")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={synchronous.upper()}")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=10000")
         cursor.execute("PRAGMA cache_size=-32000")
+        for pragma in pragmas:
+            cursor.execute(pragma)
         cursor.close()
+
+    return engine

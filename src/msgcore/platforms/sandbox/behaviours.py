@@ -20,7 +20,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError, ThrottledError
+from msgcore.core.errors import (
+    AuthenticationError,
+    DeliveryError,
+    PermanentError,
+    Scope,
+    TemporaryError,
+    ThrottledError,
+)
 
 LONGEST_SECONDS = 600.0
 

@@ -75,9 +75,7 @@ class _Batch:
 class AcceptLog:
     """Commits accepted messages in groups."""
 
-    def __init__(
-        self, database: Database, on_committed: Callable[[Sequence[Ticket]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, database: Database, on_committed: Callable[[Sequence[Ticket]], Awaitable[None]]) -> None:
         self._database = database
         self._on_committed = on_committed
         self._writer: GroupCommit[NewMessage, Accepted] = GroupCommit(self._flush)
@@ -103,9 +101,7 @@ class AcceptLog:
                 await self._on_committed([ticket for new in sorted_out.fresh for ticket in new.tickets])
         return sorted_out.results
 
-    async def _sort_out_replays(
-        self, connection: AsyncConnection, batch: Sequence[NewMessage]
-    ) -> _Batch:
+    async def _sort_out_replays(self, connection: AsyncConnection, batch: Sequence[NewMessage]) -> _Batch:
         """Split a batch into new messages and replays of earlier ones, with the answer to each."""
         claims: dict[KeyId, NewMessage] = {}
         for new in batch:

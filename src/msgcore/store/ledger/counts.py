@@ -41,8 +41,14 @@ class CountChanges:
     async def apply(self, connection: AsyncConnection) -> None:
         """Write the changes. Rows are touched in one order everywhere, so writers cannot deadlock."""
         rows = [
-            {"project_id": project, "platform_id": account, "platform": platform, "state": state, "slot": SLOT,
-             "count": number}
+            {
+                "project_id": project,
+                "platform_id": account,
+                "platform": platform,
+                "state": state,
+                "slot": SLOT,
+                "count": number,
+            }
             for (project, account, platform, state), number in sorted(self._changes.items())
             if number
         ]

@@ -86,9 +86,7 @@ async def requeue(database: Database, chosen: DeadLetterFilter, now: datetime) -
                 )
             )
             await changes.apply(connection)
-    return [
-        OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in rows
-    ]
+    return [OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in rows]
 
 
 async def purge(database: Database, chosen: DeadLetterFilter) -> int:

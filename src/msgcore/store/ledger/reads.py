@@ -64,9 +64,7 @@ async def list_deliveries(
     # Pick the page first: the contents are joined to a page of rows, not to the table.
     page = select(deliveries).where(*conditions).order_by(deliveries.c.id.desc()).limit(limit).offset(offset).subquery()
     query = (
-        select(page, messages.c.content)
-        .join(messages, messages.c.id == page.c.message_id)
-        .order_by(page.c.id.desc())
+        select(page, messages.c.content).join(messages, messages.c.id == page.c.message_id).order_by(page.c.id.desc())
     )
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()

@@ -186,14 +186,22 @@ class WorkLog:
             await connection.execute(
                 _INSERT_LOGS,
                 {
-                    **about, "id": new_id(), "platform": item.platform, "level": "error", "category": "auth",
-                    "message": f"Paused: the platform refused the credentials ({reason})", "timestamp": now,
+                    **about,
+                    "id": new_id(),
+                    "platform": item.platform,
+                    "level": "error",
+                    "category": "auth",
+                    "message": f"Paused: the platform refused the credentials ({reason})",
+                    "timestamp": now,
                 },
             )
             await connection.execute(
                 insert(events),
                 {
-                    **about, "id": new_id(), "type": "platform.paused", "created_at": now,
+                    **about,
+                    "id": new_id(),
+                    "type": "platform.paused",
+                    "created_at": now,
                     "data": {"platform_id": item.platform_id, "platform": item.platform, "reason": reason},
                 },
             )

@@ -5,7 +5,15 @@ have no foreign keys: they are written in one transaction by one function, and o
 partitions can be dropped by age.
 """
 
-from msgcore.store.tables.accounts import api_key_scopes, api_key_usage, api_keys, invites, project_members, projects, users
+from msgcore.store.tables.accounts import (
+    api_key_scopes,
+    api_key_usage,
+    api_keys,
+    invites,
+    project_members,
+    projects,
+    users,
+)
 from msgcore.store.tables.base import metadata
 from msgcore.store.tables.events import audit_logs, events, platform_logs, webhook_deliveries, webhooks
 from msgcore.store.tables.identities import chats, identities, identity_aliases

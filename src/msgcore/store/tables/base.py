@@ -37,6 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """SQLite's naive values are UTC."""
+        del dialect
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=UTC)

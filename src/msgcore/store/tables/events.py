@@ -55,7 +55,8 @@ platform_logs = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("project_id", String(64), cascade("projects.id"), nullable=False),
-    Column("platform_id", Id, cascade("project_platforms.id")),
+    # No foreign key: what was logged of a platform outlives it.
+    Column("platform_id", Id),
     Column("platform", String(32), nullable=False),
     Column("level", String(8), nullable=False),
     Column("category", String(16), nullable=False),

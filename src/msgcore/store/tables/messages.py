@@ -17,7 +17,7 @@ IS_OPEN = text("state IN ('queued', 'retrying', 'sending')")
 IS_QUEUED = text("state = 'queued'")
 IS_DEAD = text("state = 'failed'")
 
-BY_ID_RANGE = {"postgresql_partition_by": "RANGE (id)"}
+BY_ID_RANGE = "RANGE (id)"
 
 messages = Table(
     "messages",
@@ -30,7 +30,7 @@ messages = Table(
     Column("created_by", Id),
     Column("created_at", UtcDateTime, nullable=False),
     Index(None, "project_id", "id"),
-    **BY_ID_RANGE,
+    postgresql_partition_by=BY_ID_RANGE,
 )
 
 deliveries = Table(
@@ -83,7 +83,7 @@ deliveries = Table(
         postgresql_where=IS_DEAD,
         sqlite_where=IS_DEAD,
     ),
-    **BY_ID_RANGE,
+    postgresql_partition_by=BY_ID_RANGE,
 )
 
 attempts = Table(
@@ -101,7 +101,7 @@ attempts = Table(
     Column("retry_at", UtcDateTime),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime, nullable=False),
-    **BY_ID_RANGE,
+    postgresql_partition_by=BY_ID_RANGE,
 )
 
 delivery_counts = Table(

@@ -1,0 +1,117 @@
+"""Who may call what, and the conventions of every controller.
+
+A controller is a thin `litestar.Controller`: it names its access, takes its services by name, calls
+one of them and shapes the answer.
+
+* **Access**: each handler declares what it asks of its caller with `opt=requires(ApiScope.X)`,
+  `opt=SIGNED_IN`, `opt=USERS_ONLY` or `opt=PUBLIC`. One guard enforces it for the whole API before the
+  body is read; a handler that declares nothing stops the server from starting.
+* **Tenancy**: the path parameter of a project is always called `project`. The guard has checked that
+  the caller may use it; services still narrow every query to it.
+* **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (only behind a guard, so not
+  in a `PUBLIC` handler).
+* **Services**: each field of `services.container.Services` is a dependency of the same name:
+  `projects: Injected[ProjectService]`, `sending: Injected[SendService]`. Litestar resolves several
+  dependencies of one handler in a task group, so a hot handler takes one.
+* **Parameters**: `project: FromPath[str]`, `limit: Limit = 50`, other query parameters as
+  `Annotated[..., QueryParameter(...)]` (see `parameters`).
+* **Body**: `data: JsonBody[SomeStruct]`, a struct that forbids unknown fields (`core.content.Wire`).
+  `body.BodyDto` decodes it strictly and answers 400 with every wrong field.
+* **Answers** are typed structs (`answers.Answer`), so that OpenAPI is right. Times are
+  `answers.Timestamp`, made by `core.clock.to_iso`. Creating answers 201, everything else 200.
+* **Errors**: raise a `ProblemError` of `core.errors`; `errors` shapes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+from litestar.connection import ASGIConnection, Request
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.params import RequestBody, SkipValidation
+from litestar.types import Guard
+
+from msgcore.core.errors import ForbiddenError
+from msgcore.core.scopes import ApiScope, Principal
+from msgcore.services.authenticator import Authenticator
+
+T = TypeVar("T")
+
+ApiRequest: TypeAlias = Request[Principal, None, State]
+"""A request whose `user` is the authenticated principal."""
+
+Injected: TypeAlias = NamedDependency[SkipValidation[T]]
+"""A service, injected by the parameter's name."""
+
+JsonBody: TypeAlias = RequestBody[T]
+"""The decoded request body; the parameter must be called `data`."""
+
+ACCESS = "access"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a handler asks of its caller: the kinds of principal let in (none: everybody), and a scope."""
+
+    callers: frozenset[str] = frozenset()
+    scope: ApiScope | None = None
+
+
+_ANYBODY_KNOWN = frozenset({"api-key", "jwt"})
+
+PUBLIC: dict[str, Any] = {ACCESS: Access()}
+"""Anybody, unauthenticated."""
+
+SIGNED_IN: dict[str, Any] = {ACCESS: Access(_ANYBODY_KNOWN)}
+"""Any API key or user."""
+
+USERS_ONLY: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}))}
+"""Any signed-in user; API keys are refused."""
+
+
+def requires(scope: ApiScope) -> dict[str, Any]:
+    """Callers with this scope: keys that have it, members whose role allows it, in the path's project."""
+    return {ACCESS: Access(_ANYBODY_KNOWN, scope)}
+
+
+def declared_access(handler: BaseRouteHandler) -> Access | None:
+    """What a handler declares, or None if it forgot to."""
+    return cast("Access | None", handler.opt.get(ACCESS))
+
+
+def is_preflight(handler: BaseRouteHandler) -> bool:
+    """Whether Litestar made this handler to answer OPTIONS, which tells nothing but the methods."""
+    return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}
+
+
+def make_guard(authenticator: Authenticator) -> Guard:
+    """The guard of the whole API: authenticates, authorizes, and leaves the principal in `request.user`."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        access = declared_access(handler)
+        if access is None:
+            if is_preflight(handler):
+                return
+            raise ForbiddenError(f"{connection.scope['path']} declares no access")
+        if not access.callers:
+            return
+        api_key = connection.headers.get("x-api-key")
+        principal = authenticator.recall(api_key) if api_key else None
+        if principal is None:
+            principal = await authenticator.authenticate(api_key, _bearer(connection))
+        connection.scope["user"] = principal
+        if principal.kind not in access.callers:
+            raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
+        if access.scope is not None:
+            project_id = connection.path_params.get("project")
+            await authenticator.authorize(principal, project_id=project_id, scope=access.scope)
+
+    return guard
+
+
+def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,137 @@
+"""Every error of the API in one shape: the compatible one, with RFC 9457 fields beside it.
+
+`{statusCode, message, error}` is what existing clients read (`message` is a list for validation
+errors); `{type, title, detail, errors, requestId}` is for new ones.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.routes import HTTPRoute
+
+from msgcore.api.answers import Answer
+from msgcore.api.explain import TOO_DEEP, parameter_error
+from msgcore.api.request_id import request_id
+from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, UnavailableError
+from msgcore.store.faults import is_away
+
+log = structlog.stdlib.get_logger(__name__)
+
+AWAY_SECONDS = 1.0
+"""When to come back while the database is away."""
+
+
+class FieldProblem(Answer):
+    """One wrong field: an RFC 6901 pointer into the request, and what is allowed there."""
+
+    pointer: str
+    message: str
+
+
+class Problem(Answer):
+    """The body of every error."""
+
+    status_code: int
+    message: str | list[str]
+    error: str
+    title: str
+    detail: str
+    errors: list[FieldProblem]
+    request_id: str
+    type: str = "about:blank"
+
+
+def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """The answer to a request that raised; what is not ours to explain is logged and answered with 500."""
+    status, problem = _explain(request, error)
+    headers: dict[str, str] = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="msgcore", ApiKey realm="msgcore"'
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    return Response(
+        _body(request, status, problem), status_code=status.value, headers=headers, media_type=MediaType.JSON
+    )
+
+
+def _explain(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPStatus, ProblemError]:
+    """The status, and the error as one that can be shown."""
+    match error:
+        case ProblemError():
+            problem = error
+        case ValidationException():
+            problem = _invalid_parameters(error)
+        case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return HTTPStatus(error.status_code), ProblemError(_explain_status(request, error))
+        case RecursionError():
+            problem = InvalidInputError(TOO_DEEP)
+        case _ if is_away(error):
+            log.warning("database_away", request_id=request_id(request.scope), error=type(error).__name__)
+            problem = UnavailableError("The database cannot be reached just now; try again", retry_after=AWAY_SECONDS)
+        case _:
+            log.error(
+                "request_failed",
+                request_id=request_id(request.scope),
+                method=request.method,
+                path=request.url.path,
+                exc_info=error,
+            )
+            problem = ProblemError("Something went wrong on our side; the server's log has the requestId")
+    return HTTPStatus(problem.status), problem
+
+
+def _body(request: Request[Any, Any, Any], status: HTTPStatus, problem: ProblemError) -> Problem:
+    return Problem(
+        status_code=status.value,
+        message=[field.message for field in problem.errors] or problem.message,
+        error=status.phrase,
+        title=status.phrase,
+        detail=problem.message,
+        errors=[FieldProblem(pointer=field.pointer, message=field.message) for field in problem.errors],
+        request_id=request_id(request.scope),
+    )
+
+
+def _invalid_parameters(error: ValidationException) -> ProblemError:
+    """Litestar's complaints about path and query parameters, and about a body that is missing."""
+    found = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
+    errors: list[FieldError] = []
+    for complaint in found:
+        if complaint.get("key") == "data":
+            return InvalidInputError("the request needs a JSON body")
+        errors.append(parameter_error(complaint))
+    return InvalidInputError.of(errors) if errors else InvalidInputError(error.detail)
+
+
+def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> str:
+    asked = f"{request.method} {request.url.path}"
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return f"Cannot {asked}: there is no such endpoint; /docs lists them"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return f"Cannot {asked}; allowed here: {', '.join(_allowed_methods(request))}"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            limit = request.route_handler.resolve_request_max_body_size()
+            return f"The body is larger than {limit} bytes: send files by url, or raise MSGCORE_MAX_BODY_BYTES"
+        case _:
+            return error.detail
+
+
+def _allowed_methods(request: Request[Any, Any, Any]) -> list[str]:
+    """The methods of the routes that the request's path matches."""
+    path = request.url.path.rstrip("/") or "/"
+    methods: set[str] = set()
+    for route in request.app.routes:
+        pattern = re.sub(r"\\\{.+?\\\}", "[^/]+", re.escape(route.path_format))
+        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, path):
+            methods |= route.methods
+    return sorted(methods)

@@ -1,0 +1,154 @@
+"""E-mail by SMTP (RFC 5321). Sends only; answers go to the mailbox of `fromEmail` or `replyTo`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from msgcore.core.content import TargetType
+from msgcore.core.errors import FieldError
+from msgcore.platforms.base import (
+    Account,
+    Capability,
+    CapabilityInfo,
+    CredentialField,
+    OutgoingDelivery,
+    PlatformAdapter,
+    PlatformDeclaration,
+    SentReceipt,
+)
+from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.pool import Pools
+from msgcore.platforms.email.render import EmailOptions, check_content, render
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.outbound.services import AdapterServices
+
+log = structlog.stdlib.get_logger(__name__)
+
+LARGE = 20_000
+"""Characters of body from which a mail is rendered in a thread, so that it holds up nobody else."""
+
+DECLARATION = PlatformDeclaration(
+    name="email",
+    display_name="Email (SMTP)",
+    connection_type="http",
+    capabilities=(
+        CapabilityInfo(Capability.SEND_MESSAGE, "content.subject is required"),
+        CapabilityInfo(
+            Capability.ATTACHMENTS, "Most servers take 10 to 25 MB a mail; base64 makes files a third larger"
+        ),
+        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text below the body"),
+        CapabilityInfo(Capability.BUTTONS, "Buttons with a url become links; values cannot come back"),
+    ),
+    credentials=(
+        CredentialField(
+            "smtpHost",
+            "name or address of the SMTP server",
+            example="smtp.example.com",
+            pattern=r"[^\s/@\\]+",
+            max_length=253,
+        ),
+        CredentialField(
+            "smtpPort",
+            "usually 587 (STARTTLS), 465 (TLS) or 25",
+            kind="integer",
+            example=587,
+            minimum=1,
+            maximum=65535,
+        ),
+        CredentialField(
+            "smtpSecure",
+            "true: TLS from the first byte; false: STARTTLS where the server offers it; unset: true on port 465",
+            kind="boolean",
+            required=False,
+            example=False,
+        ),
+        CredentialField(
+            "smtpTlsVerify",
+            "whether the server's certificate must be valid; unset: if there is a login or smtpSecure",
+            kind="boolean",
+            required=False,
+            example=True,
+        ),
+        CredentialField("smtpUser", "login; leave out where none is needed", required=False, example="me@example.com"),
+        CredentialField("smtpPassword", "password of smtpUser", required=False, secret=True, example="app-password"),
+        CredentialField("fromEmail", "address that mails come from", example="me@example.com", max_length=254),
+        CredentialField("fromName", "name shown beside it", required=False, example="Example Ltd.", max_length=255),
+    ),
+    options=EmailOptions,
+    ordered=False,
+)
+
+
+class EmailAdapter(PlatformAdapter):
+    """Renders a delivery as MIME and hands it to the account's SMTP server."""
+
+    declaration = DECLARATION
+
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._pools = Pools(services.egress)
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """The sender is an address; user and password come together."""
+        errors: list[FieldError] = []
+        if wire_address(credentials["fromEmail"]) is None:
+            errors.append(
+                FieldError(
+                    "/credentials/fromEmail", f"credentials.fromEmail must be an e-mail address such as {EXAMPLE}"
+                )
+            )
+        for given, missing in (("smtpUser", "smtpPassword"), ("smtpPassword", "smtpUser")):
+            if credentials.get(given) and not credentials.get(missing):
+                errors.append(
+                    FieldError(
+                        f"/credentials/{missing}",
+                        f"credentials.{missing} is required with {given}; leave out both where no login is needed",
+                    )
+                )
+        return errors
+
+    @classmethod
+    def check_target(cls, target: Target) -> list[FieldError]:
+        """Mails go to one address."""
+        if target.type is not TargetType.USER:
+            return [FieldError("/target/type", f"target.type must be user for email, not {target.type.value}")]
+        if wire_address(target.id) is None:
+            return [FieldError("/target/id", f"target.id must be an e-mail address such as {EXAMPLE}")]
+        return []
+
+    @classmethod
+    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
+        """A subject, valid addresses, and no way to smuggle headers."""
+        return check_content(content, options)
+
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        """Send one mail; the provider's id is its Message-ID, made from the delivery's id."""
+        content = delivery.content
+        pool = self._pools.of(account)
+        async with pool.slot:
+            files = [await self.services.attachments.load(attachment) for attachment in content.attachments or ()]
+            work = (account.credentials, delivery, files, self.services.clock.now())
+            large = files or sum(len(text or "") for text in (content.text, content.markdown, content.html)) > LARGE
+            mail = await asyncio.to_thread(render, *work) if large else render(*work)
+            refused = await pool.send(mail)
+        if refused:
+            log.warning("email_copies_refused", delivery_id=delivery.id, platform_id=account.id, copies=refused)
+        return SentReceipt(mail.message_id)
+
+    async def forget(self, account_id: str) -> None:
+        """Close the connections of an account."""
+        self._pools.forget(account_id)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pools.close()
+
+
+ADAPTER = EmailAdapter

@@ -1,0 +1,104 @@
+"""Custom platform: each message is a signed POST to a URL of the user's own.
+
+Signed by Standard Webhooks (https://www.standardwebhooks.com), whose libraries verify it in most
+languages. `webhook-id` is the delivery's id and stays the same over retries, so that receivers can
+drop duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgcore.core.errors import FieldError
+from msgcore.outbound.attachments import check_attachments
+from msgcore.platforms.base import (
+    Account,
+    Capability,
+    CapabilityInfo,
+    CredentialField,
+    OutgoingDelivery,
+    PlatformAdapter,
+    PlatformDeclaration,
+    SentReceipt,
+)
+from msgcore.platforms.webhook.client import Endpoints, post
+from msgcore.platforms.webhook.render import encode, read_secret
+from msgcore.security.egress import url_problem
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, SendOptions
+    from msgcore.outbound.services import AdapterServices
+
+DECLARATION = PlatformDeclaration(
+    name="webhook",
+    display_name="Webhook (custom platform)",
+    connection_type="http",
+    capabilities=(
+        CapabilityInfo(Capability.SEND_MESSAGE, "The receiver decides what to do with a message"),
+        CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
+        CapabilityInfo(Capability.EMBEDS, "Passed on as they were given"),
+        CapabilityInfo(Capability.BUTTONS, "Passed on as they were given"),
+    ),
+    credentials=(
+        CredentialField(
+            "url", "address that messages are posted to", example="https://example.com/messages", max_length=4096
+        ),
+        CredentialField(
+            "secret",
+            "whsec_ and 24 to 64 random bytes in base64, which sign each message",
+            secret=True,
+            example="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            max_length=128,
+        ),
+    ),
+    ordered=True,
+)
+
+
+class WebhookAdapter(PlatformAdapter):
+    """Posts deliveries to their account's URL."""
+
+    declaration = DECLARATION
+
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._endpoints = Endpoints(services.egress)
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """A URL that may be posted to, and a secret that signs."""
+        errors: list[FieldError] = []
+        problem = url_problem(credentials["url"])
+        if problem is not None:
+            errors.append(FieldError("/credentials/url", f"credentials.url {problem}"))
+        if read_secret(credentials["secret"]) is None:
+            errors.append(
+                FieldError(
+                    "/credentials/secret",
+                    "credentials.secret must be whsec_ and 24 to 64 random bytes in base64; "
+                    'make one with: echo "whsec_$(openssl rand -base64 32)"',
+                )
+            )
+        return errors
+
+    @classmethod
+    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
+        """Attachments are well-formed; all else is for the receiver to judge."""
+        del options
+        return check_attachments(content.attachments)
+
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        """Post once; the provider's id is the one in the answer, or the delivery's."""
+        endpoint = self._endpoints.of(account)
+        body = encode(account, delivery)
+        now = self.services.clock.now()
+        answer_id = await post(self.services.http, endpoint, delivery.id, body, now)
+        return SentReceipt(answer_id or delivery.id)
+
+    async def forget(self, account_id: str) -> None:
+        """Read the account's URL and secret anew."""
+        self._endpoints.forget(account_id)
+
+
+ADAPTER = WebhookAdapter

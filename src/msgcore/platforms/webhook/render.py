@@ -1,0 +1,66 @@
+"""The document that is posted, and the secret that signs it."""
+
+from __future__ import annotations
+
+import binascii
+from datetime import datetime
+
+import msgspec
+
+from msgcore.core.content import Content, SendOptions
+from msgcore.platforms.base import Account, OutgoingDelivery
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the public part
+SHORTEST_SECRET, LONGEST_SECRET = 24, 64
+"""Bytes, as the Standard Webhooks specification asks for symmetric secrets."""
+
+
+class Recipient(msgspec.Struct):
+    """Whom the message is for, in the receiver's own terms."""
+
+    type: str
+    id: str
+
+
+class Document(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The body of the POST. It is the same for each attempt, but for what signs it."""
+
+    id: str
+    message_id: str
+    project_id: str
+    platform_id: str
+    timestamp: datetime
+    target: Recipient
+    content: Content
+    options: SendOptions
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(account: Account, delivery: OutgoingDelivery) -> bytes:
+    """The JSON document of a delivery."""
+    return _ENCODER.encode(
+        Document(
+            id=delivery.id,
+            message_id=delivery.message_id,
+            project_id=account.project_id,
+            platform_id=account.id,
+            timestamp=delivery.created_at,
+            target=Recipient(delivery.target.type.value, delivery.target.id),
+            content=delivery.content,
+            options=delivery.options,
+        )
+    )
+
+
+def read_secret(text: str) -> bytes | None:
+    """The bytes of a secret as it is written down, or None if it is not one."""
+    if not text.startswith(SECRET_PREFIX):
+        return None
+    encoded = text[len(SECRET_PREFIX) :]
+    try:
+        secret = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4), strict_mode=True)
+    except ValueError:
+        return None
+    return secret if SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET else None

@@ -1,0 +1,1 @@
+"""Use cases: what the API, the CLI and later the dashboard and MCP all call."""

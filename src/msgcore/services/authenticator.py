@@ -1,0 +1,221 @@
+"""Who is calling, and what they may do: asked for every request, so answered from memory.
+
+What was read is kept for a few seconds. A change made by this process takes effect at once (the
+services call `forget_*`); one made by another process, when the kept answer is too old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from cachetools import TTLCache
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.core.clock import Clock
+from msgcore.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from msgcore.core.scopes import MINIMUM_ROLE, ApiScope, Principal, Role
+from msgcore.security.api_keys import digest, may_be_api_key
+from msgcore.security.tokens import Tokens
+from msgcore.services.key_usage import KeyUsage
+from msgcore.store.api_keys import find_key_by_digest, scopes_of_keys
+from msgcore.store.database import Database
+from msgcore.store.projects import find_role
+from msgcore.store.users import find_user
+
+KEPT_SECONDS = 5.0
+KEPT_ENTRIES = 10_000
+_LONGEST_PROJECT_ID = 64
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownKey:
+    principal: Principal
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownLogin:
+    principal: Principal
+    expires_at: datetime
+
+
+class Authenticator:
+    """Authenticates callers and checks what they may do."""
+
+    def __init__(self, database: Database, tokens: Tokens, clock: Clock) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._clock = clock
+        self._usage = KeyUsage(database)
+        self._keys: TTLCache[str, _KnownKey] = self._cache()
+        # Apart from the keys, so that a flood of guesses does not push them out.
+        self._unknown_keys: TTLCache[str, bool] = self._cache()
+        self._logins: TTLCache[str, _KnownLogin] = self._cache()
+        self._roles: TTLCache[tuple[str, str], Role | None] = self._cache()
+        self._changes = 0
+
+    # --- who
+
+    def recall(self, api_key: str) -> Principal | None:
+        """The caller behind an API key if it was seen a moment ago and still works; no I/O."""
+        known = self._keys.get(digest(api_key))
+        if known is None:
+            return None
+        now = self._clock.now()
+        if _is_over(known.revoked_at, now) or _is_over(known.expires_at, now):
+            return None
+        self._usage.note(known.principal.id, now)
+        return known.principal
+
+    async def authenticate(self, api_key: str | None, bearer: str | None) -> Principal:
+        """The caller behind these credentials; an API key wins over a token.
+
+        Raises UnauthenticatedError that says what is wrong with them.
+        """
+        if api_key:
+            return self.recall(api_key) or await self._check_key(api_key)
+        if bearer:
+            return await self._check_login(bearer)
+        raise UnauthenticatedError("Authentication is required: send X-API-Key: <key> or Authorization: Bearer <token>")
+
+    # --- what
+
+    async def authorize(self, principal: Principal, *, project_id: str | None, scope: ApiScope) -> None:
+        """Check that the caller may do this (in this project, if it is about one).
+
+        Raises NotFoundError for a project that is not the caller's, exactly as for one that does not
+        exist, and ForbiddenError that names the missing scope or role.
+        """
+        if principal.kind == "api-key":
+            if project_id is not None and project_id != principal.project_id:
+                raise _no_project(project_id)
+            if scope not in principal.scopes:
+                raise ForbiddenError(f"This API key lacks the scope {scope.value}: make one that has it")
+        elif project_id is not None:
+            role = await self.role_of(principal, project_id)
+            if role is None:
+                raise _no_project(project_id)
+            if role < MINIMUM_ROLE[scope]:
+                needed = MINIMUM_ROLE[scope].label
+                raise ForbiddenError(f"This needs the role {needed} in the project; yours is {role.label}")
+
+    async def role_of(self, principal: Principal, project_id: str) -> Role | None:
+        """A user's role in a project; None if it is not theirs, or there is none. Administrators own all."""
+        asked = (principal.id, project_id)
+        try:
+            return self._roles[asked]
+        except KeyError:
+            pass
+        if len(project_id) > _LONGEST_PROJECT_ID or "\0" in project_id:
+            return None
+        before = self._changes
+        async with self._database.read() as connection:
+            role = _role(principal, await find_role(connection, project_id, principal.id))
+        self._keep(self._roles, asked, role, before)
+        return role
+
+    # --- changes
+
+    def forget_key(self, key_id: str) -> None:
+        """A key was revoked, rolled or changed."""
+        self._drop(self._keys, lambda _, known: known.principal.id == key_id)
+
+    def forget_project(self, project_id: str) -> None:
+        """A project was deleted, or its members changed."""
+        self._drop(self._keys, lambda _, known: known.principal.project_id == project_id)
+        self._drop(self._roles, lambda asked, _: asked[1] == project_id)
+
+    def forget_user(self, user_id: str) -> None:
+        """A user was changed or deleted."""
+        self._drop(self._logins, lambda _, known: known.principal.id == user_id)
+        self._drop(self._roles, lambda asked, _: asked[0] == user_id)
+
+    async def close(self) -> None:
+        """Write down which keys were used."""
+        await self._usage.close()
+
+    # --- keys and logins
+
+    async def _check_key(self, api_key: str) -> Principal:
+        key_hash = digest(api_key)
+        if not may_be_api_key(api_key) or key_hash in self._unknown_keys:
+            raise UnauthenticatedError("Invalid API key")
+        before = self._changes
+        async with self._database.read() as connection:
+            known = await _load_key(connection, key_hash)
+        if known is None:
+            self._unknown_keys[key_hash] = True
+            raise UnauthenticatedError("Invalid API key")
+        self._keep(self._keys, key_hash, known, before)
+        now = self._clock.now()
+        if _is_over(known.revoked_at, now):
+            raise UnauthenticatedError("This API key is revoked: make a new one")
+        if _is_over(known.expires_at, now):
+            raise UnauthenticatedError("This API key has expired: make a new one")
+        self._usage.note(known.principal.id, now)
+        return known.principal
+
+    async def _check_login(self, token: str) -> Principal:
+        key = digest(token)
+        known = self._logins.get(key)
+        if known is not None and known.expires_at > self._clock.now():
+            return known.principal
+        login = self._tokens.read(token)
+        before = self._changes
+        async with self._database.read() as connection:
+            row = await find_user(connection, login.user_id)
+        if row is None:
+            raise UnauthenticatedError("The user of this token no longer exists: sign in again")
+        principal = Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
+        self._keep(self._logins, key, _KnownLogin(principal, login.expires_at), before)
+        return principal
+
+    # --- memory
+
+    def _cache(self) -> TTLCache[Any, Any]:
+        return TTLCache(KEPT_ENTRIES, KEPT_SECONDS, timer=self._clock.monotonic)
+
+    def _keep(self, cache: TTLCache[K, V], key: K, value: V, before: int) -> None:
+        """Keep what was read, unless something changed meanwhile: it may have been read too early."""
+        if self._changes == before:
+            cache[key] = value
+
+    def _drop(self, cache: TTLCache[K, V], concerns: Callable[[K, V], bool]) -> None:
+        self._changes += 1
+        for key, value in list(cache.items()):
+            if concerns(key, value):
+                cache.pop(key, None)
+
+
+async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | None:
+    row = await find_key_by_digest(connection, key_hash)
+    if row is None:
+        return None
+    scopes = await scopes_of_keys(connection, [row.id])
+    principal = Principal(
+        "api-key", row.id, name=row.name, project_id=row.project_id, scopes=frozenset(scopes.get(row.id, ()))
+    )
+    return _KnownKey(principal, row.expires_at, row.revoked_at)
+
+
+def _role(principal: Principal, row: Any) -> Role | None:
+    if row is None:
+        return None
+    if principal.is_admin or row.owner_id == principal.id:
+        return Role.OWNER
+    return None if row.role is None else Role.parse(row.role)
+
+
+def _is_over(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _no_project(project_id: str) -> NotFoundError:
+    return NotFoundError(f"Project '{project_id[:_LONGEST_PROJECT_ID]}' not found")

@@ -1,0 +1,66 @@
+"""Queries on API keys."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.store.tables import api_key_scopes, api_keys
+
+
+async def find_key_by_digest(connection: AsyncConnection, digest: str) -> Row[Any] | None:
+    """A key by the SHA-256 of its secret, whether it still works or not."""
+    return (await connection.execute(select(api_keys).where(api_keys.c.key_hash == digest))).one_or_none()
+
+
+async def find_key(connection: AsyncConnection, project_id: str, key_id: str) -> Row[Any] | None:
+    """A key of a project."""
+    query = select(api_keys).where(api_keys.c.id == key_id, api_keys.c.project_id == project_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def list_keys(connection: AsyncConnection, project_id: str, now: datetime) -> Sequence[Row[Any]]:
+    """The keys of a project that are not revoked at this moment, oldest first."""
+    query = (
+        select(api_keys)
+        .where(api_keys.c.project_id == project_id, or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > now))
+        .order_by(api_keys.c.id)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def scopes_of_keys(connection: AsyncConnection, key_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The scopes of these keys, sorted, by key id."""
+    query = select(api_key_scopes).where(api_key_scopes.c.api_key_id.in_(key_ids)).order_by(api_key_scopes.c.scope)
+    scopes: dict[str, list[str]] = defaultdict(list)
+    for row in await connection.execute(query):
+        scopes[row.api_key_id].append(row.scope)
+    return scopes
+
+
+async def count_unrevoked_keys(connection: AsyncConnection, project_id: str) -> int:
+    """How many keys of a project nobody has revoked or rolled."""
+    query = select(func.count()).where(api_keys.c.project_id == project_id, api_keys.c.revoked_at.is_(None))
+    return (await connection.execute(query)).scalar_one()
+
+
+async def insert_key(connection: AsyncConnection, row: dict[str, Any], scopes: Sequence[str]) -> None:
+    """Add a key with its scopes."""
+    await connection.execute(insert(api_keys).values(row))
+    await connection.execute(insert(api_key_scopes), [{"api_key_id": row["id"], "scope": scope} for scope in scopes])
+
+
+async def revoke_key(connection: AsyncConnection, key_id: str, at: datetime) -> None:
+    """Let a key end at this moment."""
+    await connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=at))
+
+
+async def touch_keys(connection: AsyncConnection, used: Mapping[str, datetime]) -> None:
+    """Note when keys were last used."""
+    statement = update(api_keys).where(api_keys.c.id == bindparam("key_id")).values(last_used_at=bindparam("moment"))
+    await connection.execute(statement, [{"key_id": key, "moment": moment} for key, moment in sorted(used.items())])

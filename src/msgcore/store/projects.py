@@ -1,0 +1,105 @@
+"""Queries on projects and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.store.tables import (
+    api_keys,
+    attempts,
+    deliveries,
+    delivery_counts,
+    idempotency_keys,
+    messages,
+    project_members,
+    project_platforms,
+    projects,
+    users,
+)
+
+
+def _with_owner() -> Select[Any]:
+    """Projects with their owner and counts; the counts are of keys that work, platforms and members."""
+    return select(
+        projects,
+        users.c.email.label("owner_email"),
+        users.c.name.label("owner_name"),
+        _count(api_keys.c.project_id, api_keys.c.revoked_at.is_(None)).label("api_key_count"),
+        _count(project_platforms.c.project_id).label("platform_count"),
+        _count(project_members.c.project_id).label("member_count"),
+    ).join(users, users.c.id == projects.c.owner_id)
+
+
+def _count(project_id: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Any:
+    return select(func.count()).where(project_id == projects.c.id, *conditions).scalar_subquery()
+
+
+async def find_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
+    """A project with `owner_email`, `owner_name`, `api_key_count`, `platform_count` and `member_count`."""
+    return (await connection.execute(_with_owner().where(projects.c.id == project_id))).one_or_none()
+
+
+async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
+    """Projects of a user (None: all), as `find_project` gives them, oldest first."""
+    query = _with_owner().order_by(projects.c.created_at, projects.c.id)
+    if user_id is not None:
+        joined = select(project_members.c.project_id).where(project_members.c.user_id == user_id)
+        query = query.where(or_(projects.c.owner_id == user_id, projects.c.id.in_(joined)))
+    return (await connection.execute(query)).all()
+
+
+async def list_members(connection: AsyncConnection, project_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """The members of these projects, with `user_email` and `user_name`."""
+    query = (
+        select(project_members, users.c.email.label("user_email"), users.c.name.label("user_name"))
+        .join(users, users.c.id == project_members.c.user_id)
+        .where(project_members.c.project_id.in_(project_ids))
+        .order_by(project_members.c.created_at, project_members.c.id)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def find_role(connection: AsyncConnection, project_id: str, user_id: str) -> Row[Any] | None:
+    """`owner_id` of a project and `role` of a user there (None: no member); None if there is no such project."""
+    query = (
+        select(projects.c.owner_id, project_members.c.role)
+        .outerjoin(
+            project_members,
+            (project_members.c.project_id == projects.c.id) & (project_members.c.user_id == user_id),
+        )
+        .where(projects.c.id == project_id)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def insert_project(connection: AsyncConnection, row: dict[str, Any], member: dict[str, Any]) -> None:
+    """Add a project and its first member. Raises IntegrityError when the id is taken."""
+    await connection.execute(insert(projects).values(row))
+    await connection.execute(insert(project_members).values(member))
+
+
+async def update_project(connection: AsyncConnection, project_id: str, values: dict[str, Any]) -> None:
+    """Change columns of a project."""
+    await connection.execute(update(projects).where(projects.c.id == project_id).values(values))
+
+
+async def clear_default(connection: AsyncConnection, owner_id: str) -> None:
+    """An owner has one default project at most."""
+    owned = (projects.c.owner_id == owner_id) & projects.c.is_default
+    await connection.execute(update(projects).where(owned).values(is_default=False))
+
+
+async def delete_project(connection: AsyncConnection, project_id: str) -> None:
+    """Remove a project with everything in it.
+
+    Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
+    """
+    sent = select(deliveries.c.id).where(deliveries.c.project_id == project_id)
+    await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
+    for table in (deliveries, messages, delivery_counts, idempotency_keys):
+        await connection.execute(delete(table).where(table.c.project_id == project_id))
+    await connection.execute(delete(projects).where(projects.c.id == project_id))

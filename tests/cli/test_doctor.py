@@ -1,0 +1,114 @@
+"""`msgcore doctor`: what it finds, and that it makes nothing."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+
+import pytest
+
+from msgcore.cli import doctor
+from msgcore.cli.doctor import Finding, check_all
+from servers.command import Msgcore
+
+
+@pytest.fixture(autouse=True)
+def names_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name resolution is the edge of the machine: loopback stands for the world."""
+    monkeypatch.setattr(doctor, "DNS_NAME", "localhost")
+
+
+async def findings(msgcore: Msgcore, **environ: str) -> dict[str, Finding]:
+    return {finding.subject: finding async for finding in check_all(msgcore.environ | environ)}
+
+
+async def test_a_fresh_machine_is_well_and_stays_fresh(msgcore: Msgcore) -> None:
+    found = await findings(msgcore)
+    assert {name: finding.detail for name, finding in found.items() if not finding.ok} == {}
+    assert "made on the first start" in found["data directory"].detail
+    assert "made on the first start" in found["database"].detail
+    assert "127.0.0.0/8" in found["outbound"].detail
+    assert not msgcore.data_dir.exists()
+
+
+async def test_a_running_server_is_recognised(msgcore: Msgcore) -> None:
+    msgcore.start("serve")
+    found = await findings(msgcore)
+    assert found["port"].detail == f"127.0.0.1:{msgcore.port}, MsgCore is running there"
+    assert found["database"].detail == "sqlite, schema up to date"
+    assert found["encryption key"].detail == "fits the database"
+    assert all(finding.ok for finding in found.values())
+
+
+async def test_a_port_of_another_program_is_found(msgcore: Msgcore) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", msgcore.port))
+        found = await findings(msgcore)
+    assert not found["port"].ok
+    assert "is already in use" in found["port"].detail
+
+
+async def test_a_bad_setting_ends_the_checks(msgcore: Msgcore) -> None:
+    found = await findings(msgcore, MSGCORE_ENV="production")
+    assert found["settings"] == Finding(
+        "settings", ok=False, detail="MSGCORE_ENCRYPTION_KEY must be set when MSGCORE_ENV=production; "
+        "generate a value with: openssl rand -hex 32",
+    )  # fmt: skip
+    assert list(found) == ["Python", "settings"]
+
+
+async def test_an_unknown_variable_is_found(msgcore: Msgcore) -> None:
+    found = await findings(msgcore, MSGCORE_HOTS="x")
+    assert not found["settings"].ok
+    assert "did you mean MSGCORE_HOST?" in found["settings"].detail
+
+
+async def test_a_data_directory_that_is_a_file_is_found(msgcore: Msgcore) -> None:
+    msgcore.data_dir.write_text("x")
+    found = await findings(msgcore)
+    assert "set MSGCORE_DATA_DIR" in found["data directory"].detail
+
+
+async def test_secrets_that_others_can_read_are_found(msgcore: Msgcore) -> None:
+    msgcore.data_dir.mkdir()
+    file = msgcore.data_dir / "secrets.json"
+    file.write_text("{}")
+    file.chmod(0o644)
+    found = await findings(msgcore)
+    assert found["data directory"].detail.endswith(f"run: chmod 600 {file}")
+
+
+async def test_a_database_that_is_away_is_found_without_its_password(msgcore: Msgcore) -> None:
+    found = await findings(msgcore, DATABASE_URL=f"postgresql://u:hunter2@127.0.0.1:{msgcore.port}/x")
+    assert not found["database"].ok
+    assert found["database"].detail.startswith("MSGCORE_DATABASE_URL: the database cannot be opened (")
+    assert "hunter2" not in found["database"].detail
+
+
+async def test_a_wrong_or_missing_key_is_found(msgcore: Msgcore) -> None:
+    msgcore.end(msgcore.start("serve")[0])
+    wrong = await findings(msgcore, MSGCORE_ENCRYPTION_KEY="0a" * 32)
+    assert not wrong["encryption key"].ok
+    secrets = msgcore.data_dir / "secrets.json"
+    secrets.rename(secrets.with_suffix(".away"))
+    missing = await findings(msgcore)
+    assert "is gone; restore it" in missing["encryption key"].detail
+    assert not secrets.exists()
+
+
+async def test_an_old_schema_is_found(msgcore: Msgcore) -> None:
+    msgcore.data_dir.mkdir()
+    with sqlite3.connect(msgcore.data_dir / "msgcore.db") as database:
+        database.execute("VACUUM")
+    found = await findings(msgcore)
+    assert not found["database"].ok
+    assert "msgcore migrate" in found["database"].detail
+
+
+def test_the_command_prints_a_table_and_its_status_tells(msgcore: Msgcore) -> None:
+    msgcore.data_dir.write_text("x")
+    done = msgcore.run("doctor")
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+    assert "OK" in done.stdout
+    assert done.stderr == ""
