@@ -1,11 +1,11 @@
 """How fast messages are accepted: the real server over HTTP, beside a bare Litestar endpoint.
 
-    python bench/accept.py [--database sqlite|postgresql] [--requests 20000] [--process api|serve]
+    python -m bench accept [--database sqlite|postgresql] [--requests 20000] [--process api|serve]
 
 Prints requests/s, p50 and p99 of both, and the ratio. `--process api` measures accepting alone,
 `serve` accepts and delivers (to the sandbox) at once. Or drive any server that speaks the API:
 
-    python bench/accept.py --url http://127.0.0.1:7890 --key msc_... --platform-id ID --project NAME
+    python -m bench accept --url http://127.0.0.1:7890 --key msc_... --platform-id ID --project NAME
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from http_load import LoadResult, load, request_bytes
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from servers.gateway import GatewayProcess, free_port  # noqa: E402
-from servers.postgres import PostgresServer  # noqa: E402
+from bench.http_load import LoadResult, load, request_bytes
+from servers.gateway import GatewayProcess, free_port
+from servers.postgres import PostgresServer
 
 TEXT = "x" * 420
 
@@ -71,17 +69,31 @@ def wait_for(url: str) -> None:
     raise SystemExit(f"{url} does not answer")
 
 
-def gateway(url: str, project: str, key: str, platform_id: str, requests: int, start: int = 0) -> LoadResult:
-    """The same bodies to a gateway's send endpoint."""
-    target = f"{url}/api/v1/projects/{project}/messages/send"
-    headers = {"content-type": "application/json", "x-api-key": key}
-    numbers = count(start)
-    made = (request_bytes("POST", target, headers, message(platform_id, next(numbers))) for _ in range(requests))
-    return load(target, made)
+@dataclass(frozen=True)
+class Sending:
+    """Where to send, and as whom."""
+
+    url: str
+    key: str
+    platform_id: str
+    project: str = "bench"
+
+    def send(self, requests: int, *, start: int = 0) -> LoadResult:
+        """The same bodies to the gateway's send endpoint."""
+        target = f"{self.url}/api/v1/projects/{self.project}/messages/send"
+        headers = {"content-type": "application/json", "x-api-key": self.key}
+        numbers = count(start)
+        made = (
+            request_bytes("POST", target, headers, message(self.platform_id, next(numbers))) for _ in range(requests)
+        )
+        return load(target, made)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: list[str]) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench accept", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--process", choices=["api", "serve"], default="api")
@@ -89,22 +101,22 @@ def main() -> None:
     parser.add_argument("--key")
     parser.add_argument("--platform-id")
     parser.add_argument("--project", default="bench")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with ExitStack() as stack:
         bare = bare_endpoint(options.requests, stack)
         print(f"bare Litestar endpoint   {bare.line()}")
         if options.url:
-            url, key, platform_id = options.url, options.key, options.platform_id
+            sending = Sending(options.url, options.key, options.platform_id, options.project)
         else:
-            url, key, platform_id = start(options.database, options.process, stack)
-        gateway(url, options.project, key, platform_id, 500)  # warm up
-        result = gateway(url, options.project, key, platform_id, options.requests, start=1000)
+            sending = start(options.database, options.process, stack)
+        sending.send(500)  # warm up
+        result = sending.send(options.requests, start=1000)
         print(f"accept ({options.database}, {options.process})  {result.line()}")
         print(f"ratio to the bare endpoint: {result.rate / bare.rate:.2f}")
 
 
-def start(database: str, process: str, stack: ExitStack) -> tuple[str, str, str]:
-    """A gateway of the wanted kind, ready: its URL, a key and a sandbox platform."""
+def start(database: str, process: str, stack: ExitStack) -> Sending:
+    """A gateway of the wanted kind with a key and a sandbox platform."""
     database_url = None
     if database == "postgresql":
         server = stack.enter_context(PostgresServer())
@@ -115,8 +127,4 @@ def start(database: str, process: str, stack: ExitStack) -> tuple[str, str, str]
         key = first.set_up()
         platform_id = first.add_platform(key, "sandbox", {})
     gateway_process = stack.enter_context(GatewayProcess(process, data_dir=data_dir, database_url=database_url))
-    return gateway_process.url, key, platform_id
-
-
-if __name__ == "__main__":
-    main()
+    return Sending(gateway_process.url, key, platform_id)

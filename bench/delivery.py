@@ -1,6 +1,6 @@
 """How fast a backlog is delivered to the `webhook` platform, beside a bare loop of the same client.
 
-    python bench/delivery.py [--database sqlite|postgresql] [--messages 20000] [--concurrency 128]
+    python -m bench delivery [--database sqlite|postgresql] [--messages 20000] [--concurrency 128]
 
 Accepts the backlog with nobody delivering, then starts the gateway and measures from the first to
 the last request that a local sink sees. The bare loop posts the same body with the same number of
@@ -22,13 +22,10 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from accept import gateway as send_all
-from accept import message, wait_for
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from servers.gateway import GatewayProcess, free_port  # noqa: E402
-from servers.postgres import PostgresServer  # noqa: E402
+from bench.accept import Sending, message, wait_for
+from servers.gateway import GatewayProcess, free_port
+from servers.postgres import PostgresServer
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -68,13 +65,16 @@ def drain_rate(sink: str, messages: int, seconds: float = 120.0) -> float:
     return messages / (last - first)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: list[str]) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench delivery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--concurrency", type=int, default=128)
 
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with ExitStack() as stack:
         sink = start_sink(stack)
         bare = uvloop.run(bare_loop(f"{sink}/bare", options.messages, options.concurrency))
@@ -108,12 +108,8 @@ def measure(options: argparse.Namespace, sink: str, stack: ExitStack) -> float:
         key = first.set_up()
         platform_id = first.add_platform(key, "webhook", {"url": f"{sink}/hook", "secret": SECRET})
     with GatewayProcess("api", data_dir=data_dir, database_url=database_url) as accepting:
-        print(f"  backlog: {send_all(accepting.url, 'bench', key, platform_id, options.messages).line()}")
+        print(f"  backlog: {Sending(accepting.url, key, platform_id).send(options.messages).line()}")
     with GatewayProcess("serve", data_dir=data_dir, database_url=database_url, **settings) as delivering:
         rate = drain_rate(sink, options.messages)
         print(f"  queue: {delivering.metrics(key)}")
     return rate
-
-
-if __name__ == "__main__":
-    main()

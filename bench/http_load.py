@@ -88,6 +88,7 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         if not self._finished.done():
             self._finished.set_result(None)
 

@@ -16,15 +16,19 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class Sink(asyncio.Protocol):
+    """One connection; the counts are those of all."""
+
     count = 0
     first = 0.0
     last = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
         self._transport = transport
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
+        """Answer every whole request, pipelined or not."""
         self._buffer += data
         while True:
             end = self._buffer.find(b"\r\n\r\n")
@@ -54,6 +58,7 @@ class Sink(asyncio.Protocol):
 
 
 async def main(port: int) -> None:
+    """Serve until killed."""
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
     print("listening", flush=True)
     await server.serve_forever()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from msgcore.platforms.base import PlatformAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
-from msgcore.security.secrets import load_secrets
+from msgcore.security.secrets import load_secrets, prepare_data_dir
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.services.health import check_encryption_key
@@ -45,8 +45,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 6 * 3600.0
 
-Message = MutableMapping[str, Any]
-AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI 3 application: scope, receive and send."""
 
 
 class Gateway:
@@ -82,6 +82,8 @@ class Gateway:
                 "MSGCORE_REDIS_URL is set, but this version schedules in one process only: unset it "
                 "(several `msgcore api` processes may share one PostgreSQL database with one `msgcore worker`)"
             )
+        if settings.database_url is None:
+            prepare_data_dir(settings.data_dir)
         secrets = load_secrets(settings)
         async with AsyncExitStack() as resources:
             database = Database.open(
@@ -187,6 +189,7 @@ class Gateway:
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
             dead_letters=dead_letters,
         )
+        self._resources.push_async_callback(services.authenticator.close)
         self.asgi = create_api(services, self.settings)
 
     # --- events between the parts
@@ -213,5 +216,5 @@ class Gateway:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await ensure_partitions(self.database, self._clock.now())
-                except Exception:  # the months ahead leave time for many more tries
+            except Exception:  # the months ahead leave time for many more tries
                 log.warning("maintenance_failed", exc_info=True)

@@ -76,7 +76,7 @@ async def test_stop_refuses_new_connections_and_lets_requests_end(app: App, sett
     held = asyncio.create_task(get(settings, "/held"))
     await app.entered.wait()
     stopping = asyncio.create_task(server.stop(30))
-    while await _is_open(settings):  # noqa: ASYNC110 - the kernel gives no event for this
+    while await _is_open(settings):
         await asyncio.sleep(0.005)
     with pytest.raises(aiohttp.ClientConnectionError):
         await get(settings)

@@ -31,9 +31,9 @@ def test_first_start_makes_everything_and_says_what_is_next(msgcore: Msgcore) ->
     assert stat.S_IMODE((msgcore.data_dir / "secrets.json").stat().st_mode) == 0o600
     assert health(msgcore)["setupRequired"] is True
     process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=60)
-    assert printed == next_steps(msgcore.url) + "\n"
-    assert process.returncode == 0
+    assert process.wait(60) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == next_steps(msgcore.url) + "\n"
 
 
 def test_later_starts_print_one_line(msgcore: Msgcore) -> None:
@@ -70,6 +70,7 @@ def test_a_second_signal_ends_it_at_once(msgcore: Msgcore) -> None:
 
 def test_a_port_in_use_is_one_line(msgcore: Msgcore) -> None:
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", msgcore.port))
         other.listen()
         done = msgcore.run("serve")

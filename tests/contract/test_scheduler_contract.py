@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
 
+from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
 from msgcore.core.deliveries import Done, Lease, Rank, Release, Retry, Ticket, Wait
 from msgcore.core.errors import Scope
 from msgcore.core.limits import Budget, RateLimits

@@ -10,10 +10,8 @@ from typing import ClassVar
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
-from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
 
 from msgcore.core.clock import SystemClock
-from msgcore.core.deliveries import DeliveryState
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -38,6 +36,7 @@ from msgcore.store.ledger.counts import count_by_state
 from msgcore.store.ledger.feed import Feed
 from msgcore.store.ledger.work import WorkLog
 from msgcore.store.tables import project_platforms
+from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
 
 KEYRING = Keyring(b"k" * 32)
 FAST = RetryPolicy(max_attempts=3, max_age=0.0, base=0.01, cap=0.02)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
 from servers.gateway import GatewayProcess, free_port
 
 
@@ -185,6 +186,7 @@ class TestClearErrorsAtStart:
 
     def test_port_in_use(self, stopped: GatewayProcess) -> None:
         with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind(("127.0.0.1", stopped.port))
             other.listen()
             self.fails_with(stopped, "MSGCORE_PORT", str(stopped.port), "in use")

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
 from servers.gateway import GatewayProcess, free_port
 
 KILLS = int(os.environ.get("MSGCORE_FAULT_KILLS", "3"))

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 PASSWORD = "Benchmark1"
 
@@ -29,7 +29,12 @@ class GatewayProcess:
     """One `msgcore` process on loopback with a data directory of its own."""
 
     def __init__(
-        self, command: str = "serve", *, data_dir: Path | None = None, database_url: str | None = None, port: int = 0,
+        self,
+        command: str = "serve",
+        *,
+        data_dir: Path | None = None,
+        database_url: str | None = None,
+        port: int = 0,
         **settings: str,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="msgcore-") if data_dir is None else None
@@ -37,9 +42,7 @@ class GatewayProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("MSGCORE_")
-        } | {
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MSGCORE_")} | {
             "MSGCORE_PORT": str(self.port),
             "MSGCORE_DATA_DIR": str(self.data_dir),
             "MSGCORE_EGRESS_ALLOW": "127.0.0.0/8",
@@ -54,7 +57,10 @@ class GatewayProcess:
         """Start and wait until it answers."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "msgcore", self._command],
-            env=self.environment, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
+            env=self.environment,
+            stdout=self.log,
+            stderr=self.log,
+            stdin=subprocess.DEVNULL,
         )
         if self._command == "worker":
             return self
@@ -63,7 +69,7 @@ class GatewayProcess:
             if self.process.poll() is not None:
                 raise RuntimeError(f"msgcore {self._command} ended with {self.process.returncode}: {self.tail()}")
             try:
-                self.call("GET", "/api/v1/health")
+                urllib.request.urlopen(f"{self.url}/api/v1/health", timeout=1).close()
             except OSError:
                 time.sleep(0.05)
             else:
@@ -80,8 +86,9 @@ class GatewayProcess:
         self.process.send_signal(sig)
         return self.process.wait(60)
 
-    def __enter__(self) -> GatewayProcess:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -124,9 +131,5 @@ class GatewayProcess:
 
     def metrics(self, key: str, project: str = "bench") -> dict[str, int]:
         """The project's queue metrics."""
-        found: dict[str, int] = self.call(
-            "GET", f"/api/v1/projects/{project}/messages/queue/metrics", x_api_key=key
-        )
+        found: dict[str, int] = self.call("GET", f"/api/v1/projects/{project}/messages/queue/metrics", x_api_key=key)
         return found
-
-

@@ -37,9 +37,7 @@ class HttpSink:
         """The root of the server, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
-    def answers(
-        self, status: int, *, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> None:
+    def answers(self, status: int, *, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Give every request this answer."""
 
         async def answer(_request: web.Request) -> web.StreamResponse:
@@ -67,7 +65,7 @@ class HttpSink:
         self.answer = answer
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        body = await request.content.read()  # request.read() refuses more than a megabyte
         self.requests.append(Request(request.method, request.path_qs, dict(request.headers), body))
         self.connections.add(id(request.transport))
         self.arrived.set()
@@ -78,9 +76,7 @@ class HttpSink:
 async def http_sink() -> AsyncIterator[HttpSink]:
     """A server on a free port of 127.0.0.1, in the running event loop."""
     sink = HttpSink()
-    runner = web.ServerRunner(
-        web.Server(sink._handle), handle_signals=False, shutdown_timeout=0.1
-    )
+    runner = web.ServerRunner(web.Server(sink._handle), handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
-from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 
 from msgcore.core.deliveries import DeliveryState, Ticket
 from msgcore.core.errors import IdempotencyMismatchError
@@ -19,6 +18,7 @@ from msgcore.store.ledger.counts import count_by_platform, count_by_state
 from msgcore.store.ledger.feed import NIL, PAGE, Feed
 from msgcore.store.ledger.work import WorkItem, WorkLog, WorkResult
 from msgcore.store.tables import attempts, deliveries, idempotency_keys, messages, platform_logs
+from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 
 
 class Ledger:
@@ -39,7 +39,7 @@ class Ledger:
         counts = await count_by_state(self.database, project_id=PROJECT)
         async with self.database.read() as connection:
             query = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
-            real = {state: number for state, number in await connection.execute(query)}
+            real = dict((await connection.execute(query)).tuples().all())
         kept = {state: number for state, number in counts.items() if number}
         assert {str(k): v for k, v in kept.items()} == real, "the kept counts differ from the rows"
         return kept
@@ -53,9 +53,9 @@ def result(item: WorkItem, state: str, outcome: str, **rest: object) -> WorkResu
 
 
 @pytest.fixture
-async def ledger(database: Database) -> AsyncIterator[Ledger]:
+async def ledger(database: Database) -> Ledger:
     await add_project(database)
-    yield Ledger(database)
+    return Ledger(database)
 
 
 async def rows_of(database: Database, table: object) -> int:

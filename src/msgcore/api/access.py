@@ -8,8 +8,7 @@ one of them and shapes the answer.
   body is read; a handler that declares nothing stops the server from starting.
 * **Tenancy**: the path parameter of a project is always called `project`. The guard has checked that
   the caller may use it; services still narrow every query to it.
-* **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (only behind a guard, so not
-  in a `PUBLIC` handler).
+* **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (a `PUBLIC` handler has none).
 * **Services**: each field of `services.container.Services` is a dependency of the same name:
   `projects: Injected[ProjectService]`, `sending: Injected[SendService]`. Litestar resolves several
   dependencies of one handler in a task group, so a hot handler takes one.
@@ -24,6 +23,7 @@ one of them and shapes the answer.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -32,7 +32,6 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import RequestBody, SkipValidation
-from litestar.types import Guard
 
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.scopes import ApiScope, Principal
@@ -40,8 +39,14 @@ from msgcore.services.authenticator import Authenticator
 
 T = TypeVar("T")
 
+AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
+Guard: TypeAlias = Callable[[AnyConnection, BaseRouteHandler], Awaitable[None]]
+
 ApiRequest: TypeAlias = Request[Principal, None, State]
 """A request whose `user` is the authenticated principal."""
+
+AnyRequest: TypeAlias = Request[Any, None, State]
+"""A request to a public handler: nobody knows who calls."""
 
 Injected: TypeAlias = NamedDependency[SkipValidation[T]]
 """A service, injected by the parameter's name."""
@@ -90,7 +95,7 @@ def is_preflight(handler: BaseRouteHandler) -> bool:
 def make_guard(authenticator: Authenticator) -> Guard:
     """The guard of the whole API: authenticates, authorizes, and leaves the principal in `request.user`."""
 
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
         access = declared_access(handler)
         if access is None:
             if is_preflight(handler):
@@ -112,6 +117,6 @@ def make_guard(authenticator: Authenticator) -> Guard:
     return guard
 
 
-def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+def _bearer(connection: AnyConnection) -> str | None:
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None

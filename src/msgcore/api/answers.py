@@ -10,7 +10,7 @@ Timestamp: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": 
 """A moment as `core.clock.to_iso` writes it: ISO 8601, milliseconds, Z."""
 
 
-class Answer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+class Answer(msgspec.Struct, rename="camel", kw_only=True):
     """Base of everything sent back: camelCase."""
 
 

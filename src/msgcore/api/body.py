@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
+from litestar.connection import ASGIConnection
 from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
@@ -27,13 +29,14 @@ class BodyDto(AbstractDTO[T]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """The struct. Raises InvalidInputError with every wrong field."""
-        media_type = self.asgi_connection.headers.get("content-type", "application/json")
+        connection = cast("ASGIConnection[HTTPRouteHandler, Any, Any, Any]", self.asgi_connection)
+        media_type = connection.headers.get("content-type", "application/json")
         if not _is_json(media_type):
             raise InvalidInputError(
                 f"the body must be JSON, not {media_type[:100]}: send Content-Type: application/json"
             )
-        handler = self.asgi_connection.route_handler
-        return decode_body(value, handler.parsed_fn_signature.parameters["data"].annotation)
+        expected: type[Any] = connection.route_handler.parsed_fn_signature.parameters["data"].annotation
+        return decode_body(value, expected)
 
     @classmethod
     def create_for_field_definition(
@@ -65,7 +68,7 @@ class BodyDto(AbstractDTO[T]):
 def decode_body(body: bytes, expected: type[T]) -> T:
     """Decode a JSON body. Raises InvalidInputError with every wrong field."""
     try:
-        decoded = _decoder(expected).decode(body)
+        decoded: T = _decoder(expected).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _explained(body, expected, error) from None
     # NUL can only come as an escape; looking for that first costs nothing.
@@ -90,5 +93,5 @@ def _is_json(media_type: str) -> bool:
 
 
 @cache
-def _decoder(expected: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(expected: type[Any]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(expected)

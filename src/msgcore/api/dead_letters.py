@@ -34,7 +34,7 @@ class Selection(Wire):
     all: bool = False
 
 
-class AttemptAnswer(Answer, frozen=True):
+class AttemptAnswer(Answer):
     """One entry of a timeline. `number` is 0 where it does not count as an attempt.
 
     `reached` tells whether the platform may have taken the message: no, maybe or yes.
@@ -50,7 +50,7 @@ class AttemptAnswer(Answer, frozen=True):
     finished_at: Timestamp
 
 
-class DeadLetterAnswer(Answer, frozen=True):
+class DeadLetterAnswer(Answer):
     """A delivery that failed for good."""
 
     id: str
@@ -66,20 +66,20 @@ class DeadLetterAnswer(Answer, frozen=True):
     created_at: Timestamp
 
 
-class DeadLetterDetail(DeadLetterAnswer, frozen=True):
+class DeadLetterDetail(DeadLetterAnswer):
     """With its whole timeline, oldest entry first."""
 
     timeline: list[AttemptAnswer]
 
 
-class DeadLetterPage(Answer, frozen=True):
+class DeadLetterPage(Answer):
     """Newest first; `next` is the `before` of the next page, null on the last one."""
 
     dead_letters: list[DeadLetterAnswer]
     next: str | None
 
 
-class ChangedAnswer(Answer, frozen=True):
+class ChangedAnswer(Answer):
     """How many dead letters it was."""
 
     count: int
@@ -93,7 +93,7 @@ class DeadLettersController(Controller):
     tags = ("Dead letters",)
 
     @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="List dead letters")
-    async def list(
+    async def list_all(
         self,
         project: FromPath[str],
         dead_letters: Injected[DeadLetterService],

@@ -81,9 +81,14 @@ def _check(value: Any, expected: inspect.Type, place: _Place) -> Iterator[FieldE
 
 def _check_described(value: Any, expected: inspect.Metadata, place: _Place) -> Iterator[FieldError]:
     """A type whose `description` says in words what is allowed says it better than its rules."""
-    words = (expected.extra_json_schema or {}).get("description")
+    words = _own_words(expected)
     for error in _check(value, expected.type, place):
         yield place.error(f"must be {words}") if words and error.pointer == place.pointer else error
+
+
+def _own_words(expected: inspect.Metadata) -> str | None:
+    schema = cast("dict[str, Any]", expected.extra_json_schema or {})
+    return schema.get("description")
 
 
 def _check_struct(value: dict[str, Any], expected: inspect.StructType, place: _Place) -> Iterator[FieldError]:
@@ -127,7 +132,7 @@ def _check_union(value: Any, expected: inspect.UnionType, place: _Place) -> Iter
         yield place.error(f"must be {_describe(expected)}")
 
 
-def _allows(expected: inspect.Type, value: Any) -> bool:
+def _allows(expected: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 - one return a type
     """Whether a single value (no struct, list, object or union) is right."""
     match expected:
         case inspect.AnyType() | inspect.RawType():
@@ -141,7 +146,7 @@ def _allows(expected: inspect.Type, value: Any) -> bool:
         case inspect.FloatType():
             return isinstance(value, int | float) and not isinstance(value, bool) and _number_allowed(expected, value)
         case inspect.EnumType():
-            return value in {member.value for member in expected.cls}
+            return value in [member.value for member in expected.cls]  # a list: the value may not be hashable
         case inspect.LiteralType():
             return value in expected.values
         case inspect.NoneType():
@@ -161,11 +166,11 @@ def _number_allowed(expected: inspect.IntType | inspect.FloatType, value: float)
     return (expected.ge is None or value >= expected.ge) and (expected.le is None or value <= expected.le)
 
 
-def _describe(expected: inspect.Type) -> str:
+def _describe(expected: inspect.Type) -> str:  # noqa: PLR0911 - one return a type
     """What is allowed, as a noun phrase."""
     match expected:
         case inspect.Metadata():
-            return str((expected.extra_json_schema or {}).get("description") or _describe(expected.type))
+            return _own_words(expected) or _describe(expected.type)
         case inspect.StrType():
             shape = f" matching {expected.pattern}" if expected.pattern else ""
             return f"a string{_range(expected.min_length, expected.max_length, 'characters')}{shape}"
@@ -235,7 +240,7 @@ _MSGSPEC_WORDS = (
 
 
 def _in_words(message: str) -> str:
-    """msgspec's sentence about a single parameter, without its types."""
+    """Msgspec's sentence about a single parameter, without its types."""
     message = _MSGSPEC_PATH.sub("", message)
     for pattern, words in _MSGSPEC_WORDS:
         match = pattern.search(message)

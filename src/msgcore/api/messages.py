@@ -27,7 +27,7 @@ IdempotencyKey: TypeAlias = Annotated[
 PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 
 
-class SendAnswer(Answer, frozen=True):
+class SendAnswer(Answer):
     """The message is durable and queued; `jobId` asks for its status."""
 
     success: bool
@@ -39,7 +39,7 @@ class SendAnswer(Answer, frozen=True):
     message: str
 
 
-class DeliveryAnswer(Answer, frozen=True):
+class DeliveryAnswer(Answer):
     """One target's delivery. `status` is pending, sent or failed; `state` is the exact one."""
 
     id: str
@@ -59,7 +59,7 @@ class DeliveryAnswer(Answer, frozen=True):
     created_at: Timestamp
 
 
-class DeliverySummary(Answer, frozen=True):
+class DeliverySummary(Answer):
     """How many targets are where."""
 
     total_targets: int
@@ -68,7 +68,7 @@ class DeliverySummary(Answer, frozen=True):
     pending: int
 
 
-class DeliveryFailure(Answer, frozen=True):
+class DeliveryFailure(Answer):
     """Why a target failed."""
 
     platform: str
@@ -76,7 +76,7 @@ class DeliveryFailure(Answer, frozen=True):
     error: str
 
 
-class DeliveryReport(Answer, frozen=True):
+class DeliveryReport(Answer):
     """Every target of a job."""
 
     overall_status: str
@@ -85,7 +85,7 @@ class DeliveryReport(Answer, frozen=True):
     errors: list[DeliveryFailure]
 
 
-class JobMessage(Answer, frozen=True):
+class JobMessage(Answer):
     """The message as it was accepted."""
 
     targets: list[Target]
@@ -94,14 +94,14 @@ class JobMessage(Answer, frozen=True):
     metadata: Any = None
 
 
-class JobData(Answer, frozen=True):
+class JobData(Answer):
     """What the job is about."""
 
     project_id: str
     message: JobMessage
 
 
-class JobAnswer(Answer, frozen=True):
+class JobAnswer(Answer):
     """A job: `state` in the words of existing clients, `status` in ours; times in milliseconds."""
 
     id: str
@@ -119,7 +119,7 @@ class JobAnswer(Answer, frozen=True):
     delivery: DeliveryReport
 
 
-class RetryAnswer(Answer, frozen=True):
+class RetryAnswer(Answer):
     """How many deliveries were queued again."""
 
     success: bool
@@ -128,7 +128,7 @@ class RetryAnswer(Answer, frozen=True):
     requeued: int
 
 
-class TargetIdentity(Answer, frozen=True):
+class TargetIdentity(Answer):
     """Who a target is, where it is known."""
 
     id: str
@@ -136,7 +136,7 @@ class TargetIdentity(Answer, frozen=True):
     email: str | None
 
 
-class SentMessage(DeliveryAnswer, frozen=True):
+class SentMessage(DeliveryAnswer):
     """A delivery with what it says."""
 
     job_id: str
@@ -145,14 +145,14 @@ class SentMessage(DeliveryAnswer, frozen=True):
     target_identity: TargetIdentity | None = None
 
 
-class SentMessages(Answer, frozen=True):
+class SentMessages(Answer):
     """A page of deliveries, newest first."""
 
     messages: list[SentMessage]
     pagination: Pagination
 
 
-class QueueAnswer(Answer, frozen=True):
+class QueueAnswer(Answer):
     """A project's deliveries by where they are; `total` counts those that are not final."""
 
     waiting: int

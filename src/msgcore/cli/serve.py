@@ -12,7 +12,6 @@ import structlog
 import uvloop
 
 from msgcore.app import Gateway
-from msgcore.cli.database import open_database
 from msgcore.cli.http_server import HttpServer, require_free
 from msgcore.cli.welcome import created_lines, next_steps, ready_line
 from msgcore.config import Settings
@@ -38,8 +37,6 @@ async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
     if api:
         require_free(settings)
     missing = [path for path in _own_files(settings) if not path.exists()]
-    async with open_database(settings):
-        pass  # it answers; when it does not, this says so in one line
     gateway = await Gateway.open(settings, api=api, worker=worker)
     try:
         await gateway.start()

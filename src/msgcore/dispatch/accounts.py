@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from sqlalchemy import select
 
 from msgcore.platforms.base import Account
@@ -16,6 +16,7 @@ from msgcore.security.keyring import Keyring
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
 
+KEPT = 10_000
 CACHED_SECONDS = 5.0
 """How long another process may still use an account as it was before a change."""
 
@@ -45,9 +46,10 @@ class AccountDirectory:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._records = TTLCache[str, AccountRecord | None](10_000, CACHED_SECONDS)
-        self._opened: dict[str, tuple[datetime, Account]] = {}
+        self._records = TTLCache[str, AccountRecord | None](KEPT, CACHED_SECONDS)
+        self._opened = LRUCache[str, tuple[datetime, Account]](KEPT)
         self._loading = asyncio.Lock()
+        self._changes = 0
 
     def cached(self, account_id: str) -> AccountRecord | None:
         """The record if it is known just now; None says nothing about whether it exists."""
@@ -60,9 +62,14 @@ class AccountDirectory:
         except KeyError:
             pass
         async with self._loading:
-            if account_id not in self._records:
-                self._records[account_id] = await self._load(account_id)
-            return self._records[account_id]
+            if account_id in self._records:
+                return self._records[account_id]
+            before = self._changes
+            record = await self._load(account_id)
+            # What was read before a change must not be kept after it.
+            if self._changes == before:
+                self._records[account_id] = record
+            return record
 
     def open(self, record: AccountRecord) -> Account:
         """The account with its credentials in the clear. Raises DecryptionError."""
@@ -83,6 +90,7 @@ class AccountDirectory:
 
     def forget(self, account_id: str) -> None:
         """Read it anew next time."""
+        self._changes += 1
         self._records.pop(account_id, None)
         self._opened.pop(account_id, None)
 

@@ -24,8 +24,8 @@ MAX_LINE = 32 * 1024
 """Characters of one log line; a longer one keeps its first fields only."""
 
 _OWN_HANDLERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "_granian", "granian.access")
-_CHATTY = ("uvicorn.access", "aiosqlite", "asyncio", "mail.log", "sqlalchemy.engine", "markdown_it")
-"""Loggers that would write a line for each request or statement below warning."""
+_CHATTY = ("uvicorn.access", "aiosqlite", "alembic", "asyncio", "mail.log", "sqlalchemy.engine", "markdown_it")
+"""Loggers that would write a line for each request, statement or start below warning."""
 
 
 def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> None:

@@ -17,6 +17,7 @@ import msgspec
 import msgcore.platforms
 from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import CredentialField, PlatformAdapter, PlatformDeclaration
 
 if TYPE_CHECKING:
@@ -123,17 +124,19 @@ class PlatformRegistry:
     def check_content(self, platform: str, content: Content, options: SendOptions = NO_OPTIONS) -> list[FieldError]:
         """What is wrong with a content on a platform; pointers start with `/content/` or `/options/`.
 
-        The adapter's own rules are asked only when `platformOptions` have their declared shape.
+        What holds everywhere comes first, so of several platforms each says it again. The adapter's
+        own rules are asked only when `platformOptions` have their declared shape.
         """
         adapter = self.adapter_class(platform)
+        malformed = check_attachments(content.attachments)
         declared = adapter.declaration.options
         given = (content.platform_options or {}).get(platform)
         if declared is not None and given is not None:
             try:
                 msgspec.convert(given, declared)
             except msgspec.ValidationError as error:
-                return [_option_error(platform, error)]
-        return adapter.check_content(content, options)
+                return [*malformed, _option_error(platform, error)]
+        return malformed + adapter.check_content(content, options)
 
 
 def _load(name: str) -> type[PlatformAdapter]:

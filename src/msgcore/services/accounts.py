@@ -23,7 +23,7 @@ from msgcore.security.tokens import Tokens
 from msgcore.services.authenticator import Authenticator
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
-from msgcore.store.system_state import claim_state
+from msgcore.store.system_state import put_state
 from msgcore.store.users import find_user, find_user_by_email, has_local_user, insert_user, update_user
 
 _SHORTEST_PASSWORD = 8
@@ -86,7 +86,7 @@ class AccountService:
         if _EMAIL.fullmatch(email.strip()):
             async with self._database.read() as connection:
                 row = await find_user_by_email(connection, email.strip().lower())
-        verdict = await self._passwords.verify(password[:_LONGEST_PASSWORD], row.password_hash if row else None)
+        verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
             raise UnauthenticatedError("The e-mail address or the password is wrong")
         if verdict.better_hash is not None:
@@ -116,7 +116,7 @@ class AccountService:
         if errors:
             raise InvalidInputError.of(errors)
         row = await self._find(user_id)
-        if not (await self._passwords.verify(current[:_LONGEST_PASSWORD], row.password_hash)).matches:
+        if not (await self._passwords.verify(current, row.password_hash)).matches:
             raise UnauthenticatedError("The current password is wrong")
         await self._update(user_id, {"password_hash": await self._passwords.hash(new)})
 
@@ -133,8 +133,9 @@ class AccountService:
         }
         try:
             async with self._database.write() as connection:
-                # Of two sign-ups at once, one claims this and the other gives up.
-                if not await claim_state(connection, _FIRST_ADMIN, user.id):
+                # Writing this row first makes two sign-ups take turns; the second then sees the first's user.
+                await put_state(connection, _FIRST_ADMIN, user.id)
+                if await has_local_user(connection):
                     raise ConflictError(_SIGN_UP_CLOSED)
                 await insert_user(connection, row)
         except IntegrityError:

@@ -28,6 +28,8 @@ COMPATIBLE_STATES: dict[CompatibleStatus, frozenset[DeliveryState]] = {
 }
 """The three statuses of the compatible API, and the states that each stands for."""
 
+_STATES = frozenset(DeliveryState)
+
 SOON = timedelta(seconds=1)
 
 
@@ -140,7 +142,7 @@ def _states(status: str | None) -> frozenset[DeliveryState] | None:
     for known, states in COMPATIBLE_STATES.items():
         if status == known:
             return states
-    if status in DeliveryState:
+    if status in _STATES:
         return frozenset({DeliveryState(status)})
     allowed = ", ".join(sorted({*COMPATIBLE_STATES, *DeliveryState}))
     raise InvalidInputError.of([FieldError("/query/status", f"status must be one of {allowed}")])

@@ -85,7 +85,7 @@ class SendService:
         if not request.content.has_body() and not request.content.subject:
             errors.append(FieldError("/content", "content is empty: give text, markdown, html, attachments or embeds"))
         if errors:
-            raise InvalidInputError.of(errors[:MAX_ERRORS])
+            raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
         return _Checked(project_id, request, records, times)
 
     async def _check_targets(

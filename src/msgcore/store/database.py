@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -85,7 +86,7 @@ class Database:
         return cls(engine, engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncGenerator[AsyncConnection]:
         """A connection for queries, each of which sees what is committed when it starts.
 
         It must not be written to: SQLite refuses, PostgreSQL would commit each statement.
@@ -94,7 +95,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that commits when the block ends, and rolls back when it raises."""
         if self.kind == "sqlite":
             # Waiting for our turn here is fair and quick; SQLite's own busy handler sleeps.
@@ -104,10 +105,28 @@ class Database:
             async with self.engine.begin() as connection:
                 yield connection
 
+    def unusable(self, error: Exception) -> StartupError:
+        """What to tell the operator when connecting raised this OSError or SQLAlchemyError; without the password."""
+        url = self.engine.url
+        reason = _reason(getattr(error, "orig", None) or error)
+        if self.kind == "sqlite":
+            return StartupError(
+                f"cannot open the database {url.database}: {reason}; MsgCore must be able to write the file and its "
+                "folder, which MSGCORE_DATABASE_URL or MSGCORE_DATA_DIR names"
+            )
+        return StartupError(f"MSGCORE_DATABASE_URL: cannot connect to {url.host}:{url.port or 5432}: {reason}")
+
     async def close(self) -> None:
         """Close every connection."""
         await self._reader.dispose()
         await self.engine.dispose()
+
+
+def _reason(cause: Exception) -> str:
+    """The first line of what went wrong; of the operating system's errors in its own words."""
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).splitlines()[0]
 
 
 def postgres_engine(url: URL, **options: Any) -> AsyncEngine:
@@ -130,23 +149,30 @@ def _sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
 
 
 def _sqlite_reader(url: URL, synchronous: str) -> AsyncEngine:
-    return _sqlite_engine(url, synchronous, "PRAGMA query_only=ON", pool_size=4, skip_autocommit_rollback=True)
+    return _sqlite_engine(url, synchronous, "query_only=ON", pool_size=4, skip_autocommit_rollback=True)
 
 
 def _sqlite_engine(url: URL, synchronous: str, *pragmas: str, **options: Any) -> AsyncEngine:
     # isolation_level None switches off the transactions of Python's driver.
     engine = create_async_engine(url, max_overflow=0, connect_args={"isolation_level": None}, **options)
+    settings = (
+        "busy_timeout=10000",
+        "journal_mode=WAL",
+        f"synchronous={synchronous.upper()}",
+        "foreign_keys=ON",
+        "cache_size=-32000",
+        *pragmas,
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
-        cursor: Any = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout=10000")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute(f"PRAGMA synchronous={synchronous.upper()}")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA cache_size=-32000")
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
+        try:
+            cursor: Any = connection.cursor()
+            for pragma in settings:
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:
+            connection.close()  # nobody else knows of it yet, and it has a thread
+            raise
 
     return engine

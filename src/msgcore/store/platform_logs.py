@@ -65,7 +65,7 @@ async def count_logs(connection: AsyncConnection, chosen: LogFilter) -> int:
     return (await connection.execute(select(func.count()).select_from(found))).scalar_one()
 
 
-async def summarize_logs(connection: AsyncConnection, project_id: str) -> Sequence[Row[Any]]:
+async def summarize_logs(connection: AsyncConnection, project_id: str) -> Sequence[Row[Any, Any, int]]:
     """`level`, `category` and `number` of a project's entries."""
     number = func.count().label("number")
     query = (

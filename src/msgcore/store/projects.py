@@ -63,7 +63,7 @@ async def list_members(connection: AsyncConnection, project_ids: Sequence[str]) 
     return (await connection.execute(query)).all()
 
 
-async def find_role(connection: AsyncConnection, project_id: str, user_id: str) -> Row[Any] | None:
+async def find_role(connection: AsyncConnection, project_id: str, user_id: str) -> Row[Any, Any] | None:
     """`owner_id` of a project and `role` of a user there (None: no member); None if there is no such project."""
     query = (
         select(projects.c.owner_id, project_members.c.role)

@@ -15,8 +15,19 @@ async def read_state(connection: AsyncConnection, key: str) -> str | None:
     return (await connection.execute(query)).scalar_one_or_none()
 
 
-async def claim_state(connection: AsyncConnection, key: str, value: str) -> bool:
-    """Set a value that is not set yet; of several who try at once, one gets True."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(system_state)
-    result = await connection.execute(insert.values(key=key, value=value).on_conflict_do_nothing())
-    return result.rowcount == 1
+async def claim_state(connection: AsyncConnection, key: str, value: str) -> None:
+    """Set a value unless it is set already."""
+    await connection.execute(_insert(connection, key, value).on_conflict_do_nothing())
+
+
+async def put_state(connection: AsyncConnection, key: str, value: str) -> None:
+    """Set a value. Transactions that put the same one take turns from here on."""
+    statement = _insert(connection, key, value)
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded.value})
+    )
+
+
+def _insert(connection: AsyncConnection, key: str, value: str) -> sqlite.Insert | postgresql.Insert:
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return insert(system_state).values(key=key, value=value)

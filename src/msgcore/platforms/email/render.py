@@ -17,7 +17,7 @@ import msgspec
 
 from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.attachments import LoadedAttachment, check_attachments
+from msgcore.outbound.attachments import LoadedAttachment
 from msgcore.outbound.fallback import extras_as_markdown
 from msgcore.outbound.markdown import LONGEST, to_html
 from msgcore.outbound.plain_text import html_to_text
@@ -82,7 +82,7 @@ def check_content(content: Content, options: SendOptions) -> list[FieldError]:
         errors.append(
             FieldError("/options/replyTo", "options.replyTo must be a Message-ID such as <id@example.com> for email")
         )
-    return errors + check_attachments(content.attachments) + _check_options(read_options(content))
+    return errors + _check_options(read_options(content))
 
 
 def _check_options(options: EmailOptions) -> list[FieldError]:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgcore.core.errors import FieldError
-from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -27,7 +26,6 @@ from msgcore.platforms.webhook.render import encode, read_secret
 from msgcore.security.egress import url_problem
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, SendOptions
     from msgcore.outbound.services import AdapterServices
 
 DECLARATION = PlatformDeclaration(
@@ -81,12 +79,6 @@ class WebhookAdapter(PlatformAdapter):
                 )
             )
         return errors
-
-    @classmethod
-    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
-        """Attachments are well-formed; all else is for the receiver to judge."""
-        del options
-        return check_attachments(content.attachments)
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Post once; the provider's id is the one in the answer, or the delivery's."""

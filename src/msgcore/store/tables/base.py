@@ -29,9 +29,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Everything is written in UTC; SQLite gets it without the zone."""
+        """Everything is written in UTC; SQLite gets it without the zone. Raises ValueError for a naive value."""
         if value is None:
             return None
+        if value.tzinfo is None:  # astimezone would take it for local time
+            raise ValueError("a naive datetime")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 

@@ -1,0 +1,85 @@
+"""The HTTP application: controllers, the guard, error answers and the OpenAPI document."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.routes import BaseRoute, HTTPRoute
+
+from msgcore.api.access import declared_access, is_preflight, make_guard
+from msgcore.api.api_keys import ApiKeysController
+from msgcore.api.auth import AuthController
+from msgcore.api.body import BodyDto
+from msgcore.api.dead_letters import DeadLettersController
+from msgcore.api.errors import handle_error
+from msgcore.api.health import HealthController
+from msgcore.api.messages import MessagesController
+from msgcore.api.openapi import complete_operations, openapi_config
+from msgcore.api.platform_catalog import PlatformCatalogController
+from msgcore.api.platform_logs import PlatformLogsController
+from msgcore.api.platforms import PlatformsController
+from msgcore.api.projects import ProjectsController
+from msgcore.api.request_id import send_request_id
+from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.config import Settings
+from msgcore.services.container import Services
+
+CONTROLLERS: Final = (
+    HealthController,
+    AuthController,
+    ProjectsController,
+    ApiKeysController,
+    PlatformCatalogController,
+    PlatformLogsController,
+    PlatformsController,
+    MessagesController,
+    DeadLettersController,
+)
+
+_READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
+"""What scripts of other origins may read besides the body."""
+
+
+def create_api(services: Services, settings: Settings) -> Litestar:
+    """The application over these services. Raises RuntimeError for a handler that declares no access."""
+    sign_in_limit = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
+    injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
+    app = Litestar(
+        route_handlers=CONTROLLERS,
+        guards=[make_guard(services.authenticator)],
+        dependencies={name: _provide(part) for name, part in (injected | {"sign_in_limit": sign_in_limit}).items()},
+        dto=BodyDto,
+        return_dto=None,
+        exception_handlers={Exception: handle_error},
+        before_send=[send_request_id],
+        cors_config=_cors(settings),
+        openapi_config=openapi_config(),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+    )
+    for route in app.routes:
+        _require_declared_access(route)
+    complete_operations(app)
+    return app
+
+
+def _provide(part: object) -> Provide:
+    return Provide(lambda: part, sync_to_thread=False)
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(allow_origins=list(settings.cors_origins), expose_headers=_READABLE_HEADERS)
+
+
+def _require_declared_access(route: BaseRoute) -> None:
+    """Forgetting to say who may call an endpoint must not open it, nor be found out by its first caller."""
+    handlers = route.route_handlers if isinstance(route, HTTPRoute) else []
+    for handler in handlers:
+        if declared_access(handler) is None and not is_preflight(handler):
+            raise RuntimeError(f"{handler} declares no access: give it opt=requires(...) or the like")

@@ -1,0 +1,201 @@
+"""Signing up and in, and the caller's own data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller, get, patch, post
+
+from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody
+from msgcore.api.answers import Answer, MessageAnswer
+from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.core.content import Wire
+from msgcore.core.scopes import ApiScope
+from msgcore.services.accounts import AccountService, SignedIn
+
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
+GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+NewPassword = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=8, max_length=1024, description="at least 8 characters with an uppercase letter and a digit"
+    ),
+]
+PersonName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class SignUp(Wire):
+    """The first administrator."""
+
+    email: Email
+    password: NewPassword
+    name: PersonName | None = None
+
+
+class SignIn(Wire):
+    """An address and its password."""
+
+    email: Email
+    password: GivenPassword
+
+
+class PasswordChange(Wire):
+    """The password so far, and the new one."""
+
+    current_password: GivenPassword
+    new_password: NewPassword
+
+
+class ProfileChange(Wire):
+    """What people may change about themselves."""
+
+    name: PersonName | None = None
+
+
+class SignedInUser(Answer):
+    """A user, as sign-up and sign-in show it."""
+
+    id: str
+    email: str
+    name: str | None
+    is_admin: bool
+
+
+class AuthAnswer(Answer):
+    """A token for `Authorization: Bearer`, valid for seven days, and whose it is."""
+
+    access_token: str
+    user: SignedInUser
+
+
+class ProfileUser(Answer):
+    """A user, as the profile shows it."""
+
+    id: str
+    email: str
+    name: str | None
+
+
+class ProfileAnswer(Answer):
+    """The profile after a change."""
+
+    message: str
+    user: ProfileUser
+
+
+class WhoamiUser(Answer):
+    """The user behind a token."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+    is_admin: bool
+
+
+class WhoamiProject(Answer):
+    """The project of a key."""
+
+    id: str
+    name: str
+
+
+class WhoamiKey(Answer):
+    """The key that was used."""
+
+    id: str
+    name: str | None
+
+
+class WhoamiAnswer(Answer, omit_defaults=True):
+    """Who is calling: `user` for a token, `project` and `apiKey` for a key.
+
+    `permissions` are a key's scopes; a user's are all scopes, because in a project the role decides.
+    """
+
+    auth_type: str
+    permissions: list[str]
+    user: WhoamiUser | None = None
+    project: WhoamiProject | None = None
+    api_key: WhoamiKey | None = None
+
+
+class AuthController(Controller):
+    """Accounts of people."""
+
+    path = "/api/v1/auth"
+    tags = ("Auth",)
+
+    @post("/signup", opt=PUBLIC, summary="Sign up the first administrator")
+    async def sign_up(
+        self,
+        request: AnyRequest,
+        data: JsonBody[SignUp],
+        accounts: Injected[AccountService],
+        sign_in_limit: Injected[SignInLimit],
+    ) -> AuthAnswer:
+        """Open until somebody has signed up; after that by invitation only."""
+        sign_in_limit.check(_address(request))
+        return _auth_answer(await accounts.sign_up(data.email, data.password, data.name))
+
+    @post("/login", opt=PUBLIC, summary="Sign in with e-mail address and password")
+    async def sign_in(
+        self,
+        request: AnyRequest,
+        data: JsonBody[SignIn],
+        accounts: Injected[AccountService],
+        sign_in_limit: Injected[SignInLimit],
+    ) -> AuthAnswer:
+        """The token is valid for seven days."""
+        sign_in_limit.check(_address(request))
+        return _auth_answer(await accounts.sign_in(data.email, data.password))
+
+    @get("/whoami", opt=SIGNED_IN, summary="Who is calling, and with which permissions")
+    async def whoami(self, request: ApiRequest, accounts: Injected[AccountService]) -> WhoamiAnswer:
+        """For API keys and for users."""
+        caller = request.user
+        if caller.kind == "jwt":
+            user = WhoamiUser(user_id=caller.id, email=caller.email, name=caller.name, is_admin=caller.is_admin)
+            return WhoamiAnswer(auth_type="jwt", permissions=list(ApiScope), user=user)
+        project_id, project_name = await accounts.project_of_key(caller)
+        return WhoamiAnswer(
+            auth_type="api-key",
+            permissions=sorted(caller.scopes),
+            project=WhoamiProject(id=project_id, name=project_name),
+            api_key=WhoamiKey(id=caller.id, name=caller.name),
+        )
+
+    @patch("/profile", opt=USERS_ONLY, summary="Change the own name")
+    async def change_profile(
+        self, request: ApiRequest, data: JsonBody[ProfileChange], accounts: Injected[AccountService]
+    ) -> ProfileAnswer:
+        """What is left out stays as it is."""
+        user = await accounts.rename(request.user.id, data.name)
+        return ProfileAnswer(
+            message="Profile updated successfully", user=ProfileUser(id=user.id, email=user.email, name=user.name)
+        )
+
+    @patch("/password", opt=USERS_ONLY, summary="Change the own password")
+    async def change_password(
+        self,
+        request: ApiRequest,
+        data: JsonBody[PasswordChange],
+        accounts: Injected[AccountService],
+        sign_in_limit: Injected[SignInLimit],
+    ) -> MessageAnswer:
+        """Needs the current password."""
+        sign_in_limit.check(_address(request))
+        await accounts.change_password(request.user.id, data.current_password, data.new_password)
+        return MessageAnswer(message="Password updated successfully")
+
+
+def _address(request: AnyRequest) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _auth_answer(signed_in: SignedIn) -> AuthAnswer:
+    user = signed_in.user
+    return AuthAnswer(
+        access_token=signed_in.access_token,
+        user=SignedInUser(id=user.id, email=user.email, name=user.name, is_admin=user.is_admin),
+    )

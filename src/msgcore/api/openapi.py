@@ -1,0 +1,79 @@
+"""The OpenAPI document: what every operation has in common is added here, from what handlers declare."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, ScalarRenderPlugin, SwaggerRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.routes import HTTPRoute
+
+from msgcore import __version__
+from msgcore.api.access import PUBLIC, Access, declared_access
+from msgcore.api.errors import Problem
+
+_SCHEMES = {
+    "api-key": SecurityScheme(
+        type="apiKey", name="X-API-Key", security_scheme_in="header", description="A project's key: `msc_...`"
+    ),
+    "jwt": SecurityScheme(
+        type="http", scheme="bearer", bearer_format="JWT", description="The `accessToken` of a sign-in"
+    ),
+}
+"""By kind of principal."""
+
+
+def openapi_config() -> OpenAPIConfig:
+    """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`.
+
+    The pages load their scripts from a CDN; the document itself needs nothing from outside.
+    """
+    return OpenAPIConfig(
+        title="MsgCore",
+        version=__version__,
+        description="One API that sends on every messaging platform.",
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        components=Components(security_schemes=dict(_SCHEMES)),
+        use_handler_docstrings=True,
+        render_plugins=(
+            ScalarRenderPlugin(path="/"),
+            SwaggerRenderPlugin(path="/swagger"),
+            JsonRenderPlugin(path="/openapi.json"),
+            YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),
+        ),
+        openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, opt=PUBLIC, dto=None),
+    )
+
+
+def complete_operations(app: Litestar) -> None:
+    """Add to each operation how its caller is known and which errors it can answer.
+
+    Call it once, before the document is asked for.
+    """
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                access = declared_access(handler)
+                if access is not None and handler.resolve_include_in_schema():
+                    handler.security = [{kind: []} for kind in sorted(access.callers)]
+                    handler.responses = _errors(handler, access)
+
+
+def _errors(handler: HTTPRouteHandler, access: Access) -> dict[int, ResponseSpec]:
+    possible = [HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS]
+    if handler.parsed_fn_signature.parameters.keys() & {"data", "project"}:
+        possible.append(HTTPStatus.BAD_REQUEST)
+    if "data" in handler.parsed_fn_signature.parameters:
+        possible += [HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
+    if "idempotency_key" in handler.parsed_fn_signature.parameters:
+        possible.append(HTTPStatus.UNPROCESSABLE_ENTITY)
+    if access.callers:
+        possible += [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND]
+    return {
+        status.value: ResponseSpec(Problem, generate_examples=False, description=status.phrase)
+        for status in sorted(possible)
+    }

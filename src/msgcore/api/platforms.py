@@ -1,0 +1,211 @@
+"""Configured platforms of a project."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, delete, get, patch, post
+from litestar.params import FromPath, QueryParameter
+from msgspec import UNSET, UnsetType
+
+from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
+from msgcore.api.answers import Answer, MessageAnswer, Timestamp
+from msgcore.api.parameters import Limit
+from msgcore.core.clock import to_iso
+from msgcore.core.content import Wire
+from msgcore.core.scopes import ApiScope
+from msgcore.services.platforms import NewPlatform, PlatformService, PlatformView
+
+PlatformLabel = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=20,
+        pattern=r"^[a-zA-Z0-9.\s-]+$",
+        description="1 to 20 letters, digits, spaces, hyphens and dots",
+    ),
+]
+Description = Annotated[str, msgspec.Meta(max_length=10_000)]
+
+
+class CreatePlatform(Wire):
+    """A platform to configure; `GET /api/v1/platforms/supported` lists names and credentials."""
+
+    platform: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    name: PlatformLabel
+    credentials: dict[str, Any]
+    description: Description | None = None
+    is_active: bool = True
+    test_mode: bool = False
+
+
+class UpdatePlatform(Wire):
+    """What is left out stays. `credentials` are replaced as a whole; a value of `*****` keeps the stored one."""
+
+    name: PlatformLabel | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    credentials: dict[str, Any] | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    test_mode: bool | UnsetType = UNSET
+
+
+class PlatformAnswer(Answer):
+    """A configured platform. `pausedReason` tells why nothing is sent after the platform refused the credentials."""
+
+    id: str
+    platform: str
+    name: str
+    description: str | None
+    is_active: bool
+    test_mode: bool
+    paused_at: Timestamp | None
+    paused_reason: str | None
+    webhook_url: str
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class PlatformDetails(PlatformAnswer):
+    """A configured platform with its credentials, every value masked."""
+
+    credentials: dict[str, str]
+
+
+class InboxAnswer(Answer):
+    """What arrived at a sandbox platform, newest first."""
+
+    messages: list[dict[str, Any]]
+
+
+class PlatformsController(Controller):
+    """Platforms that a project is connected to."""
+
+    path = "/api/v1/projects/{project:str}/platforms"
+    tags = ("Platforms",)
+
+    @post(opt=requires(ApiScope.PLATFORMS_WRITE), summary="Configure a platform")
+    async def create(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        data: JsonBody[CreatePlatform],
+        platforms: Injected[PlatformService],
+    ) -> PlatformAnswer:
+        """Credentials are checked against the platform's declaration and stored encrypted."""
+        new = NewPlatform(
+            platform=data.platform,
+            name=data.name,
+            credentials=data.credentials,
+            description=data.description,
+            is_active=data.is_active,
+            test_mode=data.test_mode,
+        )
+        return PlatformAnswer(**_fields(await platforms.create(request.user, project, new)))
+
+    @get(opt=requires(ApiScope.PLATFORMS_READ), summary="List configured platforms")
+    async def list_all(self, project: FromPath[str], platforms: Injected[PlatformService]) -> list[PlatformAnswer]:
+        """Oldest first, without credentials."""
+        return [PlatformAnswer(**_fields(view)) for view in await platforms.list(project)]
+
+    @get("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_READ), summary="Get a configured platform")
+    async def show(
+        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+    ) -> PlatformDetails:
+        """With masked credentials."""
+        view = await platforms.get(project, platform_id)
+        return PlatformDetails(**_fields(view), credentials=view.credentials)
+
+    @patch("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_WRITE), summary="Change a configured platform")
+    async def update(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        data: JsonBody[UpdatePlatform],
+        platforms: Injected[PlatformService],
+    ) -> PlatformAnswer:
+        """New credentials, or switching it on, also resume a platform that was paused."""
+        changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+        return PlatformAnswer(**_fields(await platforms.update(request.user, project, platform_id, changes)))
+
+    @delete(
+        "/{platform_id:str}",
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        status_code=200,
+        summary="Remove a configured platform",
+    )
+    async def remove(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
+    ) -> MessageAnswer:
+        """What is still queued for it will fail."""
+        await platforms.delete(request.user, project, platform_id)
+        return MessageAnswer(message="Platform removed successfully")
+
+    @post(
+        "/{platform_id:str}/register-webhook",
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        status_code=200,
+        summary="Register the webhook with the platform",
+    )
+    async def register_webhook(
+        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+    ) -> MessageAnswer:
+        """400 for platforms that have no webhook to register."""
+        await platforms.refuse(project, platform_id, "Registering a webhook")
+
+    @get(
+        "/{platform_id:str}/qr-code",
+        opt=requires(ApiScope.PLATFORMS_READ),
+        summary="Get the QR code that links a device",
+    )
+    async def qr_code(
+        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+    ) -> MessageAnswer:
+        """400 for platforms that link no device."""
+        await platforms.refuse(project, platform_id, "Linking by QR code")
+
+    @get("/{platform_id:str}/inbox", opt=requires(ApiScope.PLATFORMS_READ), summary="Read a sandbox's inbox")
+    async def read_inbox(
+        self,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
+        limit: Limit = 50,
+        before: Annotated[str | None, QueryParameter(description="`id` of the last entry of the page before")] = None,
+    ) -> InboxAnswer:
+        """What was sent to a sandbox platform, newest first; 400 for other platforms."""
+        return InboxAnswer(messages=await platforms.read_inbox(project, platform_id, limit=limit, before=before))
+
+    @delete(
+        "/{platform_id:str}/inbox",
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        status_code=200,
+        summary="Empty a sandbox's inbox",
+    )
+    async def clear_inbox(
+        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+    ) -> MessageAnswer:
+        """400 for other platforms."""
+        return MessageAnswer(message=f"{await platforms.clear_inbox(project, platform_id)} messages removed")
+
+
+def _fields(view: PlatformView) -> dict[str, Any]:
+    row = view.row
+    return {
+        "id": row.id,
+        "platform": row.platform,
+        "name": row.name,
+        "description": row.description,
+        "is_active": row.is_active,
+        "test_mode": row.test_mode,
+        "paused_at": row.paused_at and to_iso(row.paused_at),
+        "paused_reason": row.paused_reason,
+        "webhook_url": view.webhook_url,
+        "created_at": to_iso(row.created_at),
+        "updated_at": to_iso(row.updated_at),
+    }

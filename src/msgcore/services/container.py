@@ -1,0 +1,93 @@
+"""All services of a process, built from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgcore.config import Settings
+from msgcore.core.clock import Clock
+from msgcore.platforms.registry import PlatformRegistry
+from msgcore.security.keyring import Keyring
+from msgcore.security.passwords import Passwords
+from msgcore.security.tokens import Tokens
+from msgcore.services.accounts import AccountService
+from msgcore.services.api_keys import ApiKeyService
+from msgcore.services.authenticator import Authenticator
+from msgcore.services.health import HealthService
+from msgcore.services.platform_logs import PlatformLogService
+from msgcore.services.platforms import PlatformService
+from msgcore.services.projects import ProjectService
+from msgcore.store.database import Database
+
+if TYPE_CHECKING:
+    from msgcore.services.dead_letters import DeadLetterService
+    from msgcore.services.jobs import JobService
+    from msgcore.services.send import SendService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the API (and later MCP and the dashboard) calls; each field is injected by its name."""
+
+    authenticator: Authenticator
+    accounts: AccountService
+    projects: ProjectService
+    api_keys: ApiKeyService
+    platforms: PlatformService
+    platform_logs: PlatformLogService
+    health: HealthService
+    sending: SendService
+    jobs: JobService
+    dead_letters: DeadLetterService
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        database: Database,
+        keyring: Keyring,
+        registry: PlatformRegistry,
+        settings: Settings,
+        clock: Clock,
+        jwt_secret: str,
+        on_platform_change: Callable[[str], Awaitable[None]],
+        sending: SendService,
+        jobs: JobService,
+        dead_letters: DeadLetterService,
+        passwords: Passwords | None = None,
+    ) -> Services:
+        """Build the services, around those of dispatch.
+
+        `on_platform_change` is called with a platform's id after it was made, changed or deleted.
+        """
+        tokens = Tokens(jwt_secret, clock)
+        authenticator = Authenticator(database, tokens, clock)
+        return cls(
+            authenticator=authenticator,
+            accounts=AccountService(
+                database=database,
+                authenticator=authenticator,
+                passwords=passwords or Passwords(),
+                tokens=tokens,
+                clock=clock,
+            ),
+            projects=ProjectService(
+                database=database, authenticator=authenticator, clock=clock, on_platform_change=on_platform_change
+            ),
+            api_keys=ApiKeyService(database=database, authenticator=authenticator, clock=clock),
+            platforms=PlatformService(
+                database=database,
+                registry=registry,
+                keyring=keyring,
+                clock=clock,
+                api_url=settings.api_url,
+                on_change=on_platform_change,
+            ),
+            platform_logs=PlatformLogService(database),
+            health=HealthService(database, clock),
+            sending=sending,
+            jobs=jobs,
+            dead_letters=dead_letters,
+        )

@@ -1,0 +1,71 @@
+"""Whether the gateway can work: the database, and the key that its credentials are encrypted with."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgcore import __version__
+from msgcore.core.clock import Clock
+from msgcore.core.errors import StartupError
+from msgcore.security.keyring import DecryptionError, Keyring
+from msgcore.store.database import Database
+from msgcore.store.faults import is_away
+from msgcore.store.system_state import claim_state, read_state
+from msgcore.store.users import has_local_user
+
+_CHECK_KEY = "encryption_check"
+_PATIENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of the gateway. `setup_required`: nobody has signed up yet (None: not known)."""
+
+    database_reachable: bool
+    setup_required: bool | None
+    version: str
+    checked_at: datetime
+
+
+class HealthService:
+    """Answers health checks."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def check(self) -> Health:
+        """The state just now; never raises because the database is away."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._database.read() as connection:
+                setup_required = not await has_local_user(connection)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return Health(False, None, __version__, self._clock.now())
+        return Health(True, setup_required, __version__, self._clock.now())
+
+
+async def check_encryption_key(database: Database, keyring: Keyring) -> None:
+    """Make sure that this keyring can read what this database holds.
+
+    The first start keeps a ciphertext for that. Raises StartupError when the key is another one;
+    nothing is changed then.
+    """
+    async with database.read() as connection:
+        known = await read_state(connection, _CHECK_KEY)
+    if known is None:
+        token = keyring.encrypt(secrets.token_bytes(16), context=_CHECK_KEY)
+        async with database.write() as connection:
+            await claim_state(connection, _CHECK_KEY, token)
+            known = await read_state(connection, _CHECK_KEY)
+    try:
+        keyring.decrypt(known or "", context=_CHECK_KEY)
+    except DecryptionError:
+        raise StartupError(
+            "MSGCORE_ENCRYPTION_KEY is not the key that this database was encrypted with; "
+            "set the old key (without the variable, it is in secrets.json in the data directory)"
+        ) from None

@@ -1,0 +1,215 @@
+"""Configured platforms: the accounts of a project on messaging platforms."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.core.clock import Clock
+from msgcore.core.errors import InvalidInputError, NotFoundError, UnavailableError
+from msgcore.core.ids import canonical_id, new_id
+from msgcore.core.scopes import Principal
+from msgcore.platforms.base import PlatformDeclaration
+from msgcore.platforms.registry import PlatformRegistry
+from msgcore.platforms.sandbox import inbox
+from msgcore.security.keyring import DecryptionError, Keyring
+from msgcore.store import platforms as store
+from msgcore.store.audit import record_audit
+from msgcore.store.database import Database
+
+MASK = "*****"
+SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPlatform:
+    """What a platform is configured from."""
+
+    platform: str
+    name: str
+    credentials: dict[str, Any]
+    description: str | None = None
+    is_active: bool = True
+    test_mode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformView:
+    """A configured platform as it is shown; `credentials` have every value masked."""
+
+    row: Any
+    webhook_url: str
+    credentials: dict[str, str]
+
+
+class PlatformService:
+    """Makes, shows, changes and deletes configured platforms."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registry: PlatformRegistry,
+        keyring: Keyring,
+        clock: Clock,
+        api_url: str,
+        on_change: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._keyring = keyring
+        self._clock = clock
+        self._api_url = api_url.rstrip("/")
+        self._on_change = on_change
+
+    def declarations(self) -> list[PlatformDeclaration]:
+        """The fact sheets of all platforms that can be configured."""
+        return list(self._registry.declarations())
+
+    async def create(self, principal: Principal, project_id: str, new: NewPlatform) -> PlatformView:
+        """Configure a platform. Raises InvalidInputError with every wrong credential."""
+        platform_id, now = new_id(), self._clock.now()
+        row = {
+            "id": platform_id,
+            "project_id": project_id,
+            "platform": new.platform,
+            "name": new.name,
+            "description": new.description,
+            "credentials_encrypted": self._seal(new.platform, platform_id, new.credentials),
+            # Random through and through: it is all that protects the public webhook address.
+            "webhook_token": str(uuid.uuid4()),
+            "is_active": new.is_active,
+            "test_mode": new.test_mode,
+            "created_at": now,
+            "updated_at": now,
+        }
+        told = {"platform": new.platform, "name": new.name, "is_active": new.is_active, "test_mode": new.test_mode}
+        async with self._database.write() as connection:
+            await store.insert_platform(connection, row)
+            await record_audit(
+                connection, principal, "platform.created", platform_id, project_id=project_id, now=now, after=told
+            )
+        await self._on_change(platform_id)
+        return await self.get(project_id, platform_id)
+
+    async def list(self, project_id: str) -> list[PlatformView]:
+        """The platforms of a project, oldest first, without credentials."""
+        async with self._database.read() as connection:
+            rows = await store.list_platforms(connection, project_id)
+        return [PlatformView(row, self._webhook_url(row), {}) for row in rows]
+
+    async def get(self, project_id: str, platform_id: str) -> PlatformView:
+        """One platform with masked credentials. Raises NotFoundError."""
+        async with self._database.read() as connection:
+            row = await self._find(connection, project_id, platform_id)
+        return PlatformView(row, self._webhook_url(row), dict.fromkeys(self._open(row), MASK))
+
+    async def update(
+        self, principal: Principal, project_id: str, platform_id: str, changes: dict[str, Any]
+    ) -> PlatformView:
+        """Change columns; `credentials` are replaced as a whole, except for values that are still masked.
+
+        New credentials, and switching it on, also end a pause after an authentication failure.
+        Raises NotFoundError and InvalidInputError.
+        """
+        now = self._clock.now()
+        credentials: dict[str, Any] | None = changes.pop("credentials", None)
+        async with self._database.write() as connection:
+            row = await self._find(connection, project_id, platform_id)
+            values = changes | {"updated_at": now}
+            if credentials is not None:
+                values["credentials_encrypted"] = self._seal(row.platform, row.id, self._unmask(row, credentials))
+            if credentials is not None or changes.get("is_active"):
+                values |= {"paused_at": None, "paused_reason": None}
+            await store.update_platform(connection, row.id, values)
+            await record_audit(
+                connection,
+                principal,
+                "platform.updated",
+                row.id,
+                project_id=project_id,
+                now=now,
+                before={name: getattr(row, name) for name in changes},
+                after=changes | {"credentials_changed": credentials is not None},
+            )
+        await self._on_change(row.id)
+        return await self.get(project_id, row.id)
+
+    async def delete(self, principal: Principal, project_id: str, platform_id: str) -> None:
+        """Remove a platform. Raises NotFoundError."""
+        async with self._database.write() as connection:
+            row = await self._find(connection, project_id, platform_id)
+            await store.delete_platform(connection, row.id)
+            await record_audit(
+                connection,
+                principal,
+                "platform.deleted",
+                row.id,
+                project_id=project_id,
+                now=self._clock.now(),
+                before={"platform": row.platform, "name": row.name},
+            )
+        await self._on_change(row.id)
+
+    async def read_inbox(
+        self, project_id: str, platform_id: str, *, limit: int, before: str | None
+    ) -> list[dict[str, Any]]:
+        """What arrived at a sandbox platform, newest first (see `platforms.sandbox.inbox.read_inbox`)."""
+        sandbox_id = await self._sandbox_id(project_id, platform_id)
+        return await inbox.read_inbox(self._database, sandbox_id, limit=limit, before=before)
+
+    async def clear_inbox(self, project_id: str, platform_id: str) -> int:
+        """Empty a sandbox platform's inbox; returns how many messages were in it."""
+        return await inbox.clear_inbox(self._database, await self._sandbox_id(project_id, platform_id))
+
+    async def refuse(self, project_id: str, platform_id: str, what: str) -> NoReturn:
+        """Say that this platform cannot do something: InvalidInputError, or NotFoundError if there is no such one."""
+        async with self._database.read() as connection:
+            row = await self._find(connection, project_id, platform_id)
+        raise InvalidInputError(f"{what} is not supported by {row.platform}")
+
+    async def _sandbox_id(self, project_id: str, platform_id: str) -> str:
+        async with self._database.read() as connection:
+            row = await self._find(connection, project_id, platform_id)
+        if row.platform != SANDBOX:
+            raise InvalidInputError(f"An inbox is not supported by {row.platform}: only sandbox platforms have one")
+        return row.id
+
+    async def _find(self, connection: AsyncConnection, project_id: str, platform_id: str) -> Any:
+        canonical = canonical_id(platform_id)
+        row = None if canonical is None else await store.find_platform(connection, project_id, canonical)
+        if row is None:
+            raise NotFoundError(f"Platform with id '{platform_id[:64]}' not found")
+        return row
+
+    def _webhook_url(self, row: Any) -> str:
+        return f"{self._api_url}/api/v1/webhooks/{row.platform}/{row.webhook_token}"
+
+    # --- credentials
+
+    def _seal(self, platform: str, platform_id: str, credentials: Mapping[str, Any]) -> str:
+        errors = self._registry.check_credentials(platform, credentials)
+        if errors:
+            raise InvalidInputError.of(errors)
+        complete = self._registry.apply_defaults(platform, credentials)
+        return self._keyring.encrypt(msgspec.json.encode(complete), context=platform_id)
+
+    def _open(self, row: Any) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(self._keyring.decrypt(row.credentials_encrypted, context=row.id))
+        except DecryptionError as error:
+            raise UnavailableError(
+                f"The credentials of platform {row.name!r} cannot be decrypted ({error}): set them again"
+            ) from None
+
+    def _unmask(self, row: Any, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Put stored values where the caller sent back what `get` had shown."""
+        if MASK not in credentials.values():
+            return credentials
+        stored = self._open(row)
+        return {name: stored.get(name, value) if value == MASK else value for name, value in credentials.items()}

@@ -1,0 +1,61 @@
+"""Schemathesis against the running server: whatever fits or breaks the document, never a 5xx."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from msgcore.core.scopes import ApiScope
+from servers.gateway import PASSWORD, GatewayProcess
+
+EXAMPLES = os.environ.get("MSGCORE_FUZZ_EXAMPLES", "8")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(
+        data_dir=tmp_path_factory.mktemp("gateway"), MSGCORE_RATE_LIMIT_MAX="1000000", MSGCORE_LOG_LEVEL="error"
+    ) as running:
+        running.set_up()
+        yield running
+
+
+def credentials(gateway: GatewayProcess, principal: str) -> str:
+    """The header of a principal that may do everything it can."""
+    login = {"email": "bench@example.com", "password": PASSWORD}
+    token = gateway.call("POST", "/api/v1/auth/login", login)["accessToken"]
+    if principal == "user":
+        return f"Authorization: Bearer {token}"
+    made = gateway.call(
+        "POST",
+        "/api/v1/projects/bench/keys",
+        {"name": "fuzz", "scopes": [scope.value for scope in ApiScope]},
+        authorization=f"Bearer {token}",
+    )
+    return f"X-API-Key: {made['key']}"
+
+
+@pytest.mark.parametrize("principal", ["user", "key", "nobody"])
+def test_no_request_is_answered_with_a_5xx(gateway: GatewayProcess, principal: str, tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"),
+        "run", f"{gateway.url}/docs/openapi.json",
+        "--url", gateway.url,
+        "--checks", "not_a_server_error",
+        "--phases", "examples,coverage,fuzzing",
+        "--max-examples", EXAMPLES,
+        "--generation-database", "none",
+        "--suppress-health-check", "all",
+        "--no-color",
+    ]  # fmt: skip
+    if principal != "nobody":
+        command += ["--header", credentials(gateway, principal)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+    assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
+    assert "Tested" in found.stdout or "passed" in found.stdout, found.stdout[-2000:]
+    gateway.call("GET", "/api/v1/health")

@@ -1,0 +1,128 @@
+"""Markdown, HTML, plain text, and what becomes of embeds and buttons."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msgcore.outbound.fallback import extras_as_markdown
+from msgcore.outbound.markdown import escape, to_html, to_text
+from msgcore.outbound.plain_text import html_to_text
+from servers.deliveries import make_content
+
+MARKDOWN = [
+    ("**b** *i* ~~s~~ `c`", "<p><strong>b</strong> <em>i</em> <s>s</s> <code>c</code></p>\n", "b i s c"),
+    ("# Title\n\ntext", "<h1>Title</h1>\n<p>text</p>\n", "Title\n\ntext"),
+    ("[a](https://x.example/)", '<p><a href="https://x.example/">a</a></p>\n', "a (https://x.example/)"),
+    ("<https://x.example/>", '<p><a href="https://x.example/">https://x.example/</a></p>\n', "https://x.example/"),
+    ("[a](javascript:alert(1))", "<p>[a](javascript:alert(1))</p>\n", "[a](javascript:alert(1))"),
+    ("[a](data:text/html,x)", "<p>[a](data:text/html,x)</p>\n", "[a](data:text/html,x)"),
+    ("<script>x</script>", "<p>&lt;script&gt;x&lt;/script&gt;</p>\n", "<script>x</script>"),
+    ('<img src=x onerror="y">', "<p>&lt;img src=x onerror=&quot;y&quot;&gt;</p>\n", '<img src=x onerror="y">'),
+    ('[a](x "onclick=\\"y\\"")', '<p><a href="x" title="onclick=&quot;y&quot;">a</a></p>\n', "a (x)"),
+    ("- a\n- b\n  - c", "<ul>\n<li>a</li>\n<li>b\n<ul>\n<li>c</li>\n</ul>\n</li>\n</ul>\n", "- a\n- b\n  - c"),
+    ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>\n', "3. a\n4. b"),
+]
+
+
+@pytest.mark.parametrize(("markdown", "html", "text"), MARKDOWN)
+def test_markdown(markdown: str, html: str, text: str) -> None:
+    assert to_html(markdown) == html
+    assert to_text(markdown) == text
+
+
+HTML = [
+    ("", ""),
+    ("just text", "just text"),
+    ("a &amp; b &lt;c&gt; &nbsp;&eacute;", "a & b <c> \u00a0é"),
+    ("<p>one</p><p>two</p>", "one\n\ntwo"),
+    ("<div>one</div><div>two</div>", "one\ntwo"),
+    ("<p>Dear Bob. </p><p>Hi</p>", "Dear Bob.\n\nHi"),
+    ("a<br>b<br/>c", "a\nb\nc"),
+    ("  a \n\t b  ", "a b"),
+    ("<pre>a  b\n  c</pre>", "a  b\n  c"),
+    ("<b>bold</b><i> and </i>more", "bold and more"),
+    ("<head><title>t</title><style>p{}</style></head><script>if (a<b) x()</script>shown", "shown"),
+    ("a<!-- hidden -->b", "ab"),
+    ("<!doctype html><?xml x?>a", "a"),
+    ("<ul><li><p>a</p></li><li>b</li></ul>", "- a\n- b"),
+    ('<a href="https://x.example/">there</a>', "there (https://x.example/)"),
+    ('<a href="mailto:a@x.example">a@x.example</a>', "a@x.example (a@x.example)"),
+    ('<a href="#top">up</a>', "up"),
+    ('<img alt="Logo" src="https://x.example/l.png">', "Logo (https://x.example/l.png)"),
+    ('<img alt="Logo" src="cid:1">', "Logo"),
+    ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a  b\nc"),
+    ("a<hr>b", "a\n\n-----\n\nb"),
+    ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+    ('<p title="a > b">x</p>', "x"),
+    ("<p it's>x</p>", "x"),
+    ("before <!-- never closed", "before "),
+    ("before <a href='never closed", "before "),
+    ("</ul></p></a>x", "x"),
+]
+
+
+@pytest.mark.parametrize(("html", "text"), HTML)
+def test_html_to_text(html: str, text: str) -> None:
+    assert html_to_text(html) == text.rstrip(" ")
+
+
+@given(st.text(alphabet="<>/!-?abpli \"'=&;\n", max_size=200))
+def test_html_to_text_takes_anything(html: str) -> None:
+    html_to_text(html)
+
+
+@given(st.text(max_size=100).filter(lambda text: "\x00" not in text))
+def test_escaped_text_is_shown_as_it_is(text: str) -> None:
+    shown = to_text(escape(text))
+    assert " ".join(shown.split()) == " ".join(text.split())
+
+
+HOSTILE = [
+    "<!--",
+    "<a ",
+    "<!",
+    "</",
+    "<?",
+    "<a href='",
+    '<a href="x',
+    "<a href=x>",
+    "<ul><li>",
+    "<p '",
+    "&#",
+    "<script>",
+    "<",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_the_time_grows_with_the_length_only(piece: str) -> None:
+    def measure(pieces: int) -> float:
+        html = piece * pieces
+        started = time.process_time()
+        html_to_text(html)
+        return time.process_time() - started
+
+    assert measure(200_000) < 5.0  # quadratic readers need minutes for this
+
+
+EXTRAS = [
+    ({}, ""),
+    ({"buttons": [{"text": "Go *now*", "url": "https://x.example/a b)".replace(" ", "%20")}]}, "Go *now* (https://x.example/a%20b%29)"),
+    ({"buttons": [{"text": "Yes", "value": "y"}]}, "Yes"),
+    ({"attachments": [{"data": "QUJD", "caption": "A <b>caption</b>"}]}, "A <b>caption</b>"),
+    (
+        {"embeds": [{"author": {"name": "Ann", "url": "https://x.example/ann"}, "title": "T", "imageUrl": "https://x.example/i.png",
+                     "fields": [{"name": "k", "value": "[v](w)"}], "footer": {"text": "foot"}, "timestamp": "2030-01-01"}]},
+        "Ann (https://x.example/ann)\n\nT\n\nk: [v](w)\n\n(https://x.example/i.png)\n\nfoot · 2030-01-01",
+    ),
+    ({"embeds": [{"url": "https://x.example/"}]}, "https://x.example/"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "text"), EXTRAS)
+def test_extras(content: dict[str, object], text: str) -> None:
+    assert to_text(extras_as_markdown(make_content(**content))) == text
