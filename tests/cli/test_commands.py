@@ -77,5 +77,8 @@ def test_a_database_file_that_is_none_is_one_line(msgcore: Msgcore) -> None:
     file = msgcore.data_dir / "msgcore.db"
     file.write_bytes(b"something else entirely" * 100)
     before = file.read_bytes()
-    assert_one_line(msgcore.run("migrate"), "file is not a database; MsgCore must be able to write the file and its folder, which MSGCORE_DATABASE_URL or MSGCORE_DATA_DIR names")
+    assert_one_line(
+        msgcore.run("migrate"),
+        "file is not a database; MsgCore must be able to write the file and its folder, which MSGCORE_DATABASE_URL or MSGCORE_DATA_DIR names",
+    )
     assert file.read_bytes() == before
