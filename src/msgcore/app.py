@@ -44,6 +44,8 @@ from msgcore.store.partitions import ensure_partitions
 log = structlog.stdlib.get_logger(__name__)
 
 MAINTENANCE_SECONDS = 6 * 3600.0
+LOCK_SECONDS = 5.0
+"""How often it is checked that no other process dispatches; a lock outlives anything but its connection."""
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI 3 application: scope, receive and send."""
@@ -68,6 +70,7 @@ class Gateway:
         self._adapters: dict[str, PlatformAdapter] = {}
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
+        self._lock: DispatchLock | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -111,6 +114,13 @@ class Gateway:
             self._processor.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
 
+    async def watch(self) -> None:
+        """Runs for as long as all is well. Raises StartupError when another process took over dispatching."""
+        while True:
+            await asyncio.sleep(LOCK_SECONDS)
+            if self._lock is not None:
+                await self._lock.check()
+
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
         if self._maintenance is not None:
@@ -128,8 +138,8 @@ class Gateway:
 
     async def _build_dispatch(self, *, follow: bool) -> None:
         settings = self.settings
-        lock = await DispatchLock.acquire(self.database)
-        self._resources.push_async_callback(lock.release)
+        self._lock = await DispatchLock.acquire(self.database)
+        self._resources.push_async_callback(self._lock.release)
         guard = EgressGuard(settings.egress_allow)
         session = make_session(guard, limit=max(100, settings.concurrency))
         self._resources.push_async_callback(session.close)
@@ -151,6 +161,7 @@ class Gateway:
             limits={declaration.name: declaration.limits for declaration in self._registry.declarations()},
             clock=self._clock,
             gate=self._accept_log.gate,
+            on_resume=self._accounts.forget,
             every=settings.reconcile_seconds,
             follow=follow,
         )

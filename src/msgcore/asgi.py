@@ -6,14 +6,20 @@ it. Run one process: the dispatch core of a database belongs to one.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+import structlog
 
 from msgcore.app import Gateway
 from msgcore.config import load_settings
 from msgcore.core.errors import StartupError
 from msgcore.observability.logging import configure_logging
+
+log = structlog.stdlib.get_logger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,10 +51,20 @@ class GatewayApplication:
         except StartupError as error:
             await send({"type": "lifespan.startup.failed", "message": f"msgcore: {error}"})
             return
+        watching = asyncio.create_task(self._gateway.watch(), name="watch")
+        watching.add_done_callback(_end_process)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        watching.cancel()
         await self._gateway.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _end_process(watching: asyncio.Task[None]) -> None:
+    """Ask the server to stop: an application cannot tell it anything after its start."""
+    if not watching.cancelled():
+        log.critical("stopping", reason=str(watching.exception()))
+        signal.raise_signal(signal.SIGTERM)
 
 
 app = GatewayApplication()

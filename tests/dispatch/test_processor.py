@@ -96,6 +96,7 @@ class Core:
             limits={},
             clock=clock,
             gate=self.accept_log.gate,
+            on_resume=self.accounts.forget,
             every=0.05,
             follow=False,
         )

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from msgcore.config import Settings
-from msgcore.observability.logging import MAX_LINE, configure_logging, log_context
+from msgcore.observability.logging import MAX_LINE, configure_logging
 
 SECRET = "planted-Pa55word-value"
 
@@ -54,7 +54,7 @@ def test_structlog_and_stdlib_lines_have_one_shape(lines: Callable[[], list[dict
 
 
 def test_ids_are_on_every_line_inside_the_block(lines: Callable[[], list[dict[str, Any]]]) -> None:
-    with log_context(request_id="r1", message_id="m1"):
+    with structlog.contextvars.bound_contextvars(request_id="r1", message_id="m1"):
         structlog.get_logger().info("inside")
         logging.getLogger("library").info("inside too")
     structlog.get_logger().info("outside")
@@ -101,7 +101,7 @@ def test_warnings_are_log_lines(lines: Callable[[], list[dict[str, Any]]]) -> No
 
 
 def test_a_line_is_bounded(lines: Callable[[], list[dict[str, Any]]], stream: io.StringIO) -> None:
-    with log_context(delivery_id="d1"):
+    with structlog.contextvars.bound_contextvars(delivery_id="d1"):
         structlog.get_logger().info("big", **{f"field{n}": "\x01" * 5000 for n in range(50)})
     (line,) = lines()
     assert len(stream.getvalue()) <= MAX_LINE

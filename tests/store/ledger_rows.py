@@ -74,7 +74,7 @@ def new_message(
             "target_id": target,
             "lane": f"user:{target}",
             "rank": 1,
-            "state": "queued",
+            "state": "scheduled" if due_in > timedelta(0) else "queued",
             "attempts": 0,
             "throttles": 0,
             "uncertain": False,

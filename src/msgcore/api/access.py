@@ -27,12 +27,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
+import structlog
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import RequestBody, SkipValidation
 
+from msgcore.api.request_id import request_id
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
@@ -96,6 +98,7 @@ def make_guard(authenticator: Authenticator) -> Guard:
     """The guard of the whole API: authenticates, authorizes, and leaves the principal in `request.user`."""
 
     async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        structlog.contextvars.bind_contextvars(request_id=request_id(connection.scope))
         access = declared_access(handler)
         if access is None:
             if is_preflight(handler):

@@ -161,6 +161,8 @@ class QueueAnswer(Answer):
     failed: int
     delayed: int
     paused: int
+    expired: int
+    cancelled: int
     total: int
 
 

@@ -33,7 +33,7 @@ class CreateProject(Wire):
             str,
             msgspec.Meta(
                 pattern=PROJECT_ID,
-                description="1 to 64 lower-case letters, digits, hyphens and underscores; the first is a letter or digit",
+                description="1 to 64 lower-case letters, digits, hyphens, underscores; first a letter or digit",
             ),
         ]
         | None

@@ -38,29 +38,44 @@ async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
         require_free(settings)
     missing = [path for path in _own_files(settings) if not path.exists()]
     gateway = await Gateway.open(settings, api=api, worker=worker)
+    watching = asyncio.create_task(gateway.watch(), name="watch")
     try:
         await gateway.start()
         if api:
             created = [path for path in missing if path.exists()]
-            await _serve_http(gateway, settings, stop_asked, created)
+            await _serve_http(gateway, settings, stop_asked, watching, created)
         else:
             _say("msgcore worker ready")
-            await stop_asked.wait()
+            await _until_asked(stop_asked, watching)
         logger.info("stopping")
     finally:
+        watching.cancel()
         await gateway.stop()
 
 
-async def _serve_http(gateway: Gateway, settings: Settings, stop_asked: asyncio.Event, created: list[Path]) -> None:
+async def _until_asked(stop_asked: asyncio.Event, *running: asyncio.Task[None]) -> None:
+    """Wait for a signal. Raises StartupError when something that should go on until then ends before."""
+    asked = asyncio.create_task(stop_asked.wait())
+    ended, _ = await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
+    if asked not in ended:
+        asked.cancel()
+        for task in ended:
+            await task  # raises what ended it
+            raise StartupError(f"{task.get_name()} ended by itself; the log says why")
+
+
+async def _serve_http(
+    gateway: Gateway,
+    settings: Settings,
+    stop_asked: asyncio.Event,
+    watching: asyncio.Task[None],
+    created: list[Path],
+) -> None:
     server = HttpServer(gateway.asgi, settings)
     serving = await server.start()
     try:
         _greet(settings, created)
-        asked = asyncio.create_task(stop_asked.wait())
-        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if not stop_asked.is_set():
-            asked.cancel()
-            raise StartupError("the HTTP server ended by itself; the log says why")
+        await _until_asked(stop_asked, serving, watching)
     finally:
         await server.stop(min(_DRAIN_SECONDS, settings.shutdown_seconds))
 

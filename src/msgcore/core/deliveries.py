@@ -16,6 +16,7 @@ class DeliveryState(StrEnum):
     """Where one message to one target is on its way."""
 
     QUEUED = "queued"
+    SCHEDULED = "scheduled"
     SENDING = "sending"
     RETRYING = "retrying"
     SENT = "sent"
@@ -26,7 +27,10 @@ class DeliveryState(StrEnum):
     EXPIRED = "expired"
 
 
-OPEN_STATES = frozenset({DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.RETRYING})
+OPEN_STATES = frozenset({DeliveryState.QUEUED, DeliveryState.SCHEDULED, DeliveryState.SENDING, DeliveryState.RETRYING})
+TRIED_STATES = frozenset({DeliveryState.SENDING, DeliveryState.RETRYING})
+"""Open, and an attempt was made: what is behind it in its lane waits for it."""
+
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.DELIVERED, DeliveryState.READ})
 
 

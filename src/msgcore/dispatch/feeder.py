@@ -10,7 +10,7 @@ the scheduler does not know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -36,7 +36,11 @@ HOUSEKEEPING = timedelta(minutes=10)
 
 
 class Feeder:
-    """Keeps the scheduler supplied. `gate` is held by whoever commits new deliveries."""
+    """Keeps the scheduler supplied.
+
+    `gate` is held by whoever commits new deliveries. `on_resume` is called with an account's id
+    before its deliveries go on, so that nobody remembers that it was held.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Feeder:
         limits: dict[str, RateLimits],
         clock: Clock,
         gate: asyncio.Lock,
+        on_resume: Callable[[str], None],
         every: float,
         follow: bool,
     ) -> None:
@@ -54,6 +59,7 @@ class Feeder:
         self._limits = limits
         self._clock = clock
         self._gate = gate
+        self._on_resume = on_resume
         self._every = every
         self._follow = follow
         self._loaded_until = clock.now()
@@ -61,11 +67,6 @@ class Feeder:
         self._cleaned_at = clock.now()
         self._live = False
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether the scheduler knows all that is open, so that new deliveries go to it directly."""
-        return self._live
 
     async def committed(self, tickets: Sequence[Ticket]) -> None:
         """Take newly committed deliveries (called with the gate held)."""
@@ -75,8 +76,7 @@ class Feeder:
 
     async def start(self) -> None:
         """Learn which accounts are held, then load in the background."""
-        for account_id in await self._feed.paused_accounts():
-            await self._scheduler.pause(account_id)
+        await self._hold_accounts()
         self._task = asyncio.create_task(self._run(), name="feeder")
 
     async def stop(self) -> None:
@@ -115,8 +115,20 @@ class Feeder:
         if total:
             log.info("deliveries_resumed", count=total)
 
+    async def _hold_accounts(self) -> None:
+        """Hold the accounts that the ledger says must wait, and those alone: any process may have changed them."""
+        # In this order: an account that is paused meanwhile must not look like one that may go on.
+        paused = await self._scheduler.paused()
+        held = await self._feed.held_accounts()
+        for account_id in held - paused:
+            await self._scheduler.pause(account_id)
+        for account_id in paused - held:
+            self._on_resume(account_id)
+            await self._scheduler.resume(account_id)
+
     async def _reconcile(self) -> None:
         now = self._clock.now()
+        await self._hold_accounts()
         await self._take_scheduled(now + HORIZON)
         if self._follow:
             await self._take_new(earliest_id(now - OVERLAP))

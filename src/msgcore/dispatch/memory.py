@@ -132,6 +132,10 @@ class MemoryScheduler:
             self._join_ring(account)
             self._wake.set()
 
+    async def paused(self) -> set[str]:
+        """The accounts that are held."""
+        return set(self._paused)
+
     async def wait(self, seconds: float) -> None:
         """Return when something may have become claimable, or after that many seconds."""
         now = self._clock.monotonic()

@@ -148,6 +148,8 @@ class Processor:
     async def _work_on(
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
     ) -> None:
+        # The task's own context: each line that the adapter logs has these ids.
+        structlog.contextvars.bind_contextvars(delivery_id=item.id, message_id=item.message_id)
         verdict = await self._attempt(lease, item, body, record)
         await self._recorder.submit(verdict)
 
@@ -206,7 +208,7 @@ class Processor:
     async def _judge_error(self, lease: Lease, item: WorkItem, error: Exception) -> Verdict:
         typed = as_delivery_error(error)
         if typed is not error and not isinstance(error, TimeoutError):
-            log.error("adapter_failed", delivery_id=item.id, platform=item.platform, exc_info=error)
+            log.error("adapter_failed", platform=item.platform, exc_info=error)
         if isinstance(typed, AuthenticationError):
             await self._pause(item, typed)
         return self._failed(lease, item, typed)
@@ -217,8 +219,6 @@ class Processor:
         verdict = self._judge.failed(lease, item, error, policy, self._clock.now())
         log.info(
             "delivery_not_sent",
-            delivery_id=item.id,
-            message_id=item.message_id,
             project_id=item.project_id,
             platform=item.platform,
             attempt=item.attempt,
@@ -229,13 +229,14 @@ class Processor:
         return verdict
 
     async def _pause(self, item: WorkItem, error: AuthenticationError) -> None:
-        await self._scheduler.pause(item.platform_id)
-        self._accounts.forget(item.platform_id)
+        # The ledger first: a pause that is not written there is taken back by the feeder.
         try:
             first = await self._work.pause_account(item, error.message, self._clock.now())
-        except Exception as fault:  # noqa: BLE001 - it is paused in this process all the same
+        except Exception as fault:  # noqa: BLE001 - its next attempt writes it
             _log_fault(fault, platform_id=item.platform_id)
-            return
+            first = False
+        self._accounts.forget(item.platform_id)
+        await self._scheduler.pause(item.platform_id)
         if first:
             log.warning("platform_paused", platform_id=item.platform_id, platform=item.platform, code=error.code)
 

@@ -47,6 +47,10 @@ class Scheduler(Protocol):
         """Let a paused account's deliveries go on."""
         ...
 
+    async def paused(self) -> set[str]:
+        """The accounts that are held."""
+        ...
+
     async def wait(self, seconds: float) -> None:
         """Return when something may have become claimable, or after that many seconds."""
         ...

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import msgspec
@@ -56,11 +55,6 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-
-
-def log_context(**ids: str) -> AbstractContextManager[None]:
-    """Put ids (`request_id`, `message_id`, `delivery_id`) on each line logged inside the block."""
-    return structlog.contextvars.bound_contextvars(**ids)
 
 
 def redactor_for(settings: Settings) -> Redactor:

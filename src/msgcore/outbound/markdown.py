@@ -1,12 +1,10 @@
-"""Markdown to HTML that is safe to send, and to plain text."""
+"""Markdown to HTML that is safe to send."""
 
 from __future__ import annotations
 
 import re
 
 from markdown_it import MarkdownIt
-
-from msgcore.outbound.plain_text import html_to_text
 
 # "js-default" is CommonMark with tables and strikethrough; raw HTML is shown as text, and links to
 # javascript:, vbscript:, file: and data: are left as text.
@@ -21,11 +19,6 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
 def to_html(markdown: str) -> str:
     """Safe HTML (a fragment, no `<html>`) of a markdown text."""
     return _MARKDOWN.render(markdown)
-
-
-def to_text(markdown: str) -> str:
-    """Plain text of a markdown text, with links written out behind their words."""
-    return html_to_text(to_html(markdown))
 
 
 def escape(text: str) -> str:

@@ -56,10 +56,6 @@ class Keyring:
         except (InvalidTag, ValueError, binascii.Error):
             raise DecryptionError("damaged, or moved here from another row") from None
 
-    def is_current(self, token: str) -> bool:
-        """Whether a token is encrypted with the active key; others are due for rotation."""
-        return token.startswith(f"{_VERSION}:{self.active_key_id}:")
-
 
 def _key_id(key: bytes) -> str:
     return hashlib.sha256(b"msgcore key id\0" + key).hexdigest()[:_KEY_ID_DIGITS]

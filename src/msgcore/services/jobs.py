@@ -15,7 +15,7 @@ from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, No
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.store.database import Database
 from msgcore.store.ledger import reads
-from msgcore.store.ledger.counts import count_by_platform, count_by_state
+from msgcore.store.ledger.counts import QueueCount, count_queue
 from msgcore.store.ledger.dead import DeadLetterFilter
 
 CompatibleStatus = Literal["pending", "sent", "failed"]
@@ -29,6 +29,23 @@ COMPATIBLE_STATES: dict[CompatibleStatus, frozenset[DeliveryState]] = {
 """The three statuses of the compatible API, and the states that each stands for."""
 
 _STATES = frozenset(DeliveryState)
+
+STATE_WORDS: dict[DeliveryState, str] = {
+    DeliveryState.QUEUED: "waiting",
+    DeliveryState.SENDING: "active",
+    DeliveryState.SCHEDULED: "delayed",
+    DeliveryState.RETRYING: "delayed",
+    DeliveryState.SENT: "completed",
+    DeliveryState.DELIVERED: "completed",
+    DeliveryState.READ: "completed",
+    DeliveryState.FAILED: "failed",
+    DeliveryState.EXPIRED: "expired",
+    DeliveryState.CANCELLED: "cancelled",
+}
+"""Where the queue metrics count a delivery; what waits for a held account is `paused` instead."""
+
+QUEUE_WORDS = ("waiting", "active", "completed", "failed", "delayed", "paused", "expired", "cancelled")
+OPEN_WORDS = ("waiting", "active", "delayed", "paused")
 
 SOON = timedelta(seconds=1)
 
@@ -57,6 +74,8 @@ class QueueMetrics(msgspec.Struct, frozen=True):
     failed: int
     delayed: int
     paused: int
+    expired: int
+    cancelled: int
     total: int
 
 
@@ -106,25 +125,19 @@ class JobService:
 
     async def metrics(self, project_id: str) -> QueueMetrics:
         """A project's deliveries by where they are; the cost does not depend on how many there are."""
-        counts = await count_by_state(self._database, project_id=project_id)
-        waiting, active = counts[DeliveryState.QUEUED], counts[DeliveryState.SENDING]
-        delayed = counts[DeliveryState.RETRYING]
+        numbers: Counter[str] = Counter()
+        for count in await count_queue(self._database, project_id):
+            numbers[_queue_word(count)] += count.number
         return QueueMetrics(
-            waiting=waiting,
-            active=active,
-            completed=sum(counts[state] for state in SENT_STATES),
-            failed=counts[DeliveryState.FAILED],
-            delayed=delayed,
-            paused=0,
-            total=waiting + active + delayed,
+            **{word: numbers[word] for word in QUEUE_WORDS},
+            total=sum(numbers[word] for word in OPEN_WORDS),
         )
 
-    async def totals(self, project_id: str) -> list[tuple[str, CompatibleStatus, int]]:
-        """Sent deliveries by platform name and compatible status."""
-        totals: Counter[tuple[str, CompatibleStatus]] = Counter()
-        for platform, state, number in await count_by_platform(self._database, project_id):
-            totals[platform, compatible_status(state)] += number
-        return [(platform, status, number) for (platform, status), number in sorted(totals.items())]
+
+def _queue_word(count: QueueCount) -> str:
+    if count.held and count.state in OPEN_STATES - {DeliveryState.SENDING}:
+        return "paused"
+    return STATE_WORDS[count.state]
 
 
 def _job_status(rows: Sequence[Any], counts: Counter[CompatibleStatus], now: datetime) -> JobStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime, timedelta
 
 import structlog
@@ -38,7 +39,7 @@ class KeyUsage:
         self._noted[key_id] = now
         self._unwritten.add(key_id)
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_soon(), name="key-usage")
+            self._writer = asyncio.create_task(self._write_soon(), name="key-usage", context=Context())
 
     async def close(self) -> None:
         """Write what is noted now."""

@@ -170,7 +170,7 @@ def _delivery_row(
         "target_type": target.type.value,
         "target_id": target.id,
         "lane": f"{target.type.value}:{target.id}" if ordered else None,
-        "state": DeliveryState.QUEUED.value,
+        "state": (DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
         "attempts": 0,
         "throttles": 0,
         "uncertain": False,

@@ -61,15 +61,14 @@ class DispatchLock:
             raise StartupError(TAKEN)
         return cls(lock)
 
-    async def held(self) -> bool:
-        """Whether the right is ours; takes it again if it got lost and nobody else has it.
+    async def check(self) -> None:
+        """Take the right again if it got lost. Raises StartupError when another process has it now.
 
-        False also while the database server does not answer.
+        While the database server does not answer, nobody can dispatch, so that is no reason to give up.
         """
-        try:
-            return await self._lock.take()
-        except (OSError, SQLAlchemyError):
-            return False
+        with suppress(OSError, SQLAlchemyError):
+            if not await self._lock.take():
+                raise StartupError(TAKEN)
 
     async def release(self) -> None:
         """Give the right back."""

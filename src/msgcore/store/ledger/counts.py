@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
-from msgcore.store.tables import delivery_counts
+from msgcore.store.tables import delivery_counts, project_platforms
+from msgcore.store.tables.platforms import IS_HELD
 
 SLOTS = 16
 """Rows that one count is spread over, so that processes seldom wait for each other's row lock."""
@@ -94,14 +96,24 @@ async def count_by_state(
     return counts
 
 
-async def count_by_platform(database: Database, project_id: str) -> list[tuple[str, DeliveryState, int]]:
-    """A project's deliveries by platform name and state, largest platform name first in order."""
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """How many deliveries are in a state; `held` are those whose account is switched off or paused."""
+
+    state: DeliveryState
+    held: bool
+    number: int
+
+
+async def count_queue(database: Database, project_id: str) -> list[QueueCount]:
+    """A project's deliveries by state, those of held accounts apart. Reads a handful of rows, as above."""
+    held = case((IS_HELD, True), else_=False)
     query = (
-        select(delivery_counts.c.platform, delivery_counts.c.state, func.sum(delivery_counts.c.count))
+        select(delivery_counts.c.state, held, func.sum(delivery_counts.c.count))
+        .outerjoin(project_platforms, project_platforms.c.id == delivery_counts.c.platform_id)
         .where(delivery_counts.c.project_id == project_id)
-        .group_by(delivery_counts.c.platform, delivery_counts.c.state)
-        .order_by(delivery_counts.c.platform, delivery_counts.c.state)
+        .group_by(delivery_counts.c.state, held)
     )
     async with database.read() as connection:
         rows = await connection.execute(query)
-    return [(platform, DeliveryState(state), int(number)) for platform, state, number in rows if number]
+    return [QueueCount(DeliveryState(state), bool(is_held), int(number)) for state, is_held, number in rows]

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, TextClause, delete, select
 
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import TRIED_STATES, DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.tables import deliveries, idempotency_keys, project_platforms
-from msgcore.store.tables.messages import IS_OPEN, IS_QUEUED
+from msgcore.store.tables.messages import IS_OPEN, IS_SCHEDULED
+from msgcore.store.tables.platforms import IS_HELD
 
 PAGE = 1000
 NIL = "00000000-0000-0000-0000-000000000000"
@@ -53,26 +54,24 @@ class Feed:
 
         A delivery that was tried before comes however late it is due: it holds its lane.
         """
-        is_near = (deliveries.c.due_at <= until) | (deliveries.c.state != DeliveryState.QUEUED)
+        is_near = (deliveries.c.due_at <= until) | (deliveries.c.state != DeliveryState.SCHEDULED)
         return await self._page(IS_OPEN, deliveries.c.id > last_id, is_near, order=(deliveries.c.id,))
 
     async def falling_due(self, since: datetime, last_id: str, until: datetime) -> list[OpenDelivery]:
         """The next page of scheduled deliveries due after (`since`, `last_id`) and up to `until`."""
         due_at, is_same = deliveries.c.due_at, deliveries.c.due_at == since
         return await self._page(
-            IS_QUEUED,
+            IS_SCHEDULED,
             (due_at > since) | (is_same & (deliveries.c.id > last_id)),
             due_at <= until,
             order=(due_at, deliveries.c.id),
         )
 
-    async def paused_accounts(self) -> list[str]:
+    async def held_accounts(self) -> set[str]:
         """Accounts whose deliveries must wait (switched off, or credentials refused)."""
-        query = select(project_platforms.c.id).where(
-            project_platforms.c.is_active.is_(False) | project_platforms.c.paused_at.is_not(None)
-        )
+        query = select(project_platforms.c.id).where(IS_HELD)
         async with self._database.read() as connection:
-            return list((await connection.execute(query)).scalars())
+            return set((await connection.execute(query)).scalars())
 
     async def drop_expired_keys(self, now: datetime) -> None:
         """Delete idempotency keys whose window is over."""
@@ -93,7 +92,7 @@ class Feed:
                 lane=row.lane,
                 rank=row.rank,
                 due_at=row.due_at,
-                tried=row.state != DeliveryState.QUEUED,
+                tried=row.state in TRIED_STATES,
             )
             for row in rows
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
@@ -70,10 +70,3 @@ async def list_deliveries(
         rows = (await connection.execute(query)).all()
     counts = await count_by_state(database, project_id=project_id, platform=platform)
     return rows, sum(number for state, number in counts.items() if states is None or state in states)
-
-
-async def count_messages(database: Database, project_id: str) -> int:
-    """How many messages a project has sent so far and still keeps."""
-    query = select(func.count()).select_from(messages).where(messages.c.project_id == project_id)
-    async with database.read() as connection:
-        return (await connection.execute(query)).scalar_one()

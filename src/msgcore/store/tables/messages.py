@@ -13,8 +13,8 @@ from msgcore.store.tables.base import Id, Json, UtcDateTime, metadata
 
 # Conditions of partial indexes. Queries must repeat them to the letter, with literals instead of
 # bound values: neither database can prove from a parameter that a partial index applies.
-IS_OPEN = text("state IN ('queued', 'retrying', 'sending')")
-IS_QUEUED = text("state = 'queued'")
+IS_OPEN = text("state IN ('queued', 'retrying', 'scheduled', 'sending')")
+IS_SCHEDULED = text("state = 'scheduled'")
 IS_DEAD = text("state = 'failed'")
 
 BY_ID_RANGE = "RANGE (id)"
@@ -71,10 +71,10 @@ deliveries = Table(
         sqlite_where=IS_OPEN,
     ),
     Index(
-        "ix_deliveries_due",
+        "ix_deliveries_scheduled",
         "due_at",
-        postgresql_where=IS_QUEUED,
-        sqlite_where=IS_QUEUED,
+        postgresql_where=IS_SCHEDULED,
+        sqlite_where=IS_SCHEDULED,
     ),
     Index(
         "ix_deliveries_dead",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, String, Table, Text
+from sqlalchemy import Boolean, Column, Index, String, Table, Text, text
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+# The condition of a partial index: queries repeat it to the letter.
+IS_HELD = text("(paused_at IS NOT NULL OR is_active = false)")
 
 project_platforms = Table(
     "project_platforms",
@@ -24,6 +27,8 @@ project_platforms = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index(None, "project_id", "platform"),
+    # The few whose deliveries must wait.
+    Index("ix_project_platforms_held", "id", postgresql_where=IS_HELD, sqlite_where=IS_HELD),
 )
 
 sandbox_inbox = Table(

@@ -139,6 +139,7 @@ def _platforms() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.Index(None, "project_id", "platform"),
+        sa.Index("ix_project_platforms_held", "id", **where("(paused_at IS NOT NULL OR is_active = false)")),
     )
     op.create_table(
         "sandbox_inbox",
@@ -195,8 +196,8 @@ def _messages() -> None:
         sa.Column("finished_at", MOMENT),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Index("ix_deliveries_dead", "project_id", "id", **where("state = 'failed'")),
-        sa.Index("ix_deliveries_due", "due_at", **where("state = 'queued'")),
-        sa.Index("ix_deliveries_open", "id", **where("state IN ('queued', 'retrying', 'sending')")),
+        sa.Index("ix_deliveries_scheduled", "due_at", **where("state = 'scheduled'")),
+        sa.Index("ix_deliveries_open", "id", **where("state IN ('queued', 'retrying', 'scheduled', 'sending')")),
         sa.Index(None, "project_id", "id"),
         postgresql_partition_by="RANGE (id)",
     )
