@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from msgcore.api.app import create_api
+from msgcore.api.fast_send import FastSend
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
@@ -201,7 +202,12 @@ class Gateway:
             dead_letters=dead_letters,
         )
         self._resources.push_async_callback(services.authenticator.close)
-        self.asgi = create_api(services, self.settings)
+        self.asgi = FastSend(
+            create_api(services, self.settings),
+            services.authenticator,
+            services.sending,
+            largest=self.settings.max_body_bytes,
+        )
 
     # --- events between the parts
 

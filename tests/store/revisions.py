@@ -86,12 +86,12 @@ def _value(column: sa.Column[Any], made: dict[str, dict[str, Any]], moment: date
         return made[key.column.table.name][key.column.name]
     if column.name == "id" and not (isinstance(column.type, sa.String) and column.type.length == 64):
         identifier = UUID(earliest_id(moment))
-        return identifier if isinstance(column.type, sa.Uuid) else identifier.hex
+        return identifier if isinstance(column.type, sa.Uuid) else str(identifier)
     match column.type:
         case sa.Uuid():
             return uuid4()
         case sa.String():
-            return uuid4().hex[: column.type.length]
+            return str(uuid4())[: column.type.length]
         case sa.DateTime():
             return moment if column.type.timezone else moment.replace(tzinfo=None)
         case sa.Boolean():

@@ -4,9 +4,9 @@ A controller is a thin `litestar.Controller`: it names its access, takes its ser
 one of them and shapes the answer.
 
 * **Access**: each handler declares what it asks of its caller with `opt=requires(ApiScope.X)`,
-  `opt=SIGNED_IN`, `opt=USERS_ONLY` or `opt=PUBLIC`. One guard enforces it for the whole API before the
-  body is read; a handler that declares nothing stops the server from starting.
-* **Tenancy**: the path parameter of a project is always called `project`. The guard has checked that
+  `opt=SIGNED_IN`, `opt=USERS_ONLY` or `opt=PUBLIC`. One middleware enforces it for the whole API before
+  the body is read; a handler that declares nothing stops the server from starting.
+* **Tenancy**: the path parameter of a project is always called `project`. It has been checked that
   the caller may use it; services still narrow every query to it.
 * **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (a `PUBLIC` handler has none).
 * **Services**: each field of `services.container.Services` is a dependency of the same name:
@@ -23,16 +23,17 @@ one of them and shapes the answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
 import structlog
-from litestar.connection import ASGIConnection, Request
+from litestar.connection import Request
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import RequestBody, SkipValidation
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.request_id import request_id
 from msgcore.core.errors import ForbiddenError
@@ -41,8 +42,6 @@ from msgcore.services.authenticator import Authenticator
 
 T = TypeVar("T")
 
-AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
-Guard: TypeAlias = Callable[[AnyConnection, BaseRouteHandler], Awaitable[None]]
 
 ApiRequest: TypeAlias = Request[Principal, None, State]
 """A request whose `user` is the authenticated principal."""
@@ -94,32 +93,59 @@ def is_preflight(handler: BaseRouteHandler) -> bool:
     return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}
 
 
-def make_guard(authenticator: Authenticator) -> Guard:
-    """The guard of the whole API: authenticates, authorizes, and leaves the principal in `request.user`."""
+class AccessMiddleware:
+    """Authenticates and authorizes every request before its body is read; leaves the principal in `request.user`.
 
-    async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        structlog.contextvars.bind_contextvars(request_id=request_id(connection.scope))
+    A middleware rather than one of Litestar's guards, for which Litestar copies the handler at each
+    request: together with the plain look at the headers this saves a sixth of an accepting request.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through, or raise UnauthenticatedError, ForbiddenError or NotFoundError."""
+        structlog.contextvars.bind_contextvars(request_id=request_id(scope))
+        handler = scope["route_handler"]
         access = declared_access(handler)
         if access is None:
-            if is_preflight(handler):
-                return
-            raise ForbiddenError(f"{connection.scope['path']} declares no access")
-        if not access.callers:
-            return
-        api_key = connection.headers.get("x-api-key")
-        principal = authenticator.recall(api_key) if api_key else None
+            if not is_preflight(handler):
+                raise ForbiddenError(f"{scope['path']} declares no access")
+        elif access.callers:
+            scope["user"] = await self._admit(scope, access)
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, access: Access) -> Principal:
+        api_key, authorization = _credentials(scope)
+        principal = self._authenticator.recall(api_key) if api_key else None
         if principal is None:
-            principal = await authenticator.authenticate(api_key, _bearer(connection))
-        connection.scope["user"] = principal
+            principal = await self._authenticator.authenticate(api_key, _bearer(authorization))
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
         if access.scope is not None:
-            project_id = connection.path_params.get("project")
-            await authenticator.authorize(principal, project_id=project_id, scope=access.scope)
+            project_id = scope["path_params"].get("project")
+            await self._authenticator.authorize(principal, project_id=project_id, scope=access.scope)
+        return principal
 
-    return guard
+
+def access_control(authenticator: Authenticator) -> Callable[[ASGIApp], ASGIApp]:
+    """What Litestar wraps every route in."""
+    return lambda app: AccessMiddleware(app, authenticator)
 
 
-def _bearer(connection: AnyConnection) -> str | None:
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+def _credentials(scope: Scope) -> tuple[str | None, str]:
+    """The headers `X-API-Key` and `Authorization`."""
+    api_key: str | None = None
+    authorization = ""
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            api_key = value.decode("latin-1")
+        elif name == b"authorization":
+            authorization = value.decode("latin-1")
+    return api_key, authorization
+
+
+def _bearer(authorization: str) -> str | None:
+    scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None

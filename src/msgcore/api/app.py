@@ -1,4 +1,4 @@
-"""The HTTP application: controllers, the guard, error answers and the OpenAPI document."""
+"""The HTTP application: controllers, access control, error answers and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.routes import BaseRoute, HTTPRoute
 
-from msgcore.api.access import declared_access, is_preflight, make_guard
+from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.auth import AuthController
 from msgcore.api.body import BodyDto
@@ -50,7 +50,7 @@ def create_api(services: Services, settings: Settings) -> Litestar:
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
     app = Litestar(
         route_handlers=CONTROLLERS,
-        guards=[make_guard(services.authenticator)],
+        middleware=[access_control(services.authenticator)],
         dependencies={name: _provide(part) for name, part in (injected | {"sign_in_limit": sign_in_limit}).items()},
         dto=BodyDto,
         return_dto=None,

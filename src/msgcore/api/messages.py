@@ -18,6 +18,7 @@ from msgcore.core.deliveries import DeliveryState
 from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
+from msgcore.store.ledger.accept import Accepted
 from msgcore.store.ledger.reads import Record
 
 IdempotencyKey: TypeAlias = Annotated[
@@ -25,6 +26,10 @@ IdempotencyKey: TypeAlias = Annotated[
     HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key sends once (24 hours)"),
 ]
 PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
+
+
+SEND_SUFFIX = "/messages/send"
+"""How the path of the most used endpoint ends."""
 
 
 class SendAnswer(Answer):
@@ -182,16 +187,7 @@ class MessagesController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> SendAnswer:
         """Accept a message for delivery. It is durable and queued when the answer comes."""
-        accepted = await sending.send(request.user, project, data, idempotency_key=idempotency_key)
-        return SendAnswer(
-            success=True,
-            job_id=accepted.message_id,
-            status="queued",
-            targets=data.targets,
-            platform_ids=[target.platform_id for target in data.targets],
-            timestamp=to_iso(accepted.created_at),
-            message="Message queued for delivery",
-        )
+        return send_answer(await sending.send(request.user, project, data, idempotency_key=idempotency_key), data)
 
     @get("/status/{job_id:uuid}", opt=requires(ApiScope.MESSAGES_READ), summary="What became of a message")
     async def status(self, project: FromPath[str], job_id: FromPath[UUID], jobs: Injected[JobService]) -> JobAnswer:
@@ -229,6 +225,19 @@ class MessagesController(Controller):
         """A project's deliveries by where they are."""
         metrics = await jobs.metrics(project)
         return QueueAnswer(**msgspec.structs.asdict(metrics))
+
+
+def send_answer(accepted: Accepted, request: SendRequest) -> SendAnswer:
+    """The answer to a message that was accepted."""
+    return SendAnswer(
+        success=True,
+        job_id=accepted.message_id,
+        status="queued",
+        targets=request.targets,
+        platform_ids=[target.platform_id for target in request.targets],
+        timestamp=to_iso(accepted.created_at),
+        message="Message queued for delivery",
+    )
 
 
 STATE_WORDS = {"queued": "waiting"}

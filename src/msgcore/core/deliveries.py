@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+import msgspec
+
 from msgcore.core.errors import Scope
 from msgcore.core.limits import UNLIMITED, RateLimits
 
@@ -42,8 +44,7 @@ class Rank(IntEnum):
     LOW = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """What the scheduler needs to know of a delivery: ids and numbers, never content.
 
     `lane` is None when order does not matter; `delay` is seconds from now until it is due.
@@ -61,8 +62,7 @@ class Ticket:
     keeps_place: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to work on a delivery until the lease time is over.
 
     `token` fences: an outcome with an older token than the newest lease of the delivery is lost.
@@ -73,23 +73,20 @@ class Lease:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The delivery is final (sent, dead, cancelled or expired): its lane may go on."""
 
     lease: Lease
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Try again in `delay` seconds; until then the delivery keeps its place in its lane."""
 
     lease: Lease
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """The platform asked to wait: `scope` is silent for `delay` seconds. Not an attempt."""
 
     lease: Lease
@@ -97,8 +94,7 @@ class Wait:
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Given back untouched (shutdown, paused account): due at once, in its place."""
 
     lease: Lease

@@ -29,6 +29,9 @@ log = structlog.stdlib.get_logger(__name__)
 HORIZON = timedelta(hours=1)
 """How far ahead of its time a scheduled delivery is taken into memory."""
 
+RANKS = tuple(Rank)
+"""By number; calling the enum costs several times more."""
+
 OVERLAP = timedelta(seconds=10)
 """How far back a follower looks for deliveries that another process committed late."""
 
@@ -161,7 +164,7 @@ class Feeder:
             delivery_id=delivery.id,
             account_id=delivery.platform_id,
             lane=delivery.lane,
-            rank=Rank(delivery.rank),
+            rank=RANKS[delivery.rank],
             delay=max(0.0, (delivery.due_at - now).total_seconds()),
             limits=self._limits.get(delivery.platform, UNLIMITED),
             keeps_place=delivery.tried,

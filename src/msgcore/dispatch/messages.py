@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,8 +14,7 @@ LARGEST = 64 * 1024 * 1024
 """Bytes of content kept; the least recently used goes first."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageBody:
+class MessageBody(msgspec.Struct, frozen=True):
     """What a message says and how it is to be sent."""
 
     content: Content
@@ -56,8 +54,9 @@ class MessageCache:
         if missing:
             for message_id, stored in (await self._work.load_messages(missing)).items():
                 body = MessageBody(
-                    msgspec.convert(stored.content, Content), msgspec.convert(stored.options or {}, SendOptions)
+                    msgspec.json.decode(stored.content, type=Content),
+                    msgspec.json.decode(stored.options or "{}", type=SendOptions),
                 )
                 found[message_id] = body
-                self.put(message_id, body, stored.size)
+                self.put(message_id, body, len(stored.content))
         return found

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
+import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
@@ -272,7 +272,7 @@ class Processor:
         except Exception:  # it does not come from the outside world, so it is worth a traceback
             log.exception("outcome_not_storable", delivery_id=result.item.id)
             # What the platform said does not fit into the database; that it said it does.
-            await self._store([replace(result, provider_message_id=None, error_message=None)])
+            await self._store([msgspec.structs.replace(result, provider_message_id=None, error_message=None)])
 
     async def _renew_forever(self) -> None:
         while True:

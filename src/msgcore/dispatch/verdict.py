@@ -7,8 +7,9 @@ is told.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from msgcore.core.deliveries import DeliveryState, Done, Lease, Outcome, Release, Retry, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError, ThrottledError
@@ -20,8 +21,7 @@ LONGEST_THROTTLE = 24 * 3600.0
 MAX_ERROR = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The end of one attempt, for the ledger and for the scheduler."""
 
     result: WorkResult

@@ -14,12 +14,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import msgspec
+
 from msgcore.core.limits import UNLIMITED, RateLimits
 from msgcore.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    import msgspec
-
     from msgcore.core.content import Content, SendOptions, Target
     from msgcore.core.errors import FieldError
     from msgcore.outbound.services import AdapterServices
@@ -102,8 +102,7 @@ class Account:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingDelivery:
+class OutgoingDelivery(msgspec.Struct, frozen=True):
     """One message to one target, as an adapter gets it.
 
     `attempt` counts from 1; `throttles` is how often the platform already asked to wait.
@@ -120,8 +119,7 @@ class OutgoingDelivery:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SentReceipt:
+class SentReceipt(msgspec.Struct, frozen=True):
     """The platform took the message; `provider_message_id` is its own id for it."""
 
     provider_message_id: str | None = None

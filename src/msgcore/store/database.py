@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from msgcore.core.errors import StartupError
+from msgcore.store.sqlite import SqliteThread, sqlite_reader, sqlite_writer
+
+T = TypeVar("T")
 
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -64,10 +65,11 @@ def _postgres_url(url: URL) -> URL:
 
 
 class Database:
-    """Two ways to the data: `read` for queries, `write` for transactions."""
+    """The ways to the data: `read` for queries, `write` and `transact` for transactions."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, thread: SqliteThread | None = None) -> None:
         self.engine = writer
+        self._thread = thread
         self.kind: Literal["sqlite", "postgresql"] = "sqlite" if writer.dialect.name == "sqlite" else "postgresql"
         self._reader = reader
         self._write_turn = asyncio.Lock()
@@ -80,7 +82,8 @@ class Database:
         """
         parsed = database_url(url)
         if parsed.get_backend_name() == "sqlite":
-            return cls(_sqlite_writer(parsed, synchronous), _sqlite_reader(parsed, synchronous))
+            thread = SqliteThread(parsed, synchronous)
+            return cls(sqlite_writer(parsed, synchronous), sqlite_reader(parsed, synchronous), thread)
         engine = postgres_engine(parsed, pool_size=pool, max_overflow=0)
         # Single queries need no transaction: this saves the round trips of its BEGIN and ROLLBACK.
         return cls(engine, engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -105,6 +108,18 @@ class Database:
             async with self.engine.begin() as connection:
                 yield connection
 
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run a function over a plain (blocking) connection in a transaction; for the hot paths.
+
+        It commits when the function returns and rolls back when it raises. On SQLite the function
+        runs on another thread, so it must touch nothing that changes meanwhile.
+        """
+        if self._thread is None:
+            async with self.engine.begin() as connection:
+                return await connection.run_sync(work)
+        async with self._write_turn:
+            return await self._thread.run(work)
+
     def unusable(self, error: Exception) -> StartupError:
         """What to tell the operator when connecting raised this OSError or SQLAlchemyError; without the password."""
         url = self.engine.url
@@ -120,6 +135,8 @@ class Database:
         """Close every connection."""
         await self._reader.dispose()
         await self.engine.dispose()
+        if self._thread is not None:
+            await self._thread.close()
 
 
 def _reason(cause: Exception) -> str:
@@ -134,45 +151,3 @@ def postgres_engine(url: URL, **options: Any) -> AsyncEngine:
     return create_async_engine(
         url, connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "msgcore"}}, **options
     )
-
-
-def _sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
-    engine = _sqlite_engine(url, synchronous, pool_size=1)
-
-    # The driver's own BEGIN comes late (not before DDL, SELECT or WITH) and takes the write lock
-    # later still, when another process may have written what this transaction read.
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _sqlite_reader(url: URL, synchronous: str) -> AsyncEngine:
-    return _sqlite_engine(url, synchronous, "query_only=ON", pool_size=4, skip_autocommit_rollback=True)
-
-
-def _sqlite_engine(url: URL, synchronous: str, *pragmas: str, **options: Any) -> AsyncEngine:
-    # isolation_level None switches off the transactions of Python's driver.
-    engine = create_async_engine(url, max_overflow=0, connect_args={"isolation_level": None}, **options)
-    settings = (
-        "busy_timeout=10000",
-        "journal_mode=WAL",
-        f"synchronous={synchronous.upper()}",
-        "foreign_keys=ON",
-        "cache_size=-32000",
-        *pragmas,
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
-        try:
-            cursor: Any = connection.cursor()
-            for pragma in settings:
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
-        except BaseException:
-            connection.close()  # nobody else knows of it yet, and it has a thread
-            raise
-
-    return engine

@@ -5,16 +5,18 @@ Rows are written by group commit, so that a flood of deliveries costs a few tran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import UpdateBase
 
 from msgcore.core.clock import to_iso
 from msgcore.core.errors import PermanentError
+from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.tables import received_messages, sandbox_inbox
@@ -60,12 +62,14 @@ class InboxWriter:
         return [None] * len(entries)
 
     async def _insert(self, entries: Sequence[InboxEntry]) -> None:
+        messages = [entry.message for entry in entries]
         replies = [entry.reply for entry in entries if entry.reply is not None]
-        async with self._database.write() as connection:
-            inserts = _INSERTS[connection.dialect.name]
-            await connection.execute(inserts[sandbox_inbox], [entry.message for entry in entries])
-            if replies:
-                await connection.execute(inserts[received_messages], replies)
+
+        def write(connection: Connection) -> None:
+            _KEEP_MESSAGES.run(connection, messages)
+            _KEEP_REPLIES.run(connection, replies)
+
+        await self._database.transact(write)
 
 
 async def read_inbox(
@@ -101,11 +105,12 @@ async def clear_inbox(database: Database, platform_id: str) -> int:
         return result.rowcount
 
 
-def _insert_once(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
+def _insert_once(table: Table) -> Callable[[str], UpdateBase]:
+    def make(dialect: str) -> UpdateBase:
+        return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
+
+    return make
 
 
-_INSERTS = {
-    dialect: {table: _insert_once(dialect, table) for table in (sandbox_inbox, received_messages)}
-    for dialect in ("sqlite", "postgresql")
-}
+_KEEP_MESSAGES = Bulk(_insert_once(sandbox_inbox), sandbox_inbox.c.keys())
+_KEEP_REPLIES = Bulk(_insert_once(received_messages), received_messages.c.keys())

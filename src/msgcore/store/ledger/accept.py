@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+import msgspec
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.deliveries import Ticket
 from msgcore.core.errors import IdempotencyMismatchError
+from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.counts import CountChanges
@@ -29,8 +30,7 @@ IDEMPOTENCY_WINDOW = timedelta(hours=24)
 KeyId = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyClaim:
+class IdempotencyClaim(msgspec.Struct, frozen=True):
     """A caller's Idempotency-Key and the SHA-256 (hex) of the body it came with."""
 
     principal_id: str
@@ -38,8 +38,7 @@ class IdempotencyClaim:
     body_hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A validated request, as rows: one for `messages`, one a target for `deliveries`.
 
     `tickets` go to the scheduler once the rows are committed.
@@ -57,8 +56,7 @@ class NewMessage:
         return None if claim is None else (claim.principal_id, self.message["project_id"], claim.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The answer to a request; `replayed` when an earlier request with the same key made it."""
 
     message_id: str
@@ -94,27 +92,33 @@ class AcceptLog:
 
     async def _flush(self, batch: Sequence[NewMessage]) -> Sequence[Accepted | Exception]:
         async with self.gate:
-            async with self._database.write() as connection:
-                sorted_out = await self._sort_out_replays(connection, batch)
-                await _insert(connection, sorted_out.fresh)
+            sorted_out = await self._database.transact(lambda connection: _write(connection, batch))
             if sorted_out.fresh:
                 await self._on_committed([ticket for new in sorted_out.fresh for ticket in new.tickets])
         return sorted_out.results
 
-    async def _sort_out_replays(self, connection: AsyncConnection, batch: Sequence[NewMessage]) -> _Batch:
-        """Split a batch into new messages and replays of earlier ones, with the answer to each."""
-        claims: dict[KeyId, NewMessage] = {}
-        for new in batch:
-            if new.key_id is not None:
-                claims.setdefault(new.key_id, new)
-        owners = await _claim_keys(connection, claims) if claims else {}
-        sorted_out: _Batch = _Batch()
-        for new in batch:
-            sorted_out.results.append(_answer(new, owners))
-            owner = owners.get(new.key_id) if new.key_id is not None else None
-            if owner is None or owner.message_id == new.message["id"]:
-                sorted_out.fresh.append(new)
-        return sorted_out
+
+def _write(connection: Connection, batch: Sequence[NewMessage]) -> _Batch:
+    """The whole transaction of a batch."""
+    sorted_out = _sort_out_replays(connection, batch)
+    _insert(connection, sorted_out.fresh)
+    return sorted_out
+
+
+def _sort_out_replays(connection: Connection, batch: Sequence[NewMessage]) -> _Batch:
+    """Split a batch into new messages and replays of earlier ones, with the answer to each."""
+    claims: dict[KeyId, NewMessage] = {}
+    for new in batch:
+        if new.key_id is not None:
+            claims.setdefault(new.key_id, new)
+    owners = _claim_keys(connection, claims) if claims else {}
+    sorted_out = _Batch()
+    for new in batch:
+        sorted_out.results.append(_answer(new, owners))
+        owner = owners.get(new.key_id) if new.key_id is not None else None
+        if owner is None or owner.message_id == new.message["id"]:
+            sorted_out.fresh.append(new)
+    return sorted_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _answer(new: NewMessage, owners: dict[KeyId, _Owner]) -> Accepted | Exceptio
     return Accepted(owner.message_id, owner.created_at, replayed=True)
 
 
-async def _claim_keys(connection: AsyncConnection, claims: dict[KeyId, NewMessage]) -> dict[KeyId, _Owner]:
+def _claim_keys(connection: Connection, claims: dict[KeyId, NewMessage]) -> dict[KeyId, _Owner]:
     """Take each key for its message, unless a message of the last 24 hours has it already."""
     rows = [
         {
@@ -152,11 +156,11 @@ async def _claim_keys(connection: AsyncConnection, claims: dict[KeyId, NewMessag
         }
         for key_id, new in sorted(claims.items())
     ]
-    await connection.execute(_CLAIMS[connection.dialect.name], rows)
+    _CLAIM.run(connection, rows)
     query = select(idempotency_keys).where(idempotency_keys.c.key.in_([row["key"] for row in rows]))
     return {
         (row.principal_id, row.project_id, row.key): _Owner(row.message_id, row.body_hash, row.created_at)
-        for row in await connection.execute(query)
+        for row in connection.execute(query)
     }
 
 
@@ -171,18 +175,27 @@ def _claim_statement(dialect: str) -> sqlite.Insert | postgresql.Insert:
     )
 
 
-_CLAIMS = {dialect: _claim_statement(dialect) for dialect in ("sqlite", "postgresql")}
-_INSERT_MESSAGES = insert(messages)
-_INSERT_DELIVERIES = insert(deliveries)
+_CLAIM = Bulk(
+    _claim_statement, ("principal_id", "project_id", "key", "body_hash", "message_id", "created_at", "expires_at")
+)
+_INSERT_MESSAGES = Bulk(
+    lambda _: insert(messages), ("id", "project_id", "content", "options", "metadata", "created_by", "created_at")
+)
+_INSERT_DELIVERIES = Bulk(
+    lambda _: insert(deliveries),
+    (
+        *("id", "message_id", "project_id", "platform_id", "platform", "target_type", "target_id", "lane", "rank"),
+        *("state", "attempts", "throttles", "uncertain", "on_uncertain"),
+        *("due_at", "first_due_at", "expires_at", "created_at"),
+    ),
+)
 
 
-async def _insert(connection: AsyncConnection, fresh: Sequence[NewMessage]) -> None:
-    if not fresh:
-        return
+def _insert(connection: Connection, fresh: Sequence[NewMessage]) -> None:
     changes = CountChanges()
     rows = [row for new in fresh for row in new.deliveries]
     for row in rows:
         changes.enter(row["project_id"], row["platform_id"], row["platform"], row["state"])
-    await connection.execute(_INSERT_MESSAGES, [new.message for new in fresh])
-    await connection.execute(_INSERT_DELIVERIES, rows)
-    await changes.apply(connection)
+    _INSERT_MESSAGES.run(connection, [new.message for new in fresh])
+    _INSERT_DELIVERIES.run(connection, rows)
+    changes.apply(connection)

@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.deliveries import DeliveryState
+from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.tables import delivery_counts, project_platforms
 from msgcore.store.tables.platforms import IS_HELD
@@ -40,7 +40,7 @@ class CountChanges:
             self.enter(project_id, platform_id, platform, before, -1)
             self.enter(project_id, platform_id, platform, after)
 
-    async def apply(self, connection: AsyncConnection) -> None:
+    def apply(self, connection: Connection) -> None:
         """Write the changes. Rows are touched in one order everywhere, so writers cannot deadlock."""
         rows = [
             {
@@ -54,8 +54,7 @@ class CountChanges:
             for (project, account, platform, state), number in sorted(self._changes.items())
             if number
         ]
-        if rows:
-            await connection.execute(_UPSERTS[connection.dialect.name], rows)
+        _ADD.run(connection, rows)
 
 
 def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
@@ -66,7 +65,7 @@ def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     )
 
 
-_UPSERTS = {dialect: _upsert(dialect) for dialect in ("sqlite", "postgresql")}
+_ADD = Bulk(_upsert, ("project_id", "platform_id", "platform", "state", "slot", "count"))
 
 
 async def count_by_state(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
@@ -63,49 +62,51 @@ async def requeue(database: Database, chosen: DeadLetterFilter, now: datetime) -
 
     Their timeline stays. Call again until it gives nothing.
     """
-    async with database.write() as connection:
-        rows = await _take(connection, chosen)
-        changes = CountChanges()
-        for row in rows:
-            changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, DeliveryState.QUEUED)
-        if rows:
-            await connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_([row.id for row in rows]))
-                .values(
-                    state=DeliveryState.QUEUED,
-                    attempts=0,
-                    throttles=0,
-                    uncertain=False,
-                    due_at=now,
-                    first_due_at=now,
-                    expires_at=None,
-                    error_code=None,
-                    error_message=None,
-                    finished_at=None,
-                )
-            )
-            await changes.apply(connection)
+    rows = await database.transact(lambda connection: _requeue(connection, chosen, now))
     return [OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in rows]
 
 
 async def purge(database: Database, chosen: DeadLetterFilter) -> int:
     """Delete up to `BATCH` dead letters with their timelines. Call again until it gives 0."""
-    async with database.write() as connection:
-        rows = await _take(connection, chosen)
-        ids = [row.id for row in rows]
-        changes = CountChanges()
-        for row in rows:
-            changes.enter(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, -1)
-        if ids:
-            await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids)))
-            await connection.execute(delete(deliveries).where(deliveries.c.id.in_(ids)))
-            await changes.apply(connection)
+    return await database.transact(lambda connection: _purge(connection, chosen))
+
+
+def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime) -> Sequence[Row[Any]]:
+    rows = _take(connection, chosen)
+    changes = CountChanges()
+    for row in rows:
+        changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, DeliveryState.QUEUED)
+    if rows:
+        fresh = {
+            "state": DeliveryState.QUEUED,
+            "attempts": 0,
+            "throttles": 0,
+            "uncertain": False,
+            "due_at": now,
+            "first_due_at": now,
+            "expires_at": None,
+            "error_code": None,
+            "error_message": None,
+            "finished_at": None,
+        }
+        connection.execute(update(deliveries).where(deliveries.c.id.in_([row.id for row in rows])).values(fresh))
+    changes.apply(connection)
+    return rows
+
+
+def _purge(connection: Connection, chosen: DeadLetterFilter) -> int:
+    rows = _take(connection, chosen)
+    ids = [row.id for row in rows]
+    changes = CountChanges()
+    for row in rows:
+        changes.enter(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, -1)
+    if ids:
+        connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids)))
+        connection.execute(delete(deliveries).where(deliveries.c.id.in_(ids)))
+    changes.apply(connection)
     return len(ids)
 
 
-async def _take(connection: AsyncConnection, chosen: DeadLetterFilter) -> Sequence[Row[Any]]:
+def _take(connection: Connection, chosen: DeadLetterFilter) -> Sequence[Row[Any]]:
     query = select(deliveries).where(IS_DEAD, *chosen.conditions()).order_by(deliveries.c.id).limit(BATCH)
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update()
-    return (await connection.execute(query)).all()
+    return connection.execute(query.with_for_update()).all()  # SQLite has no row locks, and leaves that out

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, TextClause, delete, select
 
 from msgcore.core.deliveries import TRIED_STATES, DeliveryState
@@ -19,8 +19,7 @@ PAGE = 1000
 NIL = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDelivery:
+class OpenDelivery(msgspec.Struct, frozen=True):
     """A delivery that is not final, as far as a scheduler needs to know it."""
 
     id: str

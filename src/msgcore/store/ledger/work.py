@@ -7,15 +7,15 @@ and `record` writes what became of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Integer, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+import msgspec
+from sqlalchemy import Connection, Text, bindparam, insert, select, type_coerce, update
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState
 from msgcore.core.ids import new_id
+from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.tables import attempts, deliveries, events, messages, platform_logs, project_platforms
@@ -23,8 +23,7 @@ from msgcore.store.tables import attempts, deliveries, events, messages, platfor
 OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
 
 
-@dataclass(slots=True)
-class WorkItem:
+class WorkItem(msgspec.Struct, frozen=True):
     """A delivery that a worker is about to send. `attempt` counts from 1 and includes this one.
 
     `uncertain`: an earlier attempt may have reached the platform, and nobody knows.
@@ -47,8 +46,7 @@ class WorkItem:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WorkResult:
+class WorkResult(msgspec.Struct, frozen=True):
     """What became of one attempt. `counts` is False where it does not count as an attempt."""
 
     item: WorkItem
@@ -64,42 +62,49 @@ class WorkResult:
     sent_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """A message as the ledger has it: plain JSON objects, and the length of the content's JSON."""
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as the ledger has it: JSON texts."""
 
-    content: Any
-    options: Any
-    size: int
+    content: str
+    options: str | None
 
 
-_SELECT_WORK = select(deliveries).where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
-_SELECT_RUNNING = select(deliveries.c.id, deliveries.c.attempts).where(
-    deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.state == DeliveryState.SENDING
+SENDING = DeliveryState.SENDING.value
+
+_WORK_COLUMNS = (
+    *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
+    *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id),
+    *(deliveries.c.state, deliveries.c.attempts, deliveries.c.throttles),
+    *(deliveries.c.on_uncertain, deliveries.c.uncertain),
+    *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.created_at, deliveries.c.started_at),
+)
+
+# Row locks are PostgreSQL's; SQLite has one writer, and leaves them out.
+_SELECT_WORK = select(*_WORK_COLUMNS).where(deliveries.c.id.in_(bindparam("ids", expanding=True))).with_for_update()
+_SELECT_RUNNING = (
+    select(deliveries.c.id, deliveries.c.attempts)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.state == SENDING)
+    .with_for_update()
 )
 _MARK_SENDING = (
     update(deliveries)
     .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
     .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1, started_at=bindparam("now"))
 )
-_RECORD = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("b_id"))
-    .values(
-        state=bindparam("b_state"),
-        attempts=bindparam("b_attempts"),
-        throttles=bindparam("b_throttles"),
-        due_at=bindparam("b_due_at"),
-        uncertain=bindparam("b_uncertain"),
-        provider_message_id=bindparam("b_provider_message_id"),
-        error_code=bindparam("b_error_code"),
-        error_message=bindparam("b_error_message"),
-        sent_at=bindparam("b_sent_at"),
-        finished_at=bindparam("b_finished_at"),
-    )
+_OUTCOME = (
+    *("state", "attempts", "throttles", "due_at", "uncertain", "provider_message_id"),
+    *("error_code", "error_message", "sent_at", "finished_at"),
 )
-_INSERT_ATTEMPTS = insert(attempts)
-_INSERT_LOGS = insert(platform_logs)
+_RECORD = Bulk(
+    lambda _: (
+        update(deliveries)
+        .where(deliveries.c.id == bindparam("b_id"))
+        .values({name: bindparam(f"b_{name}") for name in _OUTCOME})
+    ),
+    ("b_id", *(f"b_{name}" for name in _OUTCOME)),
+)
+_INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
+_INSERT_LOGS = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
 
 
 class WorkLog:
@@ -114,34 +119,18 @@ class WorkLog:
         A delivery found in `sending` was started before and never ended: its last attempt is
         written to its timeline as uncertain.
         """
-        async with self._database.write() as connection:
-            query = _SELECT_WORK
-            if connection.dialect.name == "postgresql":
-                query = query.with_for_update()
-            rows = (await connection.execute(query, {"ids": list(delivery_ids)})).all()
-            items: list[WorkItem] = []
-            changes = CountChanges()
-            for row in rows:
-                if row.state in OPEN_STATES:
-                    items.append(_work_item(row, now))
-                    changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.SENDING)
-            if items:
-                await connection.execute(_MARK_SENDING, {"ids": [item.id for item in items], "now": now})
-                await self._note_uncertain(connection, rows, now)
-                await changes.apply(connection)
+        items = await self._database.transact(lambda connection: _begin(connection, delivery_ids, now))
         # Claims come in the order of the lanes' turns; keep it.
         by_id = {item.id: item for item in items}
         return [by_id[i] for i in delivery_ids if i in by_id]
 
     async def load_messages(self, message_ids: Sequence[str]) -> dict[str, StoredMessage]:
         """The content and options of messages, by id."""
-        size = func.length(messages.c.content, type_=Integer).label("size")
-        query = select(messages.c.id, messages.c.content, messages.c.options, size).where(
-            messages.c.id.in_(list(message_ids))
-        )
+        as_text = (type_coerce(column, Text).label(column.name) for column in (messages.c.content, messages.c.options))
+        query = select(messages.c.id, *as_text).where(messages.c.id.in_(list(message_ids)))
         async with self._database.read() as connection:
             rows = await connection.execute(query)
-            return {row.id: StoredMessage(row.content, row.options, row.size) for row in rows}
+            return {row.id: StoredMessage(row.content, row.options) for row in rows}
 
     async def record(self, results: Sequence[WorkResult]) -> None:
         """Write the end of attempts: state, timeline, counts and, for failures, the platform's log.
@@ -149,28 +138,7 @@ class WorkLog:
         A result whose delivery is already in a newer attempt, or final, goes to the timeline only:
         a delivery is never completed twice.
         """
-        async with self._database.write() as connection:
-            current = await self._current(connection, results)
-            changes = CountChanges()
-            for result in current:
-                item = result.item
-                changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
-            if current:
-                await connection.execute(_RECORD, [_delivery_row(result) for result in current])
-            await connection.execute(_INSERT_ATTEMPTS, [_attempt_row(result) for result in results])
-            failures = [_log_row(result) for result in current if result.state == DeliveryState.FAILED]
-            if failures:
-                await connection.execute(_INSERT_LOGS, failures)
-            await changes.apply(connection)
-
-    async def _current(self, connection: AsyncConnection, results: Sequence[WorkResult]) -> list[WorkResult]:
-        """Those results that end the attempt which the ledger has as running."""
-        query = _SELECT_RUNNING
-        if connection.dialect.name == "postgresql":
-            query = query.with_for_update()
-        rows = await connection.execute(query, {"ids": [result.item.id for result in results]})
-        running = {row.id: row.attempts for row in rows}
-        return [result for result in results if running.get(result.item.id) == result.item.attempt]
+        await self._database.transact(lambda connection: _record(connection, results))
 
     async def pause_account(self, item: WorkItem, reason: str, now: datetime) -> bool:
         """Note that a platform refused an account's credentials; False if it was noted before."""
@@ -184,7 +152,7 @@ class WorkLog:
             if not (await connection.execute(pause)).rowcount:
                 return False
             await connection.execute(
-                _INSERT_LOGS,
+                insert(platform_logs),
                 {
                     **about,
                     "id": new_id(),
@@ -207,26 +175,41 @@ class WorkLog:
             )
         return True
 
-    async def _note_uncertain(self, connection: AsyncConnection, rows: Sequence[Any], now: datetime) -> None:
-        notes = [
-            {
-                "id": new_id(),
-                "delivery_id": row.id,
-                "number": row.attempts,
-                "outcome": "uncertain",
-                "error_code": "interrupted",
-                "error_message": "The worker stopped before the answer was recorded; "
-                "the platform may have taken the message",
-                "reached": "maybe",
-                "retry_at": now,
-                "started_at": row.started_at or now,
-                "finished_at": now,
-            }
-            for row in rows
-            if row.state == DeliveryState.SENDING
-        ]
-        if notes:
-            await connection.execute(_INSERT_ATTEMPTS, notes)
+
+def _begin(connection: Connection, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
+    """The transaction of `WorkLog.begin`."""
+    rows = connection.execute(_SELECT_WORK, {"ids": list(delivery_ids)}).all()
+    items: list[WorkItem] = []
+    changes = CountChanges()
+    for row in rows:
+        if row.state in OPEN_STATES:
+            items.append(_work_item(row, now))
+            changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.SENDING)
+    if items:
+        connection.execute(_MARK_SENDING, {"ids": [item.id for item in items], "now": now})
+        _INSERT_ATTEMPTS.run(connection, [_uncertain_row(row, now) for row in rows if row.state == SENDING])
+        changes.apply(connection)
+    return items
+
+
+def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
+    """The transaction of `WorkLog.record`."""
+    current = _current(connection, results)
+    changes = CountChanges()
+    for result in current:
+        item = result.item
+        changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
+    _RECORD.run(connection, [_delivery_row(result) for result in current])
+    _INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
+    _INSERT_LOGS.run(connection, [_log_row(result) for result in current if result.state == DeliveryState.FAILED])
+    changes.apply(connection)
+
+
+def _current(connection: Connection, results: Sequence[WorkResult]) -> list[WorkResult]:
+    """Those results that end the attempt which the ledger has as running."""
+    rows = connection.execute(_SELECT_RUNNING, {"ids": [result.item.id for result in results]})
+    running = {row.id: row.attempts for row in rows}
+    return [result for result in results if running.get(result.item.id) == result.item.attempt]
 
 
 def _work_item(row: Any, now: datetime) -> WorkItem:
@@ -264,6 +247,21 @@ def _delivery_row(result: WorkResult) -> dict[str, Any]:
         "b_error_message": result.error_message,
         "b_sent_at": result.sent_at,
         "b_finished_at": result.finished_at if final else None,
+    }
+
+
+def _uncertain_row(row: Any, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "delivery_id": row.id,
+        "number": row.attempts,
+        "outcome": "uncertain",
+        "error_code": "interrupted",
+        "error_message": "The worker stopped before the answer was recorded; the platform may have taken the message",
+        "reached": "maybe",
+        "retry_at": now,
+        "started_at": row.started_at or now,
+        "finished_at": now,
     }
 
 

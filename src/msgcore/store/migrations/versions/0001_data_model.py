@@ -10,14 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-ID = sa.Uuid(as_uuid=False)
-MOMENT = sa.DateTime(timezone=True)
+ID = sa.String(36).with_variant(postgresql.UUID(as_uuid=True), "postgresql")
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 JSON = sa.Text()
 
 PARTITIONED = ("messages", "deliveries", "attempts")

