@@ -395,3 +395,22 @@ async def test_an_outcome_that_cannot_be_stored_does_not_hold_the_others_back(
 
 def test_delivery_errors_are_one_family() -> None:
     assert all(issubclass(e, DeliveryError) for e in (PermanentError, TemporaryError, ThrottledError))
+
+
+async def test_a_pause_and_its_end_are_heard_from_other_processes(core: Core) -> None:
+    """Another process, the API's, writes both to the ledger and nothing else."""
+
+    async def note(**columns: object) -> None:
+        async with core.database.write() as connection:
+            await connection.execute(update(project_platforms).values(columns))
+
+    await core.start()
+    await note(is_active=False)
+    async with asyncio.timeout(10):
+        while ACCOUNT not in await core.scheduler.paused():
+            await asyncio.sleep(0.01)
+    await core.accept("ann")
+    await core.until(queued=1)
+    await note(is_active=True)
+    await core.until(sent=1)
+    assert len(core.adapter.calls) == 1

@@ -46,7 +46,7 @@ async def index_definitions(database: Database) -> dict[str, str]:
         "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     }[database.kind]
     async with database.read() as connection:
-        found = (await connection.execute(text(query))).tuples()
+        found = await connection.execute(text(query))
         return {name: definition for name, definition in found if "_default" not in name and "alembic" not in name}
 
 

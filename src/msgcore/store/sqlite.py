@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 T = TypeVar("T")
+
+BUSY_SECONDS = 10
+"""How long to wait for another process that writes."""
 
 BLOCKING_DRIVER = "sqlite+pysqlite"
 
@@ -68,25 +73,34 @@ class SqliteThread:
 
 
 def _set_pragmas(engine: Engine, synchronous: str, *more: str) -> None:
-    pragmas = (
-        "busy_timeout=10000",
-        "journal_mode=WAL",
-        f"synchronous={synchronous.upper()}",
-        "foreign_keys=ON",
-        "cache_size=-32000",
-        *more,
-    )
+    pragmas = (f"synchronous={synchronous.upper()}", "foreign_keys=ON", "cache_size=-32000", *more)
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
         try:
             cursor: Any = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={1000 * BUSY_SECONDS}")
+            _switch_to_wal(cursor)
             for pragma in pragmas:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
         except BaseException:
             connection.close()  # nobody else knows of it yet, and it has a thread
             raise
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Turn on the write-ahead log. Of processes that do so at once on a new file, SQLite fails all but one at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_immediately(engine: Engine) -> None:

@@ -1,0 +1,113 @@
+"""Who gets in where: keys, scopes, projects, and what happens to keys that ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
+
+READS = [
+    ("keys", "keys:read"),
+    ("platforms", "platforms:read"),
+    ("platforms/logs", "platforms:read"),
+    ("platforms/logs/stats", "platforms:read"),
+    ("messages/sent", "messages:read"),
+    ("messages/queue/metrics", "messages:read"),
+    ("dead-letters", "messages:read"),
+]
+
+
+@pytest.mark.parametrize(("path", "scope"), READS)
+def test_a_read_needs_its_scope_in_its_project(running: Running, path: str, scope: str) -> None:
+    url = f"projects/shop/{path}"
+    refused = running.nobody.ask("GET", url)
+    assert (refused.status, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
+    assert running.nobody.as_key("msc_dev_" + "x" * 43).ask("GET", url).status == 401
+    assert running.nobody.as_user("not.a.token").ask("GET", url).status == 401
+    without = running.make_key(*(other for other in ALL_SCOPES if other != scope))
+    lacking = without.ask("GET", url)
+    assert lacking.status == 403
+    assert scope in lacking.body["message"]
+    assert running.make_key(scope).ask("GET", url).status == 200
+    assert running.admin.ask("GET", url).status == 200
+
+
+def test_another_tenants_project_looks_like_none(running: Running) -> None:
+    theirs = running.make_key(*ALL_SCOPES, project="other")
+    for path in ("", *(f"/{path}" for path, _ in READS)):
+        hidden = theirs.ask("GET", f"projects/shop{path}")
+        missing = theirs.ask("GET", f"projects/none{path}")
+        assert hidden.status == missing.status == 404
+        assert hidden.body["message"].replace("shop", "none") == missing.body["message"]
+    platform_id = running.add_sandbox()
+    for method, body in (("GET", None), ("PATCH", {"name": "mine"}), ("DELETE", None)):
+        assert theirs.ask(method, f"projects/other/platforms/{platform_id}", body).status == 404
+    message = {"targets": [{"platformId": platform_id, "type": "user", "id": "eve"}], "content": {"text": "hi"}}
+    refused = theirs.ask("POST", "projects/other/messages/send", message)
+    assert refused.status == 400
+    assert refused.body["errors"][0]["pointer"] == "/targets/0/platformId"
+    assert running.key.ask("GET", f"projects/shop/platforms/{platform_id}").body["name"] == "box"
+
+
+def test_a_key_sees_its_own_project_only(running: Running) -> None:
+    assert [project["id"] for project in running.key.ask("GET", "projects").body] == ["shop"]
+    assert {project["id"] for project in running.admin.ask("GET", "projects").body} >= {"shop", "other"}
+
+
+def test_a_revoked_key_ends_at_once_also_for_sending(running: Running) -> None:
+    platform_id = running.add_sandbox()
+    message = {"targets": [{"platformId": platform_id, "type": "user", "id": "ann"}], "content": {"text": "hi"}}
+    made = running.admin.ask("POST", "projects/shop/keys", {"name": "short", "scopes": ["messages:write"]}).body
+    key = running.nobody.as_key(made["key"])
+    assert key.ask("POST", "projects/shop/messages/send", message).status == 201
+    assert running.admin.ask("DELETE", f"projects/shop/keys/{made['id']}").status == 200
+    refused = key.ask("POST", "projects/shop/messages/send", message)
+    assert (refused.status, "revoked" in refused.body["message"]) == (401, True)
+    assert made["id"] not in [listed["id"] for listed in running.admin.ask("GET", "projects/shop/keys").body]
+    again = running.admin.ask("DELETE", f"projects/shop/keys/{made['id']}")
+    assert (again.status, again.body["message"]) == (200, "API key already revoked")
+
+
+def test_a_rolled_key_goes_on_beside_its_successor(running: Running) -> None:
+    made = running.admin.ask("POST", "projects/shop/keys", {"name": "old", "scopes": ["keys:read"]}).body
+    rolled = running.admin.ask("POST", f"projects/shop/keys/{made['id']}/roll").body
+    assert rolled["key"] != made["key"]
+    assert rolled["scopes"] == ["keys:read"]
+    for key in (made["key"], rolled["key"]):
+        assert running.nobody.as_key(key).ask("GET", "projects/shop/keys").status == 200
+    assert running.admin.ask("POST", f"projects/shop/keys/{made['id']}/roll").status == 404
+
+
+def test_a_key_grants_no_more_than_it_has(running: Running) -> None:
+    key = running.make_key("keys:write", "messages:read")
+    asked = {"name": "more", "scopes": ["messages:read", "messages:write"]}
+    refused = key.ask("POST", "projects/shop/keys", asked)
+    assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
+    assert key.ask("POST", "projects/shop/keys", asked | {"scopes": ["messages:read"]}).status == 201
+
+
+def test_sign_up_is_for_the_first_only(running: Running) -> None:
+    refused = running.nobody.ask("POST", "auth/signup", {"email": "eve@example.com", "password": PASSWORD})
+    assert (refused.status, "closed" in refused.body["message"]) == (409, True)
+
+
+def test_sign_in_does_not_tell_what_was_wrong(running: Running) -> None:
+    wrong = {
+        running.nobody.ask("POST", "auth/login", {"email": email, "password": password}).body["message"]
+        for email, password in ((EMAIL, "Wrong1234"), ("nobody@example.com", PASSWORD))
+    }
+    assert len(wrong) == 1
+    assert running.nobody.ask("POST", "auth/login", {"email": EMAIL.upper(), "password": PASSWORD}).status == 201
+
+
+def test_keys_do_not_manage_people(running: Running) -> None:
+    refused = running.key.ask("PATCH", "auth/profile", {"name": "Eve"})
+    assert (refused.status, "sign in" in refused.body["message"]) == (403, True)
+
+
+def test_the_request_id_of_the_caller_comes_back(running: Running) -> None:
+    assert running.nobody.ask("GET", "health", X_Request_ID="abc-1").headers["x-request-id"] == "abc-1"
+    made = running.nobody.ask("GET", "health", X_Request_ID="a b\u00e9").headers["x-request-id"]
+    assert len(made) == 36
+    missing = running.nobody.ask("GET", "/nowhere", X_Request_ID="abc-2")
+    assert (missing.status, missing.body["requestId"]) == (404, "abc-2")

@@ -1,0 +1,55 @@
+"""One process dispatches from a database: the lock on it, lost and taken again."""
+
+from __future__ import annotations
+
+import pytest
+
+from msgcore.core.errors import StartupError
+from msgcore.store.database import Database
+from msgcore.store.lock import DISPATCH_LOCK, DispatchLock
+from servers.postgres import PostgresServer
+
+END_SESSIONS = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = {DISPATCH_LOCK}
+"""
+
+
+async def test_a_second_one_is_refused_until_the_first_gives_up(database: Database, database_url: str) -> None:
+    other = Database.open(database_url)
+    first = await DispatchLock.acquire(database)
+    with pytest.raises(StartupError, match="MSGCORE_REDIS_URL"):
+        await DispatchLock.acquire(other)
+    await first.check()
+    await first.release()
+    second = await DispatchLock.acquire(other)
+    with pytest.raises(StartupError, match="already dispatches"):
+        await first.check()
+    await second.release()
+    await other.close()
+
+
+async def test_a_lock_that_was_lost_is_taken_again(postgres_server: PostgresServer, postgres_url: str) -> None:
+    database, other = Database.open(postgres_url), Database.open(postgres_url)
+    lock = await DispatchLock.acquire(database)
+    postgres_server.execute(END_SESSIONS)
+    await lock.check()  # notices that its session is gone
+    await lock.check()  # and takes the lock with a new one
+    with pytest.raises(StartupError):
+        await DispatchLock.acquire(other)
+    await lock.release()
+    await database.close()
+    await other.close()
+
+
+async def test_a_lock_that_somebody_else_took_is_given_up(postgres_server: PostgresServer, postgres_url: str) -> None:
+    database, other = Database.open(postgres_url), Database.open(postgres_url)
+    lock = await DispatchLock.acquire(database)
+    postgres_server.execute(END_SESSIONS)
+    taken = await DispatchLock.acquire(other)
+    await lock.check()
+    with pytest.raises(StartupError, match="already dispatches"):
+        await lock.check()
+    await taken.release()
+    await database.close()
+    await other.close()
