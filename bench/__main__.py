@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import accept, delivery, scheduler
+from bench import accept, delivery, latency, scheduler
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "scheduler": scheduler.main,
     "accept": accept.main,
     "delivery": delivery.main,
+    "latency": latency.main,
 }
 
 
@@ -24,6 +25,7 @@ def main() -> None:
         for database in ("sqlite", "postgresql"):
             accept.main(["--database", database])
             delivery.main(["--database", database])
+            latency.main(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")
 
