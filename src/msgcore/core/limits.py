@@ -30,10 +30,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """The budgets of a platform: shared by the whole account, and by each lane (conversation)."""
+    """What a platform bears: budgets of the whole account and of each lane (conversation).
+
+    `in_flight` is how many deliveries of an account may be under way at once (0: any number).
+    """
 
     account: tuple[Budget, ...] = ()
     lane: tuple[Budget, ...] = ()
+    in_flight: int = 0
 
 
 UNLIMITED = RateLimits()
