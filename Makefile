@@ -69,7 +69,7 @@ $(BIN)/python:
 		echo "this Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(RUN): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
-	@echo "installing what MsgCore needs"
+	@echo "installing what MsgCore needs (once; takes about half a minute)"
 	@$(PIP) --require-hashes --no-deps -r requirements.lock -r requirements-build.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

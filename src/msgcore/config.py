@@ -198,7 +198,10 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body, bytes", "MSGCORE_MAX_BODY_BYTES", ge=1024)
     max_attachment_bytes: int = _setting(
-        25 * 1024 * 1024, "Largest attachment fetched from a URL, bytes", "MSGCORE_MAX_ATTACHMENT_BYTES", ge=1024
+        25 * 1024 * 1024,
+        "Largest attachment or sum of a mail's, bytes",
+        "MSGCORE_MAX_ATTACHMENT_BYTES",
+        ge=1024,
     )
     concurrency: int = _setting(
         128, "Deliveries sent at the same time by one worker", "MSGCORE_CONCURRENCY", ge=1, le=10_000

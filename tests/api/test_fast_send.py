@@ -83,6 +83,7 @@ def test_the_ways_share_idempotency_keys(running: Running, platform_id: str) -> 
     short = running.key.ask("POST", SEND, message(platform_id), Idempotency_Key="order-1")
     long = running.key.ask("POST", SEND, message(platform_id), Idempotency_Key="order-1", **LONG_WAY)
     assert short.body["jobId"] == long.body["jobId"]
+    assert (short.body["replayed"], long.body["replayed"]) == (False, True)
     other = both(running.key, message(platform_id, content={"text": "other"}), Idempotency_Key="order-1")
     assert other.status == 422
 
@@ -108,3 +109,13 @@ def test_other_methods_and_paths_are_not_its_business(running: Running) -> None:
     refused = running.key.ask("GET", SEND)
     assert (refused.status, refused.headers["allow"]) == (405, "OPTIONS, POST")
     assert running.key.ask("POST", "projects/shop/x/messages/send", {}).status == 404
+
+
+def test_a_job_id_that_is_none(running: Running) -> None:
+    for method, path in (
+        ("GET", "status/123"),
+        ("POST", "retry/123"),
+        ("GET", f"status/{'0' * 8}-0000-7000-8000-000000000000"),
+    ):
+        reply = running.key.ask(method, f"projects/shop/messages/{path}")
+        assert (reply.status, "jobId" in reply.body["message"]) == (404, True)

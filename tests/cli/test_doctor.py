@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from typing import Any
 
 import pytest
 
 from msgcore.cli import doctor
-from msgcore.cli.doctor import Finding, check_all
+from msgcore.cli.doctor import Finding, State, check_all, examine
 from servers.command import Msgcore
 
 
@@ -24,7 +25,7 @@ async def findings(msgcore: Msgcore, **environ: str) -> dict[str, Finding]:
 
 async def test_a_fresh_machine_is_well_and_stays_fresh(msgcore: Msgcore) -> None:
     found = await findings(msgcore)
-    assert {name: finding.detail for name, finding in found.items() if not finding.ok} == {}
+    assert {name: finding.detail for name, finding in found.items() if finding.state is not State.OK} == {}
     assert "made on the first start" in found["data directory"].detail
     assert "made on the first start" in found["database"].detail
     assert "127.0.0.0/8" in found["outbound"].detail
@@ -37,21 +38,21 @@ async def test_a_running_server_is_recognised(msgcore: Msgcore) -> None:
     assert found["port"].detail == f"127.0.0.1:{msgcore.port}, MsgCore is running there"
     assert found["database"].detail == "sqlite, schema up to date"
     assert found["encryption key"].detail == "fits the database"
-    assert all(finding.ok for finding in found.values())
+    assert all(finding.state is State.OK for finding in found.values())
 
 
 async def test_a_port_of_another_program_is_found(msgcore: Msgcore) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", msgcore.port))
         found = await findings(msgcore)
-    assert not found["port"].ok
+    assert found["port"].state is State.FAIL
     assert "is already in use" in found["port"].detail
 
 
 async def test_a_bad_setting_ends_the_checks(msgcore: Msgcore) -> None:
     found = await findings(msgcore, MSGCORE_ENV="production")
     assert found["settings"] == Finding(
-        "settings", ok=False, detail="MSGCORE_ENCRYPTION_KEY must be set when MSGCORE_ENV=production; "
+        "settings", State.FAIL, "MSGCORE_ENCRYPTION_KEY must be set when MSGCORE_ENV=production; "
         "generate a value with: openssl rand -hex 32",
     )  # fmt: skip
     assert list(found) == ["Python", "settings"]
@@ -59,7 +60,7 @@ async def test_a_bad_setting_ends_the_checks(msgcore: Msgcore) -> None:
 
 async def test_an_unknown_variable_is_found(msgcore: Msgcore) -> None:
     found = await findings(msgcore, MSGCORE_HOTS="x")
-    assert not found["settings"].ok
+    assert found["settings"].state is State.FAIL
     assert "did you mean MSGCORE_HOST?" in found["settings"].detail
 
 
@@ -80,7 +81,7 @@ async def test_secrets_that_others_can_read_are_found(msgcore: Msgcore) -> None:
 
 async def test_a_database_that_is_away_is_found_without_its_password(msgcore: Msgcore) -> None:
     found = await findings(msgcore, DATABASE_URL=f"postgresql://u:hunter2@127.0.0.1:{msgcore.port}/x")
-    assert not found["database"].ok
+    assert found["database"].state is State.FAIL
     assert found["database"].detail.startswith("MSGCORE_DATABASE_URL: cannot connect to 127.0.0.1:")
     assert "hunter2" not in found["database"].detail
 
@@ -88,7 +89,7 @@ async def test_a_database_that_is_away_is_found_without_its_password(msgcore: Ms
 async def test_a_wrong_or_missing_key_is_found(msgcore: Msgcore) -> None:
     msgcore.end(msgcore.start("serve")[0])
     wrong = await findings(msgcore, MSGCORE_ENCRYPTION_KEY="0a" * 32)
-    assert not wrong["encryption key"].ok
+    assert wrong["encryption key"].state is State.FAIL
     secrets = msgcore.data_dir / "secrets.json"
     secrets.rename(secrets.with_suffix(".away"))
     missing = await findings(msgcore)
@@ -101,8 +102,46 @@ async def test_an_old_schema_is_found(msgcore: Msgcore) -> None:
     with sqlite3.connect(msgcore.data_dir / "msgcore.db") as database:
         database.execute("VACUUM")
     found = await findings(msgcore)
-    assert not found["database"].ok
+    assert found["database"].state is State.FAIL
     assert "msgcore migrate" in found["database"].detail
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge of the machine again: here its resolver knows no name of the world."""
+    resolve = socket.getaddrinfo
+
+    def refuse(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        if host == "world.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(doctor, "DNS_NAME", "world.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.usefixtures("offline")
+async def test_names_that_do_not_resolve_are_a_warning(msgcore: Msgcore) -> None:
+    found = await findings(msgcore)
+    assert found["name resolution"].state is State.WARN
+    assert "world.invalid does not resolve; check" in found["name resolution"].detail
+
+
+@pytest.mark.usefixtures("offline")
+async def test_a_warning_is_shown_and_does_not_fail(msgcore: Msgcore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await examine(msgcore.environ)
+    shown = capsys.readouterr().out
+    assert "WARN" in shown
+    assert "FAIL" not in shown
+
+
+@pytest.mark.usefixtures("offline")
+async def test_a_failure_beside_a_warning_fails(msgcore: Msgcore, capsys: pytest.CaptureFixture[str]) -> None:
+    msgcore.data_dir.write_text("x")
+    assert not await examine(msgcore.environ)
+    shown = capsys.readouterr().out
+    assert "WARN" in shown
+    assert "FAIL" in shown
 
 
 def test_the_command_prints_a_table_and_its_status_tells(msgcore: Msgcore) -> None:

@@ -62,10 +62,34 @@ def test_a_second_signal_ends_it_at_once(msgcore: Msgcore) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         for line in process.stderr:
+            assert "requests cut off" not in line, "the stop is announced when it begins, not when the wait is over"
             if "stopping" in line:
                 break
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=4) == 143
+
+
+def test_a_stop_says_what_it_waits_for(msgcore: Msgcore) -> None:
+    assert _announced(msgcore, "serve", "ready on ") == ("requests in progress and deliveries in flight", "25 seconds")
+    worker = _announced(msgcore, "worker", "msgcore worker ready", MSGCORE_SHUTDOWN_SECONDS="1.5")
+    assert worker == ("deliveries in flight", "1.5 seconds")
+    assert _announced(msgcore, "api", "ready on ") == ("requests in progress", "5 seconds")
+
+
+def _announced(msgcore: Msgcore, command: str, until: str, **environ: str) -> tuple[str, str]:
+    process, _ = msgcore.start(command, until=until, **environ)
+    _, log = msgcore.end(process)
+    (line,) = [event for event in map(json.loads, log.splitlines()) if event["event"] == "stopping"]
+    assert line["hint"] == "a second signal ends it at once"
+    return line["waits_for"], line["waits_at_most"]
+
+
+def test_the_page_of_the_api_loads_a_pinned_script(msgcore: Msgcore) -> None:
+    msgcore.start("serve")
+    with urllib.request.urlopen(f"{msgcore.url}/docs", timeout=10) as answer:
+        page = answer.read().decode()
+    assert re.search(r"/@scalar/api-reference@\d+\.\d+\.\d+\"", page)
+    assert "@latest" not in page
 
 
 def test_a_port_in_use_is_one_line(msgcore: Msgcore) -> None:

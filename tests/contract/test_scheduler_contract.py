@@ -341,3 +341,28 @@ class TestCountsAndWaiting:
         await harness.advance(5.1)
         await asyncio.wait_for(harness.scheduler.wait(60), 5)
         assert await claim_ids(harness) == ["1"]
+
+
+class TestSlowAccounts:
+    async def test_an_account_leaves_places_to_others(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue([*tickets(*map(str, range(100)), account="slow")])
+        held = await harness.scheduler.claim(16, share=3.0)
+        assert len(held) == 12
+        assert await harness.scheduler.claim(4, share=3.0) == []
+        await harness.scheduler.enqueue(tickets("x", "y", account="other"))
+        assert ids(await harness.scheduler.claim(4, share=3.0)) == ["x", "y"]
+        await harness.scheduler.finish([Done(lease) for lease in held])
+        assert len(await harness.scheduler.claim(14, share=3.0)) == 11
+
+    async def test_no_more_of_an_account_are_under_way_than_it_bears(self, harness: Harness) -> None:
+        limits = RateLimits(in_flight=2)
+        await harness.scheduler.enqueue(tickets("1", "2", "3", "4", limits=limits))
+        first, second = await harness.scheduler.claim(10)
+        await harness.scheduler.enqueue(tickets("5", limits=limits))
+        assert await claim_ids(harness) == []
+        await harness.scheduler.finish([Done(first)])
+        assert await claim_ids(harness) == ["3"]
+        await harness.scheduler.finish([Release(second)])
+        assert len(await claim_ids(harness)) == 1
+        await harness.advance(LEASE_SECONDS)
+        assert len(await claim_ids(harness)) == 2, "leases that ran out make room"

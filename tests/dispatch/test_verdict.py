@@ -25,7 +25,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LEASE = Lease("d", "a", 1)
 
 
-def item(*, attempt: int = 1, age: timedelta = timedelta(0)) -> WorkItem:
+def item(*, attempt: int = 1, age: timedelta = timedelta(0), throttles: int = 0) -> WorkItem:
     return WorkItem(
         id="d",
         message_id="m",
@@ -35,7 +35,7 @@ def item(*, attempt: int = 1, age: timedelta = timedelta(0)) -> WorkItem:
         target_type="user",
         target_id="x",
         attempt=attempt,
-        throttles=0,
+        throttles=throttles,
         on_uncertain="resend",
         uncertain=False,
         first_due_at=NOW - age,
@@ -85,7 +85,7 @@ def test_the_scheduler_and_the_ledger_get_the_same_delay() -> None:
     assert verdict.result.due_at == NOW + timedelta(seconds=verdict.outcome.delay)
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(5.0, 5.0), (-3.0, 0.0), (1e12, LONGEST_THROTTLE)])
+@pytest.mark.parametrize(("asked", "kept"), [(5.0, 5.0), (-3.0, 0.05), (1e12, LONGEST_THROTTLE)])
 def test_retry_after_is_kept_within_reason(asked: float, kept: float) -> None:
     error = ThrottledError("429", "slow down", retry_after=asked, scope=Scope.LANE)
     verdict = Judge().failed(LEASE, item(), error, RetryPolicy(), NOW)
@@ -111,3 +111,16 @@ def test_untyped_errors_may_have_reached_the_platform_and_tell_nothing(error: Ex
     assert isinstance(typed, TemporaryError)
     assert typed.reached == "maybe"
     assert "secret" not in typed.message
+
+
+def test_a_platform_that_asks_to_wait_for_nothing_is_not_hammered_and_has_an_end() -> None:
+    error = ThrottledError("429", "now", retry_after=0.0)
+    delays = [
+        Judge().failed(LEASE, item(throttles=number), error, RetryPolicy(), NOW).outcome.delay for number in range(15)
+    ]
+    assert delays == sorted(delays)
+    assert delays[-1] == 60.0
+    young = Judge().failed(LEASE, item(throttles=100), error, RetryPolicy(), NOW)
+    assert young.result.outcome == "throttled"
+    old = Judge().failed(LEASE, item(throttles=100, age=timedelta(days=2)), error, RetryPolicy(), NOW)
+    assert old.result.state == DeliveryState.FAILED

@@ -179,6 +179,54 @@ async def test_inline_data_above_the_limit(loader: AttachmentLoader) -> None:
     assert raised.value.code == "attachment_too_large"
 
 
+TOGETHER: list[tuple[str, list[tuple[str, int]], str | None]] = [
+    ("none", [], None),
+    ("just enough, by url", [("url", LARGEST // 2), ("url", LARGEST // 2)], None),
+    ("just enough, inline", [("data", LARGEST // 2), ("data", LARGEST // 2)], None),
+    ("an empty file when all is spent", [("data", LARGEST), ("url", 0)], None),
+    ("too much by url", [("url", LARGEST // 2), ("url", LARGEST // 2), ("url", 1)], "attachments_too_large"),
+    ("too much inline", [("data", LARGEST // 2), ("data", LARGEST // 2 + 1)], "attachments_too_large"),
+    ("inline, then by url", [("data", LARGEST), ("url", 1)], "attachments_too_large"),
+    ("by url, then inline", [("url", LARGEST), ("data", 1)], "attachments_too_large"),
+    ("of unknown length", [("data", LARGEST), ("chunked", 1)], "attachments_too_large"),
+    ("one alone is too large", [("url", LARGEST + 1), ("data", 1)], "attachment_too_large"),
+]
+
+
+@pytest.mark.parametrize(("files", "code"), [case[1:] for case in TOGETHER], ids=[case[0] for case in TOGETHER])
+async def test_the_files_of_a_message_share_one_limit(
+    files: list[tuple[str, int]], code: str | None, loader: AttachmentLoader, sink: HttpSink
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.Response(body=b"x" * int(request.query["size"]))
+        if request.path == "/chunked":
+            response.enable_chunked_encoding()
+        return response
+
+    sink.answer = answer
+    given = [
+        attachment(data=base64.b64encode(b"x" * size).decode())
+        if kind == "data"
+        else attachment(url=f"{sink.url}/{kind}?size={size}")
+        for kind, size in files
+    ]
+    if code is None:
+        assert [len(file.data) for file in await loader.load_all(given)] == [size for _, size in files]
+        return
+    with pytest.raises(PermanentError) as raised:
+        await loader.load_all(given)
+    assert (raised.value.code, raised.value.reached) == (code, "no")
+    assert str(LARGEST) in raised.value.message
+    assert "MSGCORE_MAX_ATTACHMENT_BYTES" in raised.value.message
+
+
+async def test_what_comes_after_the_limit_is_not_fetched(loader: AttachmentLoader, sink: HttpSink) -> None:
+    sink.answers(200, body=b"x" * (LARGEST // 2 + 1))
+    with pytest.raises(PermanentError):
+        await loader.load_all([attachment(url=sink.url)] * 100)
+    assert len(sink.requests) == 2
+
+
 def redirecting(targets: dict[str, str]) -> Any:
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path in targets:
@@ -194,6 +242,7 @@ async def test_redirects_are_followed_and_checked_anew(loader: AttachmentLoader,
 
 
 REDIRECTS = [
+    ("to what is no URL", "http://[x", "attachment_invalid"),
     ("inside", "http://10.0.0.1/", "egress_denied"),
     ("metadata", "http://169.254.169.254/latest/meta-data", "egress_denied"),
     ("another scheme", "file:///etc/passwd", "url_invalid"),

@@ -22,10 +22,12 @@ from msgcore.core.errors import (
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import SentReceipt
 from msgcore.platforms.email import EmailAdapter
+from msgcore.platforms.email.client import is_loopback
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
-from servers.deliveries import make_account, make_content, make_delivery
+from servers.adapters import LARGEST_ATTACHMENT
+from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
 from servers.http_sink import HttpSink
 from servers.smtp import PASSWORD, USER, Certificate, SmtpServer, smtp_server
 
@@ -194,6 +196,30 @@ async def test_an_attachment_that_is_gone_stops_the_mail(adapter: EmailAdapter, 
     assert raised.value.code == "attachment_not_found"
 
 
+async def test_the_files_of_a_mail_share_one_limit(adapter: EmailAdapter, sink: HttpSink) -> None:
+    part = b"x" * (LARGEST_ATTACHMENT // 2)
+    sink.answers(200, body=part)
+    files = [{"data": base64.b64encode(part).decode()}, {"url": sink.url}]
+    async with smtp_server() as server:
+        await send(adapter, server, attachments=files)
+        with pytest.raises(PermanentError) as raised:
+            await send(adapter, server, attachments=[*files, {"data": "QUJD"}])
+        assert len(server.mails) == 1
+    assert raised.value.code == "attachments_too_large"
+
+
+async def test_attachments_that_take_too_long_sent_nothing(
+    adapter: EmailAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msgcore.platforms.email.ATTACHMENT_SECONDS", 0.05)
+    sink.never_answers()
+    async with smtp_server() as server, asyncio.timeout(20):
+        with pytest.raises(TemporaryError) as raised:
+            await send(adapter, server, attachments=[{"url": sink.url}])
+        assert not server.sessions
+    assert (raised.value.code, raised.value.reached) == ("attachment_timeout", "no")
+
+
 # --- what the server answers
 
 
@@ -344,6 +370,52 @@ async def test_tls_spoken_to_a_plain_port_says_so(adapter: EmailAdapter) -> None
     assert "smtpSecure" in raised.value.message
 
 
+LOGIN = {"smtpUser": USER, "smtpPassword": PASSWORD}
+
+
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of the tests count as those of another machine."""
+    monkeypatch.setattr("msgcore.platforms.email.client.is_loopback", lambda _peer: False)
+
+
+@pytest.mark.usefixtures("far_away")
+async def test_a_password_is_not_sent_in_the_clear(adapter: EmailAdapter) -> None:
+    async with smtp_server(login=True) as server:
+        with pytest.raises(TemporaryError) as raised:
+            await send(adapter, server, given=LOGIN)
+        assert (raised.value.code, raised.value.reached) == ("smtp_tls_required", "no")
+        assert "STARTTLS" in raised.value.message
+        assert PASSWORD not in raised.value.message
+        [session] = server.sessions
+        assert session.session is not None
+        assert not session.session.authenticated
+        assert not server.mails
+        await adapter.forget(PLATFORM_ID)
+        await send(adapter, server)
+        assert len(server.mails) == 1, "without a login there is nothing to lose"
+
+
+@pytest.mark.usefixtures("far_away")
+@pytest.mark.parametrize("kind", ["starttls", "implicit_tls"])
+async def test_a_password_is_sent_over_tls(kind: str, adapter: EmailAdapter, certificate: Certificate) -> None:
+    given = LOGIN | {"smtpSecure": kind == "implicit_tls", "smtpTlsVerify": False}
+    tls: dict[str, Any] = {kind: certificate.context}
+    async with smtp_server(login=True, **tls) as server:
+        await send(adapter, server, given=given)
+        assert (server.mails[0].over_tls, server.mails[0].login) == (True, USER)
+
+
+PEERS = [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("::1%lo", True),
+         ("10.0.0.1", False), ("192.0.2.1", False), ("0.0.0.0", False), ("2001:db8::1", False), ("fe80::1%eth0", False),
+         ("::ffff:10.0.0.1", False), ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("localhost", False), ("", False)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "expected"), PEERS)
+def test_which_peers_are_this_machine(peer: str, expected: bool) -> None:
+    assert is_loopback(peer) is expected
+
+
 async def test_a_login_over_a_plain_connection(adapter: EmailAdapter) -> None:
     async with smtp_server(login=True, login_required=True) as server:
         await send(adapter, server, given={"smtpUser": USER, "smtpPassword": PASSWORD})
@@ -371,6 +443,10 @@ async def test_a_login_that_is_missing_pauses_the_account(adapter: EmailAdapter)
 
 
 # --- the pool
+
+
+def test_no_more_mails_are_under_way_than_there_are_connections() -> None:
+    assert EmailAdapter.declaration.limits.in_flight == CONNECTIONS
 
 
 async def test_connections_are_used_again(adapter: EmailAdapter) -> None:

@@ -22,6 +22,7 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
+from msgcore.outbound.http import read_bounded
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import SentReceipt
 from msgcore.platforms.registry import PlatformRegistry
@@ -109,6 +110,10 @@ ANSWERS = [
     Answers("200 with a list", 200, body=b"[1,2]"),
     Answers("200 with broken JSON", 200, body=b'{"id":'),
     Answers("200 with more than is read", 200, body=b"{" + b" " * 100_000 + b"}"),
+    Answers("200 with an id that is not UTF-8", 200, body=b'{"id":"\xff"}'),
+    Answers("200 nested too deeply", 200, body=b'{"id":' + b"[" * 60_000),
+    Answers("200 with a number too long for Python", 200, body=b'{"id":' + b"9" * 50_000 + b"}"),
+    Answers("200 that is not what its encoding says", 200, headers={"Content-Encoding": "gzip"}, body=b'{"id":"m-1"}'),
     Answers("204", 204),
     Answers("301", 301, PermanentError, "receiver_redirects", {"Location": "http://127.0.0.1/"}),
     Answers("307", 307, PermanentError, "receiver_redirects", {"Location": "/elsewhere"}),
@@ -185,6 +190,43 @@ async def test_an_answer_that_breaks_off_is_still_a_yes(adapter: WebhookAdapter,
 
     sink.answer = break_off
     assert (await send(adapter, sink.url)).provider_message_id is not None
+
+
+async def never_ends(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b'{"id":')
+    await asyncio.Event().wait()
+    return response
+
+
+async def test_an_answer_that_never_ends_is_still_a_yes(
+    adapter: WebhookAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msgcore.platforms.webhook.client.ANSWER_SECONDS", 0.05)
+    sink.answer = never_ends
+    delivery = make_delivery("bob", make_content(text="Hello"))
+    async with asyncio.timeout(20):
+        receipt = await adapter.send(make_account("webhook", {"url": sink.url, "secret": SECRET}), delivery)
+    assert receipt == SentReceipt(delivery.id)
+
+
+async def test_an_interruption_while_an_answer_is_read_gets_through(
+    adapter: WebhookAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+        reading.set()
+        return await read_bounded(response, largest)
+
+    monkeypatch.setattr("msgcore.platforms.webhook.client.read_bounded", read)
+    sink.answer = never_ends
+    sending = asyncio.create_task(send(adapter, sink.url))
+    await asyncio.wait_for(reading.wait(), 20)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
 
 
 async def test_nobody_there_is_temporary(adapter: WebhookAdapter) -> None:

@@ -213,8 +213,10 @@ class TestWork:
         new = new_message()
         await ledger.accept_log.accept(new)
         (item,) = await ledger.start(new.deliveries[0]["id"])
-        assert await ledger.work.pause_account(item, "bad token", NOW)
-        assert not await ledger.work.pause_account(item, "bad token", NOW)
+        assert await ledger.work.pause_account(item, "bad token", NOW - timedelta(seconds=1), NOW) == "changed"
+        assert await Feed(ledger.database).held_accounts() == set()
+        assert await ledger.work.pause_account(item, "bad token", NOW, NOW) == "now"
+        assert await ledger.work.pause_account(item, "bad token", NOW, NOW) == "already"
         assert await Feed(ledger.database).held_accounts() == {ACCOUNT}
 
 
@@ -281,7 +283,9 @@ class TestDeadLetters:
 
     async def test_requeue_forgives_the_attempts_and_keeps_the_timeline(self, ledger: Ledger) -> None:
         (buried,) = await self.bury(ledger, "a")
-        (requeued,) = await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT), NOW)
+        earlier = dead.DeadLetterFilter(PROJECT, until=NOW - timedelta(seconds=1))
+        assert await dead.requeue(ledger.database, earlier, NOW) == []
+        (requeued,) = await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT, until=NOW), NOW)
         assert requeued.id == buried
         assert await ledger.states() == {DeliveryState.QUEUED: 1}
         assert len(await reads.attempts_of(ledger.database, buried)) == 1

@@ -93,6 +93,14 @@ def is_preflight(handler: BaseRouteHandler) -> bool:
     return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}
 
 
+_FAILURE = "msgcore.failure"
+
+
+def fail_request(scope: Scope, error: Exception) -> None:
+    """Let a request end with this error, answered in the shape of all errors, before its handler is called."""
+    cast("dict[str, Any]", scope)[_FAILURE] = error
+
+
 class AccessMiddleware:
     """Authenticates and authorizes every request before its body is read; leaves the principal in `request.user`.
 
@@ -107,6 +115,9 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or raise UnauthenticatedError, ForbiddenError or NotFoundError."""
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
+        failure: Exception | None = cast("dict[str, Any]", scope).get(_FAILURE)
+        if failure is not None:
+            raise failure
         handler = scope["route_handler"]
         access = declared_access(handler)
         if access is None:

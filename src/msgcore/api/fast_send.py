@@ -9,11 +9,12 @@ the API, whose handler `MessagesController.send` is the full description of the 
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from msgcore.api.access import fail_request
 from msgcore.api.messages import SEND_SUFFIX, send_answer
 from msgcore.api.request_id import request_id
 from msgcore.core.content import SendRequest
@@ -66,30 +67,46 @@ class FastSend:
     async def _accept(self, scope: Scope, project: str, message: dict[str, Any]) -> bytes | None:
         """The answer to an accepted message; None for the API to do and to explain."""
         body: bytes = message.get("body", b"")  # a disconnect has none
-        if len(body) > self._largest or b"\\u0000" in body:
+        plain = _plain_headers(scope, body)
+        if plain is None or len(body) > self._largest or b"\\u0000" in body:
             return None
-        api_key = idempotency_key = None
-        announced = b""
-        for name, value in scope["headers"]:
-            if name == b"x-api-key":
-                api_key = value.decode("latin-1")
-            elif name == b"content-length":
-                announced = value
-            elif name == b"idempotency-key":
-                idempotency_key = value.decode("latin-1")
-            elif name in _UNUSUAL or (name == b"content-type" and value.lower() not in _JSON):
-                return None
-        if announced != b"%d" % len(body):  # more of it is on its way
-            return None
-        principal = None if api_key is None else self._authenticator.recall(api_key)
+        principal = self._authenticator.recall(plain.api_key)
         if principal is None or not _may_send(principal, project):
             return None
         try:
             request = self._decoder.decode(body)
-            accepted = await self._sending.send(principal, project, request, idempotency_key=idempotency_key)
-        except Exception:  # noqa: BLE001 - nothing was accepted: the API meets the same, and answers for it
+            new = await self._sending.prepare(principal, project, request, idempotency_key=plain.idempotency_key)
+        except Exception:  # noqa: BLE001 - nothing is stored yet: the API meets the same, and answers for it
+            return None
+        try:
+            accepted = await self._sending.accept(new)
+        except Exception as error:  # noqa: BLE001 - it may be stored: the API must answer, and not accept again
+            fail_request(scope, error)
             return None
         return self._encoder.encode(send_answer(accepted, request))
+
+
+class _PlainHeaders(NamedTuple):
+    api_key: str
+    idempotency_key: str | None
+
+
+def _plain_headers(scope: Scope, body: bytes) -> _PlainHeaders | None:
+    """What the headers of a plain request say; None for one that is not plain, or whose body is not complete."""
+    api_key = idempotency_key = None
+    announced = b""
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            api_key = value.decode("latin-1")
+        elif name == b"content-length":
+            announced = value
+        elif name == b"idempotency-key":
+            idempotency_key = value.decode("latin-1")
+        elif name in _UNUSUAL or (name == b"content-type" and value.lower() not in _JSON):
+            return None
+    if api_key is None or announced != b"%d" % len(body):
+        return None
+    return _PlainHeaders(api_key, idempotency_key)
 
 
 def _project_of_send(scope: Scope) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
-from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post
@@ -33,7 +32,10 @@ SEND_SUFFIX = "/messages/send"
 
 
 class SendAnswer(Answer):
-    """The message is durable and queued; `jobId` asks for its status."""
+    """The message is durable and queued; `jobId` asks for its status.
+
+    `replayed`: an earlier request with the same Idempotency-Key made it, and nothing was sent again.
+    """
 
     success: bool
     job_id: str
@@ -42,6 +44,7 @@ class SendAnswer(Answer):
     platform_ids: list[str]
     timestamp: Timestamp
     message: str
+    replayed: bool
 
 
 class DeliveryAnswer(Answer):
@@ -189,18 +192,18 @@ class MessagesController(Controller):
         """Accept a message for delivery. It is durable and queued when the answer comes."""
         return send_answer(await sending.send(request.user, project, data, idempotency_key=idempotency_key), data)
 
-    @get("/status/{job_id:uuid}", opt=requires(ApiScope.MESSAGES_READ), summary="What became of a message")
-    async def status(self, project: FromPath[str], job_id: FromPath[UUID], jobs: Injected[JobService]) -> JobAnswer:
+    @get("/status/{job_id:str}", opt=requires(ApiScope.MESSAGES_READ), summary="What became of a message")
+    async def status(self, project: FromPath[str], job_id: FromPath[str], jobs: Injected[JobService]) -> JobAnswer:
         """A job with its progress and each target's delivery."""
-        return _job_answer(await jobs.get(project, str(job_id)))
+        return _job_answer(await jobs.get(project, job_id))
 
-    @post("/retry/{job_id:uuid}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Retry failed deliveries")
-    async def retry(self, project: FromPath[str], job_id: FromPath[UUID], jobs: Injected[JobService]) -> RetryAnswer:
+    @post("/retry/{job_id:str}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Retry failed deliveries")
+    async def retry(self, project: FromPath[str], job_id: FromPath[str], jobs: Injected[JobService]) -> RetryAnswer:
         """Queue the failed deliveries of a job again."""
-        requeued = await jobs.retry(project, str(job_id))
+        requeued = await jobs.retry(project, job_id)
         noun = "delivery" if requeued == 1 else "deliveries"
         return RetryAnswer(
-            success=True, job_id=str(job_id), message=f"{requeued} failed {noun} queued again", requeued=requeued
+            success=True, job_id=job_id, message=f"{requeued} failed {noun} queued again", requeued=requeued
         )
 
     @get("/sent", opt=requires(ApiScope.MESSAGES_READ), summary="List what was sent")
@@ -237,6 +240,7 @@ def send_answer(accepted: Accepted, request: SendRequest) -> SendAnswer:
         platform_ids=[target.platform_id for target in request.targets],
         timestamp=to_iso(accepted.created_at),
         message="Message queued for delivery",
+        replayed=accepted.replayed,
     )
 
 

@@ -26,6 +26,9 @@ _SCHEMES = {
 }
 """By kind of principal."""
 
+_SCALAR_VERSION = "1.72.1"
+"""Pinned, since it runs in the reader's browser: what is released tomorrow should not run unasked."""
+
 
 def openapi_config() -> OpenAPIConfig:
     """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`.
@@ -35,12 +38,12 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="MsgCore",
         version=__version__,
-        description="One API that sends on every messaging platform.",
+        description="One API that sends on messaging platforms: e-mail, webhooks and a sandbox so far.",
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         components=Components(security_schemes=dict(_SCHEMES)),
         use_handler_docstrings=True,
         render_plugins=(
-            ScalarRenderPlugin(path="/"),
+            ScalarRenderPlugin(path="/", version=_SCALAR_VERSION),
             SwaggerRenderPlugin(path="/swagger"),
             JsonRenderPlugin(path="/openapi.json"),
             YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),

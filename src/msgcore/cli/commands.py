@@ -16,7 +16,7 @@ from msgcore.config import Settings, load_settings, unknown_variables
 
 app = typer.Typer(
     name="msgcore",
-    help="MsgCore: one API that sends and receives on every messaging platform.",
+    help="MsgCore: one API that sends on messaging platforms (e-mail, webhook and sandbox; receiving comes later).",
     epilog="Settings are environment variables: `msgcore config` lists them.",
     no_args_is_help=True,
     add_completion=False,

@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import aiohttp
 from rich.console import Console
@@ -35,24 +36,32 @@ _DNS_SECONDS = 5.0
 _HEALTH_SECONDS = 2.0
 
 
+class State(Enum):
+    """How well a checked thing is; the value is how it is shown."""
+
+    OK = "[green]OK[/green]"
+    WARN = "[yellow]WARN[/yellow]"
+    """Worth a look, but a server may work without it, so the command does not fail."""
+    FAIL = "[red]FAIL[/red]"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One checked thing; `detail` is what was found, or what is wrong and the remedy."""
 
     subject: str
-    ok: bool
+    state: State
     detail: str
 
 
 async def examine(environ: Mapping[str, str]) -> bool:
-    """Print a table of all checks; returns whether all are well."""
+    """Print a table of all checks; returns whether none failed."""
     findings = [finding async for finding in check_all(environ)]
     table = Table("", "Checked", "Found", show_lines=False)
     for finding in findings:
-        mark = "[green]OK[/green]" if finding.ok else "[red]FAIL[/red]"
-        table.add_row(mark, finding.subject, Text(finding.detail))
+        table.add_row(finding.state.value, finding.subject, Text(finding.detail))
     Console().print(table)
-    return all(finding.ok for finding in findings)
+    return all(finding.state is not State.FAIL for finding in findings)
 
 
 async def check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
@@ -61,7 +70,7 @@ async def check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
     try:
         settings = load_settings(environ)
     except StartupError as error:
-        yield Finding("settings", ok=False, detail=str(error))
+        yield Finding("settings", State.FAIL, str(error))
         return
     for finding in _settings(environ):
         yield finding
@@ -74,15 +83,17 @@ async def check_all(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
 
 
 def _python() -> Finding:
-    ok = sys.version_info >= _OLDEST_PYTHON
-    return Finding("Python", ok=ok, detail=platform.python_version() + ("" if ok else "; use 3.11 or newer"))
+    version = platform.python_version()
+    if sys.version_info < _OLDEST_PYTHON:
+        return Finding("Python", State.FAIL, f"{version}; use 3.11 or newer")
+    return Finding("Python", State.OK, version)
 
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     warnings = unknown_variables(environ)
-    yield from (Finding("settings", ok=False, detail=warning) for warning in warnings)
+    yield from (Finding("settings", State.FAIL, warning) for warning in warnings)
     if not warnings:
-        yield Finding("settings", ok=True, detail="all values are allowed")
+        yield Finding("settings", State.OK, "all values are allowed")
 
 
 def _data_dir(settings: Settings) -> Finding:
@@ -90,39 +101,37 @@ def _data_dir(settings: Settings) -> Finding:
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         remedy = "set MSGCORE_DATA_DIR to a folder that this user can write to"
-        return Finding("data directory", ok=False, detail=f"{existing} cannot be written; {remedy}")
+        return Finding("data directory", State.FAIL, f"{existing} cannot be written; {remedy}")
     secrets = path / SECRETS_FILE
     if secrets.exists() and stat.S_IMODE(secrets.stat().st_mode) & 0o077:
-        return Finding("data directory", ok=False, detail=f"{secrets} can be read by others; run: chmod 600 {secrets}")
-    return Finding(
-        "data directory", ok=True, detail=f"{path}" + ("" if path.exists() else " (made on the first start)")
-    )
+        return Finding("data directory", State.FAIL, f"{secrets} can be read by others; run: chmod 600 {secrets}")
+    return Finding("data directory", State.OK, f"{path}" + ("" if path.exists() else " (made on the first start)"))
 
 
 async def _database_and_key(settings: Settings) -> AsyncIterator[Finding]:
     """The key is checked against the database, so without the one there is no word on the other."""
     if settings.database_url is None and not (settings.data_dir / "msgcore.db").exists():
-        yield Finding("database", ok=True, detail="a SQLite file (made on the first start)")
+        yield Finding("database", State.OK, "a SQLite file (made on the first start)")
         return
     try:
         async with open_database(settings) as database:
             await require_current(database)
-            yield Finding("database", ok=True, detail=f"{database.kind}, schema up to date")
+            yield Finding("database", State.OK, f"{database.kind}, schema up to date")
             yield await _encryption_key(settings, database)
     except StartupError as error:
-        yield Finding("database", ok=False, detail=str(error))
+        yield Finding("database", State.FAIL, str(error))
 
 
 async def _encryption_key(settings: Settings, database: Database) -> Finding:
     if not _has_secrets(settings):
         remedy = "restore it, or set MSGCORE_ENCRYPTION_KEY and MSGCORE_JWT_SECRET"
         detail = f"{settings.data_dir / SECRETS_FILE} is gone; {remedy}"
-        return Finding("encryption key", ok=False, detail=detail)
+        return Finding("encryption key", State.FAIL, detail)
     try:
         await check_encryption_key(database, Keyring(load_secrets(settings).encryption_key))
     except StartupError as error:
-        return Finding("encryption key", ok=False, detail=str(error))
-    return Finding("encryption key", ok=True, detail="fits the database")
+        return Finding("encryption key", State.FAIL, str(error))
+    return Finding("encryption key", State.OK, "fits the database")
 
 
 def _has_secrets(settings: Settings) -> bool:
@@ -136,9 +145,9 @@ async def _port(settings: Settings) -> Finding:
         require_free(settings)
     except StartupError as error:
         if await _answers_as_msgcore(f"http://{where}/api/v1/health"):
-            return Finding("port", ok=True, detail=f"{where}, MsgCore is running there")
-        return Finding("port", ok=False, detail=str(error))
-    return Finding("port", ok=True, detail=f"{where} is free")
+            return Finding("port", State.OK, f"{where}, MsgCore is running there")
+        return Finding("port", State.FAIL, str(error))
+    return Finding("port", State.OK, f"{where} is free")
 
 
 async def _answers_as_msgcore(url: str) -> bool:
@@ -153,7 +162,7 @@ async def _answers_as_msgcore(url: str) -> bool:
 def _egress(settings: Settings) -> Finding:
     networks = ", ".join(settings.egress_allow)
     detail = f"public addresses and {networks}" if networks else "public addresses only"
-    return Finding("outbound", ok=True, detail=f"user-given hosts: {detail}")
+    return Finding("outbound", State.OK, f"user-given hosts: {detail}")
 
 
 async def _names() -> Finding:
@@ -161,6 +170,7 @@ async def _names() -> Finding:
         async with asyncio.timeout(_DNS_SECONDS):
             await asyncio.get_running_loop().getaddrinfo(DNS_NAME, 443, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError):
+        # no failure: a machine that is meant to be offline is well
         detail = f"{DNS_NAME} does not resolve; check /etc/resolv.conf and the network (the sandbox works without)"
-        return Finding("name resolution", ok=False, detail=detail)
-    return Finding("name resolution", ok=True, detail=f"{DNS_NAME} resolves")
+        return Finding("name resolution", State.WARN, detail)
+    return Finding("name resolution", State.OK, f"{DNS_NAME} resolves")

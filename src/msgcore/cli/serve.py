@@ -33,7 +33,7 @@ def run(settings: Settings, *, api: bool, worker: bool) -> None:
 
 
 async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
-    stop_asked = _on_first_signal()
+    stop_asked = _on_first_signal(settings, api=api, worker=worker)
     if api:
         require_free(settings)
     missing = [path for path in _own_files(settings) if not path.exists()]
@@ -47,7 +47,6 @@ async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
         else:
             _say("msgcore worker ready")
             await _until_asked(stop_asked, watching)
-        logger.info("stopping")
     finally:
         watching.cancel()
         await gateway.stop()
@@ -77,7 +76,7 @@ async def _serve_http(
         _greet(settings, created)
         await _until_asked(stop_asked, serving, watching)
     finally:
-        await server.stop(min(_DRAIN_SECONDS, settings.shutdown_seconds))
+        await server.stop(_drain_seconds(settings))
 
 
 def _greet(settings: Settings, created: list[Path]) -> None:
@@ -93,7 +92,7 @@ def _own_files(settings: Settings) -> list[Path]:
     return [settings.data_dir, settings.data_dir / SECRETS_FILE, settings.data_dir / "msgcore.db"]
 
 
-def _on_first_signal() -> asyncio.Event:
+def _on_first_signal(settings: Settings, *, api: bool, worker: bool) -> asyncio.Event:
     """An event set by the first SIGTERM or SIGINT; the second ends the process with 128 + its number."""
     event = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -104,10 +103,28 @@ def _on_first_signal() -> asyncio.Event:
         for number in signals:
             loop.remove_signal_handler(number)
             signal.signal(number, _leave)
+        _log_stop(settings, api=api, worker=worker)  # not before the hint in it is true
 
     for number in signals:
         loop.add_signal_handler(number, first)
     return event
+
+
+def _log_stop(settings: Settings, *, api: bool, worker: bool) -> None:
+    """Say at once what a stop waits for, since it may take a while and print nothing else."""
+    waits_for = {"requests in progress": _drain_seconds(settings)} if api else {}
+    if worker:
+        waits_for["deliveries in flight"] = settings.shutdown_seconds
+    logger.info(
+        "stopping",
+        waits_for=" and ".join(waits_for),
+        waits_at_most=f"{sum(waits_for.values()):g} seconds",
+        hint="a second signal ends it at once",
+    )
+
+
+def _drain_seconds(settings: Settings) -> float:
+    return min(_DRAIN_SECONDS, settings.shutdown_seconds)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -67,6 +67,7 @@ class Feeder:
         self._follow = follow
         self._loaded_until = clock.now()
         self._sweep_from = NIL
+        self._looked_at = clock.now()
         self._cleaned_at = clock.now()
         self._live = False
         self._task: asyncio.Task[None] | None = None
@@ -134,7 +135,8 @@ class Feeder:
         await self._hold_accounts()
         await self._take_scheduled(now + HORIZON)
         if self._follow:
-            await self._take_new(earliest_id(now - OVERLAP))
+            await self._take_new(earliest_id(self._looked_at - OVERLAP))
+            self._looked_at = now
         async with self._gate:
             page = await self._feed.after(self._sweep_from, now)
             await self._enqueue(page)

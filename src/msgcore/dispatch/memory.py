@@ -51,14 +51,19 @@ class MemoryScheduler:
                 self._add(ticket, now)
         self._wake.set()
 
-    async def claim(self, limit: int) -> list[Lease]:
+    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries; see the contract for the order."""
         now = self._clock.monotonic()
         self._expire_leases(now)
         self._fire_timers(now)
         leases: list[Lease] = []
-        while self._ring and len(leases) < limit:
+        passed_over = 0
+        while passed_over < len(self._ring) and len(leases) < limit:
             account = self._ring[0]
+            if share is not None and account.leased >= share * (limit - len(leases)):
+                self._ring.rotate(-1)
+                passed_over += 1
+                continue
             entry = self._next_entry(account, now)
             if entry is None:
                 self._ring.popleft()
@@ -67,6 +72,7 @@ class MemoryScheduler:
                 continue
             leases.append(self._lease(entry, now))
             self._ring.rotate(-1)
+            passed_over = 0
         return leases
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -198,7 +204,7 @@ class MemoryScheduler:
         self._join_ring(account)
 
     def _join_ring(self, account: Account) -> None:
-        if not account.in_ring and not account.paused and account.has_ready():
+        if not account.in_ring and not account.paused and not account.is_full() and account.has_ready():
             account.in_ring = True
             self._ring.append(account)
 
@@ -217,7 +223,7 @@ class MemoryScheduler:
 
     def _next_entry(self, account: Account, now: float) -> Entry | None:
         """The account's next delivery, with its budgets charged; None when it has none just now."""
-        if account.paused:
+        if account.paused or account.is_full():
             return None
         if account.asleep_until > now:
             self._sleep_account(account)
@@ -269,6 +275,7 @@ class MemoryScheduler:
     def _unlease(self, entry: Entry) -> None:
         entry.token = 0
         entry.account.leased -= 1
+        self._join_ring(entry.account)  # it may have been full
         if entry.lane is not None:
             entry.lane.busy = False
 
@@ -319,7 +326,8 @@ class MemoryScheduler:
             return
         fresh_at = lane.fresh_at()
         if fresh_at <= now:
-            lane.account.lanes.pop(lane.key, None)
+            if lane.account.lanes.get(lane.key) is lane:
+                del lane.account.lanes[lane.key]
         elif lane.timer is None:
             lane.timer = fresh_at
             self._set_timer(fresh_at, lane)
@@ -330,7 +338,8 @@ class MemoryScheduler:
             return
         fresh_at = account.fresh_at()
         if fresh_at <= now:
-            self._accounts.pop(account.id, None)
+            if self._accounts.get(account.id) is account:
+                del self._accounts[account.id]
         elif account.timer is None:
             account.timer = fresh_at
             self._set_timer(fresh_at, account)

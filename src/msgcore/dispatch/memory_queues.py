@@ -154,6 +154,10 @@ class Account:
             for lane in self.lanes.values():
                 lane.budget.adopt(limits.lane)
 
+    def is_full(self) -> bool:
+        """Whether as many of its deliveries are under way as it bears."""
+        return 0 < self.limits.in_flight <= self.leased
+
     def has_ready(self) -> bool:
         """Whether any ready queue holds something."""
         return any(self.ready)

@@ -6,9 +6,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from msgcore.core.content import Content, SendOptions
-from msgcore.store.ledger.work import WorkLog
+from msgcore.store.ledger.work import StoredMessage, WorkLog
+
+log = structlog.stdlib.get_logger(__name__)
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of content kept; the least recently used goes first."""
@@ -41,7 +44,7 @@ class MessageCache:
             self._size -= freed
 
     async def get(self, message_ids: Sequence[str]) -> dict[str, MessageBody]:
-        """The bodies of messages; one query for all that are not in memory."""
+        """The bodies of messages that exist and can be read; one query for all that are not in memory."""
         found: dict[str, MessageBody] = {}
         missing: list[str] = []
         for message_id in dict.fromkeys(message_ids):
@@ -53,10 +56,17 @@ class MessageCache:
                 found[message_id] = known[0]
         if missing:
             for message_id, stored in (await self._work.load_messages(missing)).items():
-                body = MessageBody(
-                    msgspec.json.decode(stored.content, type=Content),
-                    msgspec.json.decode(stored.options or "{}", type=SendOptions),
-                )
+                try:
+                    body = _decode(stored)
+                except msgspec.DecodeError:  # of another version, or damaged: it must not stop the others
+                    log.exception("message_unreadable", message_id=message_id)
+                    continue
                 found[message_id] = body
                 self.put(message_id, body, len(stored.content))
         return found
+
+
+def _decode(stored: StoredMessage) -> MessageBody:
+    return MessageBody(
+        msgspec.json.decode(stored.content, type=Content), msgspec.json.decode(stored.options or "{}", type=SendOptions)
+    )

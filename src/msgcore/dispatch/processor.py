@@ -8,8 +8,9 @@ outcome is in the ledger, so a database that is away holds the work back instead
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import structlog
@@ -35,6 +36,9 @@ IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.005
 LONGEST_BACKOFF = 5.0
 DEFAULT_RETRY = RetryPolicy()
+SHARE = 3.0
+"""An account holds at most so many times as many places as are free: one alone gets three quarters of all, and
+however many answer slowly, there is a place for the next."""
 
 
 class Processor:
@@ -90,6 +94,9 @@ class Processor:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=LONGEST_BACKOFF)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_BACKOFF):
+                await self._recorder.drain()  # tasks that were interrupted left their outcomes there
         for loop in self._loops:
             loop.cancel()
             with suppress(asyncio.CancelledError):
@@ -100,7 +107,7 @@ class Processor:
     async def _claim_forever(self) -> None:
         while not self._stopping:
             room = await self._room()
-            leases = await self._scheduler.claim(room)
+            leases = await self._scheduler.claim(room, share=SHARE)
             if not leases:
                 await self._scheduler.wait(IDLE_SECONDS)
                 continue
@@ -125,17 +132,30 @@ class Processor:
 
     async def _begin(self, leases: Sequence[Lease]) -> None:
         items = {item.id: item for item in await self._work.begin([x.delivery_id for x in leases], self._clock.now())}
-        bodies = await self._messages.get([item.message_id for item in items.values()])
         gone = [Done(lease) for lease in leases if lease.delivery_id not in items]
         if gone:
             await self._scheduler.finish(gone)
-        for lease in leases:
-            item = items.get(lease.delivery_id)
-            if item is not None:
-                record = await self._accounts.get(item.platform_id)
-                task = asyncio.create_task(self._work_on(lease, item, bodies.get(item.message_id), record))
-                self._running[task] = lease
-                task.add_done_callback(self._done)
+        work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
+        try:
+            bodies = await self._messages.get([item.message_id for item in items.values()])
+            records = {account_id: await self._accounts.get(account_id) for account_id in _accounts_of(items)}
+        except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
+            _log_fault(error, deliveries=len(work))
+            for lease, item in work:
+                self._run(lease, self._give_back(lease, item))
+            return
+        for lease, item in work:  # from here on nothing can fail between two of them
+            self._run(lease, self._work_on(lease, item, bodies.get(item.message_id), records[item.platform_id]))
+
+    def _run(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running[task] = lease
+        task.add_done_callback(self._done)
+
+    async def _give_back(self, lease: Lease, item: WorkItem) -> None:
+        """Undo the beginning of an attempt; the delivery is due again after a second."""
+        result = self._judge.released(lease, item, self._clock.now()).result
+        await self._recorder.submit(Verdict(result, Wait(lease, 1.0, Scope.DELIVERY)))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -170,7 +190,7 @@ class Processor:
                 raise
             return self._failed(lease, item, TemporaryError("interrupted", "The server stopped", reached="maybe"))
         except Exception as error:  # noqa: BLE001 - whatever an adapter raises is a verdict, never a lost delivery
-            return await self._judge_error(lease, item, error)
+            return await self._judge_error(lease, item, error, record)
         return self._judge.sent(lease, item, receipt, self._clock.now())
 
     async def _send(
@@ -205,12 +225,14 @@ class Processor:
                     )
             return await adapter.send(account, outgoing)
 
-    async def _judge_error(self, lease: Lease, item: WorkItem, error: Exception) -> Verdict:
+    async def _judge_error(
+        self, lease: Lease, item: WorkItem, error: Exception, record: AccountRecord | None
+    ) -> Verdict:
         typed = as_delivery_error(error)
         if typed is not error and not isinstance(error, TimeoutError):
             log.error("adapter_failed", platform=item.platform, exc_info=error)
-        if isinstance(typed, AuthenticationError):
-            await self._pause(item, typed)
+        if isinstance(typed, AuthenticationError) and record is not None:
+            await self._pause(item, typed, record)
         return self._failed(lease, item, typed)
 
     def _failed(self, lease: Lease, item: WorkItem, error: DeliveryError) -> Verdict:
@@ -228,28 +250,32 @@ class Processor:
         )
         return verdict
 
-    async def _pause(self, item: WorkItem, error: AuthenticationError) -> None:
+    async def _pause(self, item: WorkItem, error: AuthenticationError, record: AccountRecord) -> None:
+        """Hold an account whose credentials were refused, unless they were changed since `record` was read."""
         # The ledger first: a pause that is not written there is taken back by the feeder.
         try:
-            first = await self._work.pause_account(item, error.message, self._clock.now())
+            paused = await self._work.pause_account(item, error.message, record.updated_at, self._clock.now())
         except Exception as fault:  # noqa: BLE001 - its next attempt writes it
             _log_fault(fault, platform_id=item.platform_id)
-            first = False
+            paused = "already"
         self._accounts.forget(item.platform_id)
+        if paused == "changed":
+            return
         await self._scheduler.pause(item.platform_id)
-        if first:
+        if paused == "now":
             log.warning("platform_paused", platform_id=item.platform_id, platform=item.platform, code=error.code)
 
     # --- recording
 
     async def _record(self, verdicts: Sequence[Verdict]) -> Sequence[None]:
+        stored = verdicts
         try:
             await self._store([verdict.result for verdict in verdicts])
         except Exception:  # noqa: BLE001 - told apart below
-            # One result cannot be stored as it is; it must not hold the others back.
-            for verdict in verdicts:
-                await self._store_alone(verdict.result)
-        for lease in await self._scheduler.finish([verdict.outcome for verdict in verdicts]):
+            # One result cannot be stored as it is; it must not hold the others back. One that cannot be stored
+            # at all keeps its lease, which runs out: the next attempt begins as an uncertain one.
+            stored = [verdict for verdict in verdicts if await self._store_alone(verdict.result)]
+        for lease in await self._scheduler.finish([verdict.outcome for verdict in stored]):
             log.warning("lease_lost", delivery_id=lease.delivery_id)
         return [None] * len(verdicts)
 
@@ -266,19 +292,26 @@ class Processor:
                 await asyncio.sleep(backoff)
                 backoff = min(LONGEST_BACKOFF, backoff * 2)
 
-    async def _store_alone(self, result: WorkResult) -> None:
-        try:
-            await self._store([result])
-        except Exception:  # it does not come from the outside world, so it is worth a traceback
-            log.exception("outcome_not_storable", delivery_id=result.item.id)
-            # What the platform said does not fit into the database; that it said it does.
-            await self._store([msgspec.structs.replace(result, provider_message_id=None, error_message=None)])
+    async def _store_alone(self, result: WorkResult) -> bool:
+        # What the platform said may not fit into the database; that it said it does.
+        for form in (result, msgspec.structs.replace(result, provider_message_id=None, error_message=None)):
+            try:
+                await self._store([form])
+            except Exception:  # it does not come from the outside world, so it is worth a traceback
+                log.exception("outcome_not_storable", delivery_id=result.item.id)
+            else:
+                return True
+        return False
 
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             for lease in await self._scheduler.renew(list(self._running.values())):
                 log.warning("lease_lost", delivery_id=lease.delivery_id)
+
+
+def _accounts_of(items: Mapping[str, WorkItem]) -> set[str]:
+    return {item.platform_id for item in items.values()}
 
 
 def _require(
@@ -288,7 +321,7 @@ def _require(
     if record is None:
         raise PermanentError("platform_deleted", "The platform was deleted before the message could be sent")
     if body is None:
-        raise PermanentError("message_deleted", "The message was deleted before it could be sent")
+        raise PermanentError("message_deleted", "The message was deleted, or cannot be read any more")
     if adapter is None:
         raise PermanentError("platform_unknown", f"This server has no platform {record.platform!r}")
     return record, body, adapter

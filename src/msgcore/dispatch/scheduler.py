@@ -19,11 +19,13 @@ class Scheduler(Protocol):
         """Add deliveries. One that is already known is left as it is."""
         ...
 
-    async def claim(self, limit: int) -> list[Lease]:
+    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries.
 
-        At most one of each lane, within the budgets of account and lane, by rank, accounts in
-        turn. Deliveries whose lease ran out are due again.
+        At most one of each lane, within the limits of account and lane, by rank, accounts in
+        turn. Deliveries whose lease ran out are due again. With `share`, an account holds at most
+        so many times as many leases as places are left, so that one which answers slowly never
+        takes the last.
         """
         ...
 

@@ -70,7 +70,7 @@ class Judge:
         """The platform did not take it, for the reason that the error's type tells."""
         match error:
             case ThrottledError():
-                return self._throttled(lease, item, error, now)
+                return self._throttled(lease, item, error, policy, now)
             case AuthenticationError():
                 return self._unauthenticated(lease, item, error, now)
             case PermanentError():
@@ -78,8 +78,12 @@ class Judge:
             case _:
                 return self._temporary(lease, item, error, policy, now)
 
-    def _throttled(self, lease: Lease, item: WorkItem, error: ThrottledError, now: datetime) -> Verdict:
-        delay = min(max(error.retry_after, 0.0), LONGEST_THROTTLE)
+    def _throttled(
+        self, lease: Lease, item: WorkItem, error: ThrottledError, policy: RetryPolicy, now: datetime
+    ) -> Verdict:
+        if policy.throttled_out(item.throttles, (now - item.first_due_at).total_seconds()):
+            return self._dead(lease, item, error, now)
+        delay = min(policy.throttle_delay(error.retry_after, item.throttles), LONGEST_THROTTLE)
         result = WorkResult(
             item,
             DeliveryState.RETRYING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import mimetypes
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import basename
 from urllib.parse import unquote, urljoin, urlsplit
@@ -36,7 +37,10 @@ class LoadedAttachment:
 
 
 class AttachmentLoader:
-    """Gets the bytes of attachments: decodes what is inline, fetches what is on the web."""
+    """Gets the bytes of attachments: decodes what is inline, fetches what is on the web.
+
+    `max_bytes` bounds a file, and the files of a message together: they are in memory at once.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, guard: EgressGuard, max_bytes: int) -> None:
         self._session = session
@@ -49,53 +53,70 @@ class AttachmentLoader:
         Raises PermanentError (`attachment_invalid`, `attachment_not_found`, `attachment_too_large`,
         `egress_denied`) or TemporaryError (`attachment_unavailable`).
         """
+        try:
+            return await self._load(attachment, self._max_bytes)
+        except TooLargeError:
+            raise self._too_large() from None
+
+    async def load_all(self, attachments: Iterable[Attachment]) -> list[LoadedAttachment]:
+        """The files of one message, one after the other, each cut off where their budget ends.
+
+        Raises what `load` does, and PermanentError (`attachments_too_large`).
+        """
+        files: list[LoadedAttachment] = []
+        left = self._max_bytes
+        for attachment in attachments:
+            try:
+                file = await self._load(attachment, left)
+            except TooLargeError:
+                raise (self._too_large() if left == self._max_bytes else self._too_large_together()) from None
+            left -= len(file.data)
+            files.append(file)
+        return files
+
+    async def _load(self, attachment: Attachment, largest: int) -> LoadedAttachment:
         if attachment.data is not None:
-            return self._decode(attachment, attachment.data)
+            return self._decode(attachment, attachment.data, largest)
         if attachment.url is not None:
-            return await self._fetch(attachment, attachment.url)
+            return await self._fetch(attachment, attachment.url, largest)
         raise PermanentError("attachment_invalid", "The attachment has neither url nor data")
 
-    def _decode(self, attachment: Attachment, text: str) -> LoadedAttachment:
+    def _decode(self, attachment: Attachment, text: str, largest: int) -> LoadedAttachment:
         mime_type, encoded = _split_data_url(text)
         try:
             data = binascii.a2b_base64(encoded, strict_mode=True)
         except ValueError:
             raise PermanentError("attachment_invalid", "The attachment's data is not valid base64") from None
-        if len(data) > self._max_bytes:
-            raise self._too_large()
+        if len(data) > largest:
+            raise TooLargeError
         return _named(attachment, data, "", mime_type)
 
-    async def _fetch(self, attachment: Attachment, url: str) -> LoadedAttachment:
+    async def _fetch(self, attachment: Attachment, url: str, largest: int) -> LoadedAttachment:
         for _ in range(MAX_REDIRECTS + 1):
             self._guard.check_url(url)
             try:
                 async with self._session.get(url, allow_redirects=False) as response:
                     if response.status in _REDIRECTS and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
+                        url = _redirected(url, response.headers["Location"])
                         continue
-                    self._check_answer(response)
-                    data = await read_bounded(response, self._max_bytes)
+                    _check_answer(response, largest)
+                    data = await read_bounded(response, largest)
                     return _named(attachment, data, urlsplit(url).path, response.content_type)
-            except TooLargeError:
-                raise self._too_large() from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise _unavailable(error, url) from error
         raise PermanentError("attachment_invalid", f"The attachment's URL redirects more than {MAX_REDIRECTS} times")
-
-    def _check_answer(self, response: aiohttp.ClientResponse) -> None:
-        status = response.status
-        host = response.url.host
-        if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
-            raise TemporaryError("attachment_unavailable", f"{host} answered {status} for the attachment")
-        if status != 200:  # noqa: PLR2004
-            raise PermanentError("attachment_not_found", f"{host} answered {status} for the attachment")
-        if (response.content_length or 0) > self._max_bytes:
-            raise TooLargeError
 
     def _too_large(self) -> PermanentError:
         return PermanentError(
             "attachment_too_large",
             f"The attachment is larger than {self._max_bytes} bytes; the operator sets MSGCORE_MAX_ATTACHMENT_BYTES",
+        )
+
+    def _too_large_together(self) -> PermanentError:
+        return PermanentError(
+            "attachments_too_large",
+            f"The message's attachments are larger than {self._max_bytes} bytes together; "
+            "the operator sets MSGCORE_MAX_ATTACHMENT_BYTES",
         )
 
 
@@ -139,6 +160,24 @@ def _looks_like_base64(encoded: str) -> bool:
         return False
     rest = encoded.encode().translate(None, _BASE64)
     return rest in (b"", b"=", b"==") and encoded.endswith(rest.decode())
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise PermanentError("attachment_invalid", "The attachment's URL redirects to what is no URL") from None
+
+
+def _check_answer(response: aiohttp.ClientResponse, largest: int) -> None:
+    status = response.status
+    host = response.url.host
+    if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
+        raise TemporaryError("attachment_unavailable", f"{host} answered {status} for the attachment")
+    if status != 200:  # noqa: PLR2004
+        raise PermanentError("attachment_not_found", f"{host} answered {status} for the attachment")
+    if (response.content_length or 0) > largest:
+        raise TooLargeError
 
 
 def _named(attachment: Attachment, data: bytes, path: str, found_type: str | None) -> LoadedAttachment:

@@ -51,13 +51,18 @@ class CapabilityInfo:
 
 @dataclass(frozen=True, slots=True)
 class CredentialField:
-    """One field of an account's credentials. `secret` ones are never shown again."""
+    """One field of an account's credentials.
+
+    `secret` ones are never shown again. `destination` ones say where the secrets are sent: whoever
+    changes one has to give the secrets anew.
+    """
 
     name: str
     description: str
     kind: Literal["string", "integer", "boolean"] = "string"
     required: bool = True
     secret: bool = False
+    destination: bool = False
     example: Any = None
     default: Any = None
     pattern: str | None = None

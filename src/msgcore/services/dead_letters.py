@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from msgcore.core.clock import Clock
@@ -47,7 +47,8 @@ class DeadLetterService:
         return DeadLetter(delivery, await reads.attempts_of(self._database, delivery_id))
 
     async def requeue(self, chosen: dead.DeadLetterFilter) -> int:
-        """Queue dead letters again, oldest first; returns how many."""
+        """Queue dead letters again, oldest first; returns how many. Those that fail meanwhile are left alone."""
+        chosen = replace(chosen, until=self._clock.now())
         total = 0
         while batch := await dead.requeue(self._database, chosen, now := self._clock.now()):
             total += len(batch)
@@ -57,6 +58,7 @@ class DeadLetterService:
 
     async def purge(self, chosen: dead.DeadLetterFilter) -> int:
         """Delete dead letters with their timelines; returns how many."""
+        chosen = replace(chosen, until=self._clock.now())
         total = 0
         while deleted := await dead.purge(self._database, chosen):
             total += deleted

@@ -12,6 +12,7 @@ import msgspec
 from msgcore.core.clock import Clock
 from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
 from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from msgcore.core.ids import canonical_id
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.store.database import Database
 from msgcore.store.ledger import reads
@@ -89,10 +90,11 @@ class JobService:
 
     async def get(self, project_id: str, job_id: str) -> Job:
         """A job with each target's delivery. Raises NotFoundError."""
-        message = await reads.find_message(self._database, project_id, job_id)
+        known_id = canonical_id(job_id)
+        message = None if known_id is None else await reads.find_message(self._database, project_id, known_id)
         if message is None:
-            raise NotFoundError(f"Job {job_id} not found")
-        rows = await reads.deliveries_of(self._database, job_id)
+            raise NotFoundError(f"Job {job_id[:64]!r} not found: it is the jobId that an answer to send gave")
+        rows = await reads.deliveries_of(self._database, message.id)
         counts: Counter[CompatibleStatus] = Counter(compatible_status(row.state) for row in rows)
         final = counts["sent"] + counts["failed"]
         return Job(
@@ -109,7 +111,7 @@ class JobService:
         Raises NotFoundError, and ConflictError when none of them failed.
         """
         job = await self.get(project_id, job_id)
-        chosen = DeadLetterFilter(project_id, message_id=job_id)
+        chosen = DeadLetterFilter(project_id, message_id=job.message.id)
         requeued = await self._dead_letters.requeue(chosen)
         if not requeued:
             raise ConflictError(f"Job {job_id} has no failed delivery to retry (it is {job.status})")

@@ -11,7 +11,6 @@ import structlog
 
 from msgcore.store.api_keys import touch_keys
 from msgcore.store.database import Database
-from msgcore.store.faults import is_away
 
 PRECISION = timedelta(minutes=1)
 """A key's time is written at most this often by one process."""
@@ -58,7 +57,5 @@ class KeyUsage:
         try:
             async with self._database.write() as connection:
                 await touch_keys(connection, used)
-        except Exception as error:
-            if not is_away(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - that a key was used is not worth a stop that fails
             log.warning("key_usage_not_written", keys=len(used), error=type(error).__name__)

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
-from msgcore.core.errors import InvalidInputError, NotFoundError, UnavailableError
+from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError, UnavailableError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
 from msgcore.platforms.base import PlatformDeclaration
@@ -208,8 +208,26 @@ class PlatformService:
             ) from None
 
     def _unmask(self, row: Any, credentials: dict[str, Any]) -> dict[str, Any]:
-        """Put stored values where the caller sent back what `get` had shown."""
+        """Put stored values where the caller sent back what `get` had shown.
+
+        But not a secret when it would go elsewhere than before: a server of the caller's would get to know it.
+        """
         if MASK not in credentials.values():
             return credentials
         stored = self._open(row)
-        return {name: stored.get(name, value) if value == MASK else value for name, value in credentials.items()}
+        meant = {name: stored.get(name, value) if value == MASK else value for name, value in credentials.items()}
+        fields = self._registry.declaration(row.platform).credentials
+        moved = [
+            field.name for field in fields if field.destination and meant.get(field.name) != stored.get(field.name)
+        ]
+        errors = [
+            FieldError(
+                f"/credentials/{field.name}",
+                f"credentials.{field.name} must be given anew, not masked, because {moved[0]} changes",
+            )
+            for field in fields
+            if moved and field.secret and credentials.get(field.name) == MASK
+        ]
+        if errors:
+            raise InvalidInputError.of(errors)
+        return meant

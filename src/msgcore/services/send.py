@@ -71,11 +71,22 @@ class SendService:
         Raises InvalidInputError with every wrong field, and IdempotencyMismatchError when the key
         came with another body in the last 24 hours.
         """
+        new = await self.prepare(principal, project_id, request, idempotency_key=idempotency_key)
+        return await self.accept(new)
+
+    async def prepare(
+        self, principal: Principal, project_id: str, request: SendRequest, *, idempotency_key: str | None = None
+    ) -> NewMessage:
+        """The first half of `send`: check a message; nothing is stored. Raises InvalidInputError."""
         checked = await self._check(project_id, request)
         content = msgspec.json.encode(request.content)
         claim = None if idempotency_key is None else _claim(principal, idempotency_key, request)
         new = _rows(principal, checked, content, claim, self._registry)
         self._messages.put(new.message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
+        return new
+
+    async def accept(self, new: NewMessage) -> Accepted:
+        """The second half of `send`: commit it. After an error nobody knows whether it was; never do it twice."""
         return await self._accept_log.accept(new)
 
     async def _check(self, project_id: str, request: SendRequest) -> _Checked:
@@ -83,7 +94,9 @@ class SendService:
         times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
         records = await self._check_targets(project_id, request, errors)
         if not request.content.has_body() and not request.content.subject:
-            errors.append(FieldError("/content", "content is empty: give text, markdown, html, attachments or embeds"))
+            errors.append(
+                FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
+            )
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
         return _Checked(project_id, request, records, times)

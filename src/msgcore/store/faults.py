@@ -19,6 +19,17 @@ _AWAY = (
 )
 
 
+_AWAY_STATES = ("08", "25006", "53", "57P")
+"""How SQLSTATEs begin (PostgreSQL, appendix A): connection lost, read-only standby, out of resources, shutting down
+or starting. SQLAlchemy gives these as errors of no particular kind."""
+
+
 def is_away(error: BaseException) -> bool:
     """Whether this error means that the database cannot be used just now, whatever was asked of it."""
-    return isinstance(error, _AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    if isinstance(error, _AWAY):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    causes = (error.orig, error.orig.__cause__ if error.orig is not None else None)
+    states = [str(getattr(cause, "sqlstate", None)) for cause in causes]
+    return error.connection_invalidated or any(state.startswith(_AWAY_STATES) for state in states)

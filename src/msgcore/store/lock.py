@@ -29,7 +29,7 @@ ANSWER_SECONDS = 10
 
 TAKEN = (
     "another MsgCore process already dispatches from this database; "
-    "run only one worker, or set MSGCORE_REDIS_URL to share the work"
+    "run only one worker (sharing the work by MSGCORE_REDIS_URL comes with a later version)"
 )
 
 

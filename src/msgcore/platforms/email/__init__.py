@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from msgcore.core.content import TargetType
-from msgcore.core.errors import FieldError
+from msgcore.core.errors import FieldError, TemporaryError
+from msgcore.core.limits import RateLimits
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -21,17 +22,20 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
-from msgcore.platforms.email.pool import Pools
+from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.email.render import EmailOptions, check_content, render
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.outbound.attachments import LoadedAttachment
     from msgcore.outbound.services import AdapterServices
 
 log = structlog.stdlib.get_logger(__name__)
 
 LARGE = 20_000
 """Characters of body from which a mail is rendered in a thread, so that it holds up nobody else."""
+ATTACHMENT_SECONDS = 30.0
+"""For all files of a mail: ends before the core's limit for an attempt, after which the mail counts as maybe sent."""
 
 DECLARATION = PlatformDeclaration(
     name="email",
@@ -49,6 +53,7 @@ DECLARATION = PlatformDeclaration(
         CredentialField(
             "smtpHost",
             "name or address of the SMTP server",
+            destination=True,
             example="smtp.example.com",
             pattern=r"[^\s/@\\]+",
             max_length=253,
@@ -57,6 +62,7 @@ DECLARATION = PlatformDeclaration(
             "smtpPort",
             "usually 587 (STARTTLS), 465 (TLS) or 25",
             kind="integer",
+            destination=True,
             example=587,
             minimum=1,
             maximum=65535,
@@ -66,6 +72,7 @@ DECLARATION = PlatformDeclaration(
             "true: TLS from the first byte; false: STARTTLS where the server offers it; unset: true on port 465",
             kind="boolean",
             required=False,
+            destination=True,
             example=False,
         ),
         CredentialField(
@@ -73,6 +80,7 @@ DECLARATION = PlatformDeclaration(
             "whether the server's certificate must be valid; unset: if there is a login or smtpSecure",
             kind="boolean",
             required=False,
+            destination=True,
             example=True,
         ),
         CredentialField("smtpUser", "login; leave out where none is needed", required=False, example="me@example.com"),
@@ -81,6 +89,7 @@ DECLARATION = PlatformDeclaration(
         CredentialField("fromName", "name shown beside it", required=False, example="Example Ltd.", max_length=255),
     ),
     options=EmailOptions,
+    limits=RateLimits(in_flight=CONNECTIONS),  # more would only queue for a connection while their time runs
     ordered=False,
 )
 
@@ -133,7 +142,7 @@ class EmailAdapter(PlatformAdapter):
         content = delivery.content
         pool = self._pools.of(account)
         async with pool.slot:
-            files = [await self.services.attachments.load(attachment) for attachment in content.attachments or ()]
+            files = await self._load_files(content)
             work = (account.credentials, delivery, files, self.services.clock.now())
             large = files or sum(len(text or "") for text in (content.text, content.markdown, content.html)) > LARGE
             mail = await asyncio.to_thread(render, *work) if large else render(*work)
@@ -141,6 +150,15 @@ class EmailAdapter(PlatformAdapter):
         if refused:
             log.warning("email_copies_refused", delivery_id=delivery.id, platform_id=account.id, copies=refused)
         return SentReceipt(mail.message_id)
+
+    async def _load_files(self, content: Content) -> list[LoadedAttachment]:
+        try:
+            async with asyncio.timeout(ATTACHMENT_SECONDS):
+                return await self.services.attachments.load_all(content.attachments or ())
+        except TimeoutError:
+            raise TemporaryError(
+                "attachment_timeout", f"The attachments could not be fetched within {ATTACHMENT_SECONDS:.0f} s"
+            ) from None
 
     async def forget(self, account_id: str) -> None:
         """Close the connections of an account."""

@@ -7,13 +7,15 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 import aiosmtplib
 
 from msgcore.core.errors import PermanentError
-from msgcore.platforms.email.errors import as_delivery_error, login_error, unknown_result
+from msgcore.platforms.email.errors import as_delivery_error, login_error, tls_required, unknown_result
 from msgcore.platforms.email.render import OutgoingMail
+from msgcore.security.addresses import parse_address
 from msgcore.security.egress import EgressGuard
 
 MESSAGES_PER_CONNECTION: Final = 100
@@ -120,7 +122,7 @@ class Connection:
 
 
 class Connector:
-    """Makes connections: encrypted where the server can, logged in where asked to."""
+    """Makes connections: encrypted where the server can, logged in where asked to and safe."""
 
     def __init__(self, egress: EgressGuard) -> None:
         self._egress = egress
@@ -194,6 +196,23 @@ async def _open(smtp: aiosmtplib.SMTP, host: str) -> None:
 
 async def _login(smtp: aiosmtplib.SMTP, host: str, user: str, password: str) -> None:
     try:
+        # Whoever sits in between can take STARTTLS out of the server's answer, so its absence proves nothing.
+        if smtp.get_transport_info("sslcontext") is None and not is_loopback(_peer(smtp)):
+            raise tls_required(host)
         await smtp.login(user, password)
     except (aiosmtplib.SMTPException, OSError) as error:
         raise login_error(error, host) from error
+
+
+def _peer(smtp: aiosmtplib.SMTP) -> str:
+    """The address that the connection really goes to; a name could mean any."""
+    peer = smtp.get_transport_info("peername")
+    return str(peer[0]) if peer else ""
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether what is sent to an address stays on this machine, so that nobody in between can read it."""
+    address = parse_address(peer)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address  # how a dual-stack socket names an IPv4 peer
+    return address is not None and address.is_loopback

@@ -55,6 +55,15 @@ def login_error(error: Exception, host: str) -> DeliveryError:
             )
 
 
+def tls_required(host: str) -> TemporaryError:
+    """The connection is not encrypted, so the password was not sent."""
+    return TemporaryError(
+        "smtp_tls_required",
+        f"{host} offers no TLS, so smtpPassword was not sent; use a server or port with STARTTLS or TLS "
+        "(smtpSecure), or leave out smtpUser and smtpPassword",
+    )
+
+
 def _tls_failed(error: ssl.SSLError, host: str) -> DeliveryError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TemporaryError(

@@ -40,7 +40,11 @@ DECLARATION = PlatformDeclaration(
     ),
     credentials=(
         CredentialField(
-            "url", "address that messages are posted to", example="https://example.com/messages", max_length=4096
+            "url",
+            "address that messages are posted to",
+            destination=True,
+            example="https://example.com/messages",
+            max_length=4096,
         ),
         CredentialField(
             "secret",

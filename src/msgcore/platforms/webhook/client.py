@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from standardwebhooks import Webhook
 from yarl import URL
 
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError, ThrottledError
-from msgcore.outbound.http import TooLargeError, as_delivery_error, read_bounded, retry_after
+from msgcore.outbound.http import as_delivery_error, read_bounded, retry_after
 from msgcore.platforms.base import Account
 from msgcore.platforms.webhook.render import read_secret
 from msgcore.security.egress import EgressGuard
 
 MAX_ANSWER = 64 * 1024
+ANSWER_SECONDS = 5.0
+"""How long the body of a 2xx answer may take: the message is sent, only an id could still come."""
 MAX_PROVIDER_ID = 255
 MAX_ENDPOINTS = 10_000
 STREAMED_FROM = 1024 * 1024
@@ -86,17 +89,23 @@ async def post(
 
 
 async def _answer_id(response: aiohttp.ClientResponse) -> str | None:
-    """The receiver's own id of the message: `id` or `messageId` of a JSON object."""
+    """The receiver's own id of the message, if its answer can be read and gives one.
+
+    It took the message: whatever is wrong with what it says beyond that must not send it again.
+    """
     try:
-        answer = await read_bounded(response, MAX_ANSWER)
-    except (TooLargeError, aiohttp.ClientError, OSError):
-        return None  # it took the message: what it says beyond that does not matter
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await read_bounded(response, MAX_ANSWER)
+        return _read_id(answer)
+    except Exception:  # noqa: BLE001 - too large, too slow, cut off, not UTF-8, nested too deeply, ...
+        return None
+
+
+def _read_id(answer: bytes) -> str | None:
+    """`id` or `messageId` of a JSON object."""
     if not answer.startswith(b"{"):
         return None
-    try:
-        document: dict[str, Any] = msgspec.json.decode(answer)
-    except msgspec.DecodeError:
-        return None
+    document: dict[str, Any] = msgspec.json.decode(answer)
     found = document.get("id") or document.get("messageId")
     return str(found)[:MAX_PROVIDER_ID] if isinstance(found, str | int) else None
 

@@ -21,7 +21,7 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters of a project; unset fields do not narrow."""
+    """Which dead letters of a project; unset fields do not narrow. `until`: failed at that moment or before."""
 
     project_id: str
     ids: tuple[str, ...] | None = None
@@ -29,6 +29,7 @@ class DeadLetterFilter:
     platform_id: str | None = None
     platform: str | None = None
     error_code: str | None = None
+    until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same, for a query on deliveries."""
@@ -43,6 +44,8 @@ class DeadLetterFilter:
         ):
             if value is not None:
                 found.append(column == value)
+        if self.until is not None:
+            found.append(deliveries.c.finished_at <= self.until)
         return found
 
 

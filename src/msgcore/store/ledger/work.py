@@ -140,17 +140,26 @@ class WorkLog:
         """
         await self._database.transact(lambda connection: _record(connection, results))
 
-    async def pause_account(self, item: WorkItem, reason: str, now: datetime) -> bool:
-        """Note that a platform refused an account's credentials; False if it was noted before."""
+    async def pause_account(
+        self, item: WorkItem, reason: str, version: datetime, now: datetime
+    ) -> Literal["now", "already", "changed"]:
+        """Note that a platform refused an account's credentials as they were at `version` (`updated_at`).
+
+        Tells whether it is noted `now`, was noted `already`, or the account was `changed` or deleted since:
+        then this says nothing about it, and it is not paused.
+        """
+        account = project_platforms.c
+        same = (account.id == item.platform_id) & (account.updated_at == version)
         pause = (
             update(project_platforms)
-            .where(project_platforms.c.id == item.platform_id, project_platforms.c.paused_at.is_(None))
+            .where(same, account.paused_at.is_(None))
             .values(paused_at=now, paused_reason=reason)
         )
         about = {"project_id": item.project_id, "platform_id": item.platform_id}
         async with self._database.write() as connection:
             if not (await connection.execute(pause)).rowcount:
-                return False
+                known = (await connection.execute(select(account.id).where(same))).first()
+                return "changed" if known is None else "already"
             await connection.execute(
                 insert(platform_logs),
                 {
@@ -173,7 +182,7 @@ class WorkLog:
                     "data": {"platform_id": item.platform_id, "platform": item.platform, "reason": reason},
                 },
             )
-        return True
+        return "now"
 
 
 def _begin(connection: Connection, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
