@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -40,6 +41,7 @@ async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
     gateway = await Gateway.open(settings, api=api, worker=worker)
     watching = asyncio.create_task(gateway.watch(), name="watch")
     try:
+        _collect_garbage_less_often()
         await gateway.start()
         if api:
             created = [path for path in missing if path.exists()]
@@ -77,6 +79,16 @@ async def _serve_http(
         await _until_asked(stop_asked, serving, watching)
     finally:
         await server.stop(_drain_seconds(settings))
+
+
+def _collect_garbage_less_often() -> None:
+    """Messages under way are many objects in few cycles, and the collector's defaults walk them again and again.
+
+    Measured with a backlog of 20,000: a quarter to a half more deliveries a second (bench/delivery.py).
+    """
+    gc.collect()
+    gc.freeze()  # what the start made stays for good
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _greet(settings: Settings, created: list[Path]) -> None:
