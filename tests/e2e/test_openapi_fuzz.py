@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from msgcore.core.scopes import ApiScope
-from servers.gateway import PASSWORD, GatewayProcess
+from servers.gateway import PASSWORD, UNMEASURED, GatewayProcess
 
 EXAMPLES = os.environ.get("MSGCORE_FUZZ_EXAMPLES", "8")
 
@@ -19,7 +19,10 @@ EXAMPLES = os.environ.get("MSGCORE_FUZZ_EXAMPLES", "8")
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     with GatewayProcess(
-        data_dir=tmp_path_factory.mktemp("gateway"), MSGCORE_RATE_LIMIT_MAX="1000000", MSGCORE_LOG_LEVEL="error"
+        data_dir=tmp_path_factory.mktemp("gateway"),
+        MSGCORE_RATE_LIMIT_MAX="1000000",
+        MSGCORE_LOG_LEVEL="error",
+        **UNMEASURED,
     ) as running:
         running.set_up()
         yield running
@@ -55,7 +58,9 @@ def test_no_request_is_answered_with_a_5xx(gateway: GatewayProcess, principal: s
     ]  # fmt: skip
     if principal != "nobody":
         command += ["--header", credentials(gateway, principal)]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+    found = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300, env=os.environ | UNMEASURED
+    )
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
     assert "Tested" in found.stdout or "passed" in found.stdout, found.stdout[-2000:]
     gateway.call("GET", "/api/v1/health")

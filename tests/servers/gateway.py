@@ -17,6 +17,9 @@ from typing import Any, Self
 
 PASSWORD = "Benchmark1"
 
+UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+"""Variables of a process whose coverage is not measured: under load, measuring takes most of the time."""
+
 
 def free_port() -> int:
     """A port of the loopback address that nobody uses just now."""
