@@ -38,6 +38,19 @@ OVERLAP = timedelta(seconds=10)
 HOUSEKEEPING = timedelta(minutes=10)
 
 
+def ticket_of(delivery: OpenDelivery, limits: RateLimits, now: datetime) -> Ticket:
+    """What the scheduler is told of a delivery that the ledger holds; `limits` are its platform's."""
+    return Ticket(
+        delivery_id=delivery.id,
+        account_id=delivery.platform_id,
+        lane=delivery.lane,
+        rank=RANKS[delivery.rank],
+        delay=max(0.0, (delivery.due_at - now).total_seconds()),
+        limits=limits,
+        keeps_place=delivery.tried,
+    )
+
+
 class Feeder:
     """Keeps the scheduler supplied.
 
@@ -159,15 +172,6 @@ class Feeder:
 
     async def _enqueue(self, page: Iterable[OpenDelivery]) -> None:
         now = self._clock.now()
-        await self._scheduler.enqueue([self._ticket(delivery, now) for delivery in page])
-
-    def _ticket(self, delivery: OpenDelivery, now: datetime) -> Ticket:
-        return Ticket(
-            delivery_id=delivery.id,
-            account_id=delivery.platform_id,
-            lane=delivery.lane,
-            rank=RANKS[delivery.rank],
-            delay=max(0.0, (delivery.due_at - now).total_seconds()),
-            limits=self._limits.get(delivery.platform, UNLIMITED),
-            keeps_place=delivery.tried,
+        await self._scheduler.enqueue(
+            [ticket_of(delivery, self._limits.get(delivery.platform, UNLIMITED), now) for delivery in page]
         )

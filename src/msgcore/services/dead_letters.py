@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import DeliveryState, Rank, Ticket
+from msgcore.core.deliveries import DeliveryState
 from msgcore.core.errors import NotFoundError
+from msgcore.core.limits import RateLimits
+from msgcore.dispatch.feeder import ticket_of
 from msgcore.dispatch.scheduler import Scheduler
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.store.database import Database
@@ -53,7 +54,7 @@ class DeadLetterService:
         while batch := await dead.requeue(self._database, chosen, now := self._clock.now()):
             total += len(batch)
             if self._scheduler is not None:
-                await self._scheduler.enqueue([self._ticket(delivery, now) for delivery in batch])
+                await self._scheduler.enqueue([ticket_of(delivery, self._limits(delivery), now) for delivery in batch])
         return total
 
     async def purge(self, chosen: dead.DeadLetterFilter) -> int:
@@ -64,12 +65,5 @@ class DeadLetterService:
             total += deleted
         return total
 
-    def _ticket(self, delivery: OpenDelivery, now: datetime) -> Ticket:
-        return Ticket(
-            delivery_id=delivery.id,
-            account_id=delivery.platform_id,
-            lane=delivery.lane,
-            rank=Rank(delivery.rank),
-            delay=max(0.0, (delivery.due_at - now).total_seconds()),
-            limits=self._registry.declaration(delivery.platform).limits,
-        )
+    def _limits(self, delivery: OpenDelivery) -> RateLimits:
+        return self._registry.declaration(delivery.platform).limits
