@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from msgcore.outbound.fallback import extras_as_markdown
 from msgcore.outbound.markdown import escape, to_html
 from msgcore.outbound.plain_text import html_to_text
 from servers.deliveries import make_content
+from servers.growth import QUADRATIC, growth
 
 
 def markdown_to_text(markdown: str) -> str:
@@ -105,13 +104,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_the_time_grows_with_the_length_only(piece: str) -> None:
-    def measure(pieces: int) -> float:
-        html = piece * pieces
-        started = time.process_time()
-        html_to_text(html)
-        return time.process_time() - started
-
-    assert measure(200_000) < 5.0  # quadratic readers need minutes for this
+    assert growth(html_to_text, piece, 4_000) < QUADRATIC / 2
 
 
 EXTRAS = [
