@@ -5,27 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import accept, delivery, latency, scheduler
+from bench import accept, both, delivery, fairness, latency, limits, peer, scheduler, transport
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "scheduler": scheduler.main,
     "accept": accept.main,
     "delivery": delivery.main,
+    "both": both.main,
     "latency": latency.main,
+    "fairness": fairness.main,
+    "limits": limits.main,
+    "peer": peer.main,
+    "transport": transport.main,
 }
 
 
 def main() -> None:
-    """Run the benchmark that is named, or all of them on both databases."""
+    """Run the benchmark that is named, or all of them on both databases (but `peer`, which needs a peer)."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("all", [])
     if name in BENCHMARKS:
         BENCHMARKS[name](rest)
     elif name == "all":
         scheduler.main([])
+        transport.main([])
         for database in ("sqlite", "postgresql"):
-            accept.main(["--database", database])
-            delivery.main(["--database", database])
-            latency.main(["--database", database])
+            for run in (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main):
+                run(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")
 

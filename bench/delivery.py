@@ -1,6 +1,7 @@
 """How fast a backlog is delivered to the `webhook` platform, beside a bare loop of the same client.
 
-    python -m bench delivery [--database sqlite|postgresql] [--messages 20000] [--concurrency 128]
+    python -m bench delivery [--database sqlite|postgresql] [--redis URL|local] [--messages 20000]
+        [--concurrency 128]
 
 Accepts the backlog with nobody delivering, then starts the gateway and measures from the first to
 the last request that a local sink sees. The bare loop posts the same body with the same number of
@@ -11,21 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
 
 import aiohttp
 import uvloop
 
-from bench.accept import Sending, message, wait_for
-from servers.gateway import GatewayProcess, free_port
-from servers.postgres import PostgresServer
+from bench.accept import Sending, message
+from bench.places import Place, add_place, benchmark_parser, start_server
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -67,49 +63,35 @@ def drain_rate(sink: str, messages: int, seconds: float = 120.0) -> float:
 
 def main(arguments: list[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench delivery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser = benchmark_parser("delivery", __doc__)
+    add_place(parser)
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--concurrency", type=int, default=128)
-
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         sink = start_sink(stack)
         bare = uvloop.run(bare_loop(f"{sink}/bare", options.messages, options.concurrency))
         print(f"bare aiohttp loop  {bare:8.0f} posts/s")
         urllib.request.urlopen(f"{sink}/reset").read()
-        rate = measure(options, sink, stack)
-        print(f"delivered ({options.database})  {rate:8.0f} messages/s")
+        place = Place.of(options, stack)
+        rate = measure(place, options, sink)
+        print(f"delivered ({place.name})  {rate:8.0f} messages/s")
         print(f"ratio to the bare loop: {rate / bare:.2f}")
 
 
 def start_sink(stack: ExitStack) -> str:
     """A sink process; its URL."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "sink.py"), str(port)], stdout=subprocess.DEVNULL
-    )
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    wait_for(f"http://127.0.0.1:{port}/count")
-    return f"http://127.0.0.1:{port}"
+    return start_server("bench.sink", "/count", stack)
 
 
-def measure(options: argparse.Namespace, sink: str, stack: ExitStack) -> float:
+def measure(place: Place, options: argparse.Namespace, sink: str) -> float:
     """Accept the backlog, then deliver it."""
-    database_url = None
-    if options.database == "postgresql":
-        database_url = stack.enter_context(PostgresServer()).create_database("bench")
-    data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="msgcore-bench-")))
-    settings = {"MSGCORE_CONCURRENCY": str(options.concurrency)}
-    with GatewayProcess("serve", data_dir=data_dir, database_url=database_url) as first:
+    with place.gateway() as first:
         key = first.set_up()
         platform_id = first.add_platform(key, "webhook", {"url": f"{sink}/hook", "secret": SECRET})
-    with GatewayProcess("api", data_dir=data_dir, database_url=database_url) as accepting:
+    with place.gateway("api") as accepting:
         print(f"  backlog: {Sending(accepting.url, key, platform_id).send(options.messages).line()}")
-    with GatewayProcess("serve", data_dir=data_dir, database_url=database_url, **settings) as delivering:
+    with place.gateway(MSGCORE_CONCURRENCY=str(options.concurrency)) as delivering:
         rate = drain_rate(sink, options.messages)
         print(f"  queue: {delivering.metrics(key)}")
     return rate

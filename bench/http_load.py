@@ -15,17 +15,27 @@ import uvloop
 
 @dataclass
 class LoadResult:
-    """What came back: statuses, seconds in all, and each request's latency in seconds."""
+    """What came back: statuses, seconds in all, and each request's latency in seconds.
+
+    `failure` is the body of the newest answer that was no success; `broken` counts connections that the
+    server closed instead of answering.
+    """
 
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
-    sample: bytes = b""
+    failure: bytes = b""
+    broken: int = 0
 
     @property
     def rate(self) -> float:
         """Requests a second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def succeeded(self) -> int:
+        """Answers with a 2xx status."""
+        return sum(number for status, number in self.statuses.items() if 200 <= status < 300)
 
     def percentile(self, share: float) -> float:
         """Latency in milliseconds that this share of requests did not exceed."""
@@ -54,7 +64,7 @@ class _Connection(asyncio.Protocol):
         self._result = result
         self._finished = finished
         self._buffer = b""
-        self._sent_at = 0.0
+        self._sent_at: float | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,6 +75,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         request = next(self._requests, None)
         if request is None:
+            self._sent_at = None
             self._transport.close()
             return
         self._sent_at = time.perf_counter()
@@ -75,22 +86,37 @@ class _Connection(asyncio.Protocol):
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:
             return
-        length = 0
-        for line in head.split(b"\r\n")[1:]:
-            if line[:15].lower() == b"content-length:":
-                length = int(line[15:])
-        if len(rest) < length:
+        if not _is_whole(head, rest):
             return
+        assert self._sent_at is not None
         self._result.latencies.append(time.perf_counter() - self._sent_at)
-        self._result.statuses[int(head[9:12])] += 1
-        self._result.sample = rest
+        status = int(head[9:12])
+        self._result.statuses[status] += 1
+        if not 200 <= status < 300:
+            self._result.failure = rest
         self._buffer = b""
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        self._result.broken += self._sent_at is not None
         if not self._finished.done():
             self._finished.set_result(None)
+
+
+def _is_whole(head: bytes, body: bytes) -> bool:
+    """Whether all of an answer's body is there."""
+    length = 0
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        match name.lower():
+            case b"content-length":
+                length = int(value)
+            case b"transfer-encoding":
+                return body.endswith(b"0\r\n\r\n")
+            case _:
+                pass
+    return len(body) >= length
 
 
 async def run_load(url: str, requests: Iterator[bytes], *, connections: int = 32) -> LoadResult:
@@ -103,7 +129,9 @@ async def run_load(url: str, requests: Iterator[bytes], *, connections: int = 32
     started = time.perf_counter()
     finished = [loop.create_future() for _ in range(connections)]
     for future in finished:
-        await loop.create_connection(lambda f=future: _Connection(requests, result, f), parts.hostname, parts.port)
+        await loop.create_connection(
+            lambda f=future: _Connection(requests, result, f), parts.hostname, parts.port or 80
+        )
     await asyncio.gather(*finished)
     result.seconds = time.perf_counter() - started
     return result

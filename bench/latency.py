@@ -1,6 +1,7 @@
 """How soon a message leaves an idle gateway, and what the gateway costs while nothing happens.
 
-    python -m bench latency [--database sqlite|postgresql] [--messages 200] [--idle-seconds 10]
+    python -m bench latency [--database sqlite|postgresql] [--redis URL|local] [--messages 200]
+        [--idle-seconds 10]
 
 Sends one message at a time to the `webhook` platform at a receiver in this process, and measures from
 writing the request to the arrival of the delivery: accepting, committing, scheduling and sending. The
@@ -9,13 +10,12 @@ reference is the same POST made straight to the receiver.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import math
 import statistics
-import tempfile
 import time
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
 
 import aiohttp
 import psutil
@@ -24,8 +24,8 @@ from aiohttp import web
 
 from bench.accept import message
 from bench.delivery import SECRET
+from bench.places import Place, add_place, benchmark_parser
 from servers.gateway import GatewayProcess
-from servers.postgres import PostgresServer
 
 PAUSE_SECONDS = 0.02
 """Between two messages, so that each finds an idle gateway."""
@@ -37,6 +37,7 @@ class Receiver:
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
         self.moment = 0.0
+        self.url = ""
 
     async def handle(self, _request: web.BaseRequest) -> web.StreamResponse:
         """Any request."""
@@ -45,34 +46,46 @@ class Receiver:
         return web.Response(status=204)
 
 
-async def measure(gateway: GatewayProcess, messages: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each POST straight to the receiver, and of each message through the gateway."""
+@asynccontextmanager
+async def receiving() -> AsyncGenerator[Receiver]:
+    """A receiver in this process."""
     receiver = Receiver()
     runner = web.ServerRunner(web.Server(receiver.handle))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    sink = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    loop = asyncio.get_running_loop()
-    key = await loop.run_in_executor(None, gateway.set_up)
-    account = {"url": sink, "secret": SECRET}
-    platform_id = await loop.run_in_executor(None, gateway.add_platform, key, "webhook", account)
-    headers = {"content-type": "application/json", "x-api-key": key}
-    send = f"{gateway.url}/api/v1/projects/bench/messages/send"
-    async with aiohttp.ClientSession(headers=headers) as session:
-        bare = [await _one(session, receiver, sink, platform_id, number) for number in range(messages)]
-        through = [await _one(session, receiver, send, platform_id, number) for number in range(messages)]
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield receiver
     await runner.cleanup()
+
+
+async def measure(gateway: GatewayProcess, messages: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of each POST straight to the receiver, and of each message through the gateway."""
+    async with receiving() as receiver:
+        key = await asyncio.to_thread(gateway.set_up)
+        account = {"url": receiver.url, "secret": SECRET}
+        platform_id = await asyncio.to_thread(gateway.add_platform, key, "webhook", account)
+        bare = await one_by_one(receiver, receiver.url, key, platform_id, messages)
+        send = f"{gateway.url}/api/v1/projects/bench/messages/send"
+        through = await one_by_one(receiver, send, key, platform_id, messages)
     return bare, through
 
 
-async def _one(session: aiohttp.ClientSession, receiver: Receiver, url: str, platform_id: str, number: int) -> float:
-    await asyncio.sleep(PAUSE_SECONDS)
-    receiver.arrived.clear()
-    started = time.perf_counter()
-    async with session.post(url, data=message(platform_id, number)) as answer:
-        await answer.read()
-    await receiver.arrived.wait()
-    return 1000 * (receiver.moment - started)
+async def one_by_one(receiver: Receiver, url: str, key: str, platform_id: str, messages: int) -> list[float]:
+    """Milliseconds from each POST to the arrival of what it sends; the next waits for both."""
+    taken: list[float] = []
+    headers = {"content-type": "application/json", "x-api-key": key}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for number in range(messages):
+            await asyncio.sleep(PAUSE_SECONDS)
+            receiver.arrived.clear()
+            started = time.perf_counter()
+            async with session.post(url, data=message(platform_id, number)) as answer:
+                if not answer.ok:
+                    raise SystemExit(f"{url} answered {answer.status}: {await answer.text()}")
+                await answer.read()
+            await receiver.arrived.wait()
+            taken.append(1000 * (receiver.moment - started))
+    return taken
 
 
 def idle_share(gateway: GatewayProcess, seconds: float) -> float:
@@ -84,29 +97,28 @@ def idle_share(gateway: GatewayProcess, seconds: float) -> float:
     return (sum(process.cpu_times()[:2]) - before) / seconds
 
 
+def percentile(figures: list[float], share: float) -> float:
+    """What this share of the figures does not exceed."""
+    return sorted(figures)[max(0, math.ceil(share * len(figures)) - 1)]
+
+
 def line(milliseconds: list[float]) -> str:
     """Median and 99th percentile."""
-    ordered = sorted(milliseconds)
-    return f"p50 {statistics.median(ordered):6.2f} ms   p99 {ordered[int(0.99 * len(ordered)) - 1]:6.2f} ms"
+    return f"p50 {statistics.median(milliseconds):6.2f} ms   p99 {percentile(milliseconds, 0.99):6.2f} ms"
 
 
 def main(arguments: list[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser = benchmark_parser("latency", __doc__)
+    add_place(parser)
     parser.add_argument("--messages", type=int, default=200)
     parser.add_argument("--idle-seconds", type=float, default=10.0)
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
-        database_url = None
-        if options.database == "postgresql":
-            database_url = stack.enter_context(PostgresServer()).create_database("bench")
-        data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="msgcore-bench-")))
-        gateway = stack.enter_context(GatewayProcess(data_dir=data_dir, database_url=database_url))
+        place = Place.of(options, stack)
+        gateway = stack.enter_context(place.gateway())
         bare, through = uvloop.run(measure(gateway, options.messages))
         print(f"straight to the receiver  {line(bare)}")
-        print(f"through the gateway ({options.database})  {line(through)}")
+        print(f"through the gateway ({place.name})  {line(through)}")
         print(f"ratio of the medians: {statistics.median(through) / statistics.median(bare):.1f}")
         print(f"idle: {100 * idle_share(gateway, options.idle_seconds):.2f} % of one processor")

@@ -1,68 +1,87 @@
 """A web server that takes everything: the other end of delivery benchmarks.
 
-`python sink.py PORT` answers 200 to every request; `GET /count` tells how many POSTs came, and when
-the first and the last of them did (seconds, monotonic clock of the machine).
+`python -m bench.sink PORT` answers 200 to every request. `GET /count` tells how many requests came, and
+when the first and the last of them did (seconds, monotonic clock of the machine); `GET /reset`
+forgets them. `peer.py` puts a mark of its run into each text: `GET /marks?RUN` tells how many different marks
+of a run came, how many times one came again, and when the first and the last came for the first time.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import re
 import time
+from dataclasses import dataclass, field
 
-import uvloop
+from bench.http_server import Request, answer, port_argument, serve
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+MARK = re.compile(rb"mark([0-9a-f]{8})n([0-9]+)e")
+
+TAKEN = answer(
+    200,
+    # What clients of the webhook, Discord and Telegram APIs look for in an answer to a message.
+    b'{"ok":true,"id":"1","channel_id":"1","result":{"message_id":1,"date":0,"chat":{"id":1,"type":"private"},'
+    b'"id":1,"is_bot":true,"first_name":"sink","username":"sink"}}',
+)
 
 
-class Sink(asyncio.Protocol):
-    """One connection; the counts are those of all."""
+@dataclass
+class Run:
+    """The marks of one run: which came, how many times one came again, and when."""
 
-    count = 0
-    first = 0.0
-    last = 0.0
+    marks: set[bytes] = field(default_factory=set[bytes])
+    again: int = 0
+    first: float = 0.0
+    last: float = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
-        self._transport = transport
-        self._buffer = b""
-
-    def data_received(self, data: bytes) -> None:
-        """Answer every whole request, pipelined or not."""
-        self._buffer += data
-        while True:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = self._buffer[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            self._buffer = self._buffer[end + 4 + length :]
-            self._answer(head)
-
-    def _answer(self, head: bytes) -> None:
-        if head.startswith(b"get /count"):
-            body = b"%d %f %f" % (Sink.count, Sink.first, Sink.last)
-            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    def note(self, mark: bytes, now: float) -> None:
+        """One came."""
+        if mark in self.marks:
+            self.again += 1
             return
-        if head.startswith(b"get /reset"):
-            Sink.count = 0
-        else:
-            Sink.last = time.monotonic()
-            if not Sink.count:
-                Sink.first = Sink.last
-            Sink.count += 1
-        self._transport.write(ANSWER)
+        self.marks.add(mark)
+        self.first = self.first or now
+        self.last = now
 
 
-async def main(port: int) -> None:
-    """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
-    print("listening", flush=True)
-    await server.serve_forever()
+class Sink:
+    """Counts what comes."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what came."""
+        self._count = 0
+        self._first = 0.0
+        self._last = 0.0
+        self._runs: dict[bytes, Run] = {}
+
+    def handle(self, request: Request) -> bytes | None:
+        """Any request."""
+        path, _, query = request.path.partition("?")
+        match path:
+            case "/count":
+                return answer(200, f"{self._count} {self._first:f} {self._last:f}".encode())
+            case "/marks":
+                run = self._runs.get(query.encode(), Run())
+                return answer(200, f"{len(run.marks)} {run.again} {run.first:f} {run.last:f}".encode())
+            case "/reset":
+                self.reset()
+                return TAKEN
+            case _ if path.lower().endswith("/getupdates"):
+                return None  # a long poll for messages that never come
+            case _:
+                self._note(request.body)
+                return TAKEN
+
+    def _note(self, body: bytes) -> None:
+        self._last = time.monotonic()
+        self._first = self._first or self._last
+        self._count += 1
+        found = MARK.search(body)
+        if found is not None:
+            self._runs.setdefault(found[1], Run()).note(found[2], self._last)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    serve(Sink().handle, port_argument())

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
 
-from msgcore.api.app import create_api
+from msgcore.api.app import create_api, create_monitoring_api
 from msgcore.api.fast_send import FastSend
+from msgcore.api.metrics import CountedRequests
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
-from msgcore.core.errors import StartupError
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.feeder import Feeder
+from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageCache
+from msgcore.dispatch.opening import open_scheduler
 from msgcore.dispatch.processor import Processor
+from msgcore.dispatch.redis import RedisScheduler
+from msgcore.dispatch.redis.loader import ShardLoader
+from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.dispatch.verdict import Judge
+from msgcore.observability.metrics import Metrics
+from msgcore.observability.snapshot import Dispatching
+from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.outbound.attachments import AttachmentLoader
 from msgcore.outbound.services import AdapterServices
-from msgcore.outbound.session import make_session
 from msgcore.platforms.base import PlatformAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
@@ -31,14 +39,17 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import load_secrets, prepare_data_dir
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
-from msgcore.services.health import check_encryption_key
+from msgcore.services.health import HealthService, Life, check_encryption_key
 from msgcore.services.jobs import JobService
+from msgcore.services.monitoring import Monitoring
+from msgcore.services.schedules import ScheduleService
 from msgcore.services.send import SendService
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.feed import Feed
+from msgcore.store.ledger.quota import QueueQuota
 from msgcore.store.ledger.work import WorkLog
-from msgcore.store.lock import DispatchLock
+from msgcore.store.lock import DispatchLock, Leadership
 from msgcore.store.migrate import require_current, upgrade
 from msgcore.store.partitions import ensure_partitions
 
@@ -47,6 +58,9 @@ log = structlog.stdlib.get_logger(__name__)
 MAINTENANCE_SECONDS = 6 * 3600.0
 LOCK_SECONDS = 5.0
 """How often it is checked that no other process dispatches; a lock outlives anything but its connection."""
+
+UNKNOWN = "unknown"
+"""The platform, in metrics, of an account that nobody asked for since so many others were."""
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI 3 application: scope, receive and send."""
@@ -59,15 +73,29 @@ class Gateway:
         self.settings = settings
         self.database = database
         self.asgi: AsgiApp | None = None
+        self.life = Life()
         self._keyring = keyring
         self._resources = resources
         self._clock: Clock = SystemClock()
         self._registry = PlatformRegistry()
+        self._metrics = Metrics(declaration.name for declaration in self._registry.declarations())
+        self._monitoring = Monitoring(
+            database=database,
+            clock=self._clock,
+            metrics=self._metrics,
+            dispatching=self._dispatching,
+            leading=self._leading,
+            breakers=self._breakers,
+            ping_redis=None if settings.redis_url is None else self._ping_redis,
+        )
+        self._health = HealthService(database, self._clock, self._monitoring, self.life)
+        self._limits = {declaration.name: declaration.limits for declaration in self._registry.declarations()}
         self._work = WorkLog(database)
         self._messages = MessageCache(self._work)
         self._accounts = AccountDirectory(database, keyring)
         self._accept_log = AcceptLog(database, self._committed)
-        self._scheduler: MemoryScheduler | None = None
+        self._scheduler: MemoryScheduler | RedisScheduler | None = None
+        self._handover: Handover | None = None
         self._adapters: dict[str, PlatformAdapter] = {}
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
@@ -81,11 +109,6 @@ class Gateway:
         With both parts (one process that does everything) the database is brought up to date
         first; a lone part expects it to be. Raises StartupError with one line for the operator.
         """
-        if settings.redis_url is not None:
-            raise StartupError(
-                "MSGCORE_REDIS_URL is set, but this version schedules in one process only: unset it "
-                "(several `msgcore api` processes may share one PostgreSQL database with one `msgcore worker`)"
-            )
         if settings.database_url is None:
             prepare_data_dir(settings.data_dir)
         secrets = load_secrets(settings)
@@ -101,6 +124,7 @@ class Gateway:
             await check_encryption_key(database, keyring)
             gateway = cls(settings, database, keyring, resources)
             await ensure_partitions(database, gateway._clock.now())
+            await gateway._build_scheduling(worker=worker)
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -114,6 +138,7 @@ class Gateway:
             await self._feeder.start()
             self._processor.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
+        self.life.phase = "ready"
 
     async def watch(self) -> None:
         """Runs for as long as all is well. Raises StartupError when another process took over dispatching."""
@@ -124,6 +149,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
+        self.life.phase = "stopping"
         if self._maintenance is not None:
             self._maintenance.cancel()
             with suppress(asyncio.CancelledError):
@@ -131,23 +157,76 @@ class Gateway:
         await self._accept_log.drain()
         if self._feeder is not None:
             await self._feeder.stop()
+        if self._handover is not None:
+            await self._handover.stop()
         if self._processor is not None:
             await self._processor.stop(self.settings.shutdown_seconds)
         await self._resources.aclose()
 
+    def monitoring_api(self) -> AsgiApp:
+        """Metrics and health alone, for a port of their own."""
+        return create_monitoring_api(self._health, self._monitoring, self.settings)
+
+    def before_close(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call it when nothing is sent any more and before what was opened is closed."""
+        self._resources.push_async_callback(callback)
+
     # --- parts
+
+    async def _build_scheduling(self, *, worker: bool) -> None:
+        self._scheduler = await open_scheduler(self.settings, self.database, self._clock, worker=worker)
+        if self._scheduler is None:
+            return
+        if isinstance(self._scheduler, RedisScheduler):
+            self._resources.push_async_callback(self._scheduler.close)
+        self._handover = Handover(
+            feed=Feed(self.database),
+            scheduler=self._scheduler,
+            limits=self._limits,
+            clock=self._clock,
+            gate=self._accept_log.gate,
+        )
+
+    def _build_feeder(self, scheduler: MemoryScheduler | RedisScheduler, handover: Handover, *, follow: bool) -> Feeder:
+        loader, leadership = None, None
+        feed = Feed(self.database)
+        if isinstance(scheduler, RedisScheduler):
+            loader = ShardLoader(feed=feed, scheduler=scheduler, limits=self._limits, clock=self._clock)
+            leadership = Leadership(self.database)
+            self._resources.push_async_callback(leadership.release)
+        feeder = Feeder(
+            feed=feed,
+            scheduler=scheduler,
+            limits=self._limits,
+            clock=self._clock,
+            gate=self._accept_log.gate,
+            handover=handover,
+            on_resume=self._accounts.forget,
+            on_found=self._metrics.reconciled,
+            every=self.settings.reconcile_seconds,
+            follow=follow and loader is None,
+            loader=loader,
+            leadership=leadership,
+        )
+        if isinstance(scheduler, RedisScheduler):
+            scheduler.on_closed = feeder.hurry
+        return feeder
 
     async def _build_dispatch(self, *, follow: bool) -> None:
         settings = self.settings
-        self._lock = await DispatchLock.acquire(self.database)
-        self._resources.push_async_callback(self._lock.release)
+        if self._scheduler is None or self._handover is None:
+            raise RuntimeError("a process that dispatches has a scheduler")
+        if isinstance(self._scheduler, MemoryScheduler):
+            self._lock = await DispatchLock.acquire(self.database)
+            self._resources.push_async_callback(self._lock.release)
         guard = EgressGuard(settings.egress_allow)
-        session = make_session(guard, limit=max(100, settings.concurrency))
-        self._resources.push_async_callback(session.close)
+        transport = await self._resources.enter_async_context(
+            open_transport(guard, limit=max(100, settings.concurrency))
+        )
         services = AdapterServices(
-            http=session,
+            http=transport,
             egress=guard,
-            attachments=AttachmentLoader(session, guard, settings.max_attachment_bytes),
+            attachments=AttachmentLoader(transport, settings.max_attachment_bytes),
             database=self.database,
             clock=self._clock,
             base_urls=settings.platform_base_urls,
@@ -155,17 +234,7 @@ class Gateway:
         self._adapters = self._registry.build(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
-        self._scheduler = MemoryScheduler(self._clock, lease_seconds=settings.lease_seconds)
-        self._feeder = Feeder(
-            feed=Feed(self.database),
-            scheduler=self._scheduler,
-            limits={declaration.name: declaration.limits for declaration in self._registry.declarations()},
-            clock=self._clock,
-            gate=self._accept_log.gate,
-            on_resume=self._accounts.forget,
-            every=settings.reconcile_seconds,
-            follow=follow,
-        )
+        self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
         self._processor = Processor(
             scheduler=self._scheduler,
             work=self._work,
@@ -177,6 +246,7 @@ class Gateway:
             concurrency=settings.concurrency,
             lease_seconds=settings.lease_seconds,
             send_timeout=settings.send_timeout_seconds,
+            metrics=self._metrics,
         )
 
     def _build_api(self, jwt_secret: str) -> None:
@@ -191,29 +261,54 @@ class Gateway:
             clock=self._clock,
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
+            health=self._health,
+            monitoring=self._monitoring,
             sending=SendService(
                 accounts=self._accounts,
                 registry=self._registry,
                 accept_log=self._accept_log,
+                quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
                 messages=self._messages,
                 clock=self._clock,
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
+            schedules=ScheduleService(
+                database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
+            ),
             dead_letters=dead_letters,
         )
         self._resources.push_async_callback(services.authenticator.close)
-        self.asgi = FastSend(
+        api = FastSend(
             create_api(services, self.settings),
             services.authenticator,
             services.sending,
             largest=self.settings.max_body_bytes,
         )
+        self.asgi = CountedRequests(api, self._metrics)
 
     # --- events between the parts
 
     async def _committed(self, tickets: Sequence[Ticket]) -> None:
-        if self._feeder is not None:
-            await self._feeder.committed(tickets)
+        for account_id, number in Counter(ticket.account_id for ticket in tickets).items():
+            self._metrics.platform(self._accounts.platform_of(account_id) or UNKNOWN).accepted.inc(number)
+        if self._handover is not None:
+            await self._handover.committed(tickets)
+
+    def _dispatching(self) -> Dispatching:
+        if self._feeder is None:
+            return "off"
+        return "running" if self._handover is not None and self._handover.is_live else "starting"
+
+    def _leading(self) -> bool:
+        return self._feeder is not None and self._feeder.leads
+
+    async def _breakers(self) -> Mapping[str, str]:
+        return {} if self._scheduler is None else await self._scheduler.breakers()
+
+    async def _ping_redis(self) -> bool:
+        if isinstance(self._scheduler, RedisScheduler):
+            await self._scheduler.connection.ping()
+        return True
 
     async def _account_changed(self, account_id: str) -> None:
         """A platform was made, changed, switched or deleted: use it as it is now."""
@@ -222,10 +317,9 @@ class Gateway:
             await adapter.forget(account_id)
         if self._scheduler is not None:
             record = await self._accounts.get(account_id)
-            if record is not None and record.is_held:
-                await self._scheduler.pause(account_id)
-            else:
-                await self._scheduler.resume(account_id)
+            is_held = record is not None and record.is_held
+            with suppress(SchedulerAwayError):  # the feeder does it as soon as the scheduler is back
+                await (self._scheduler.pause if is_held else self._scheduler.resume)(account_id)
 
     async def _maintain(self) -> None:
         """Make coming months' partitions long before they are needed."""

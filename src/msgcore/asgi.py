@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from msgcore.app import Gateway
+from msgcore.cli.monitoring import serve_monitoring
 from msgcore.config import load_settings
 from msgcore.core.errors import StartupError
 from msgcore.observability.logging import configure_logging
@@ -47,6 +48,7 @@ class GatewayApplication:
             settings = load_settings(os.environ)
             configure_logging(settings)
             self._gateway = await Gateway.open(settings)
+            await serve_monitoring(self._gateway, settings)
             await self._gateway.start()
         except StartupError as error:
             await send({"type": "lifespan.startup.failed", "message": f"msgcore: {error}"})

@@ -123,6 +123,9 @@ RedisUrl = Annotated[
     _matching(_REDIS_SCHEME),
     Allowed("redis://, rediss://, redis+sentinel:// or redis+cluster:// followed by host:port"),
 ]
+RedisPrefix = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$"), Allowed("1 to 32 letters, digits, dots, hyphens or underscores")
+]
 EncryptionKey = Annotated[
     SecretStr | None,
     _matching(r"[0-9a-fA-F]{64}\Z"),
@@ -132,6 +135,14 @@ JwtSecret = Annotated[
     SecretStr | None,
     _matching(r"(?s).{32,}\Z"),
     Allowed(f"at least 32 characters; generate them with: {GENERATE_SECRET}"),
+]
+MetricsToken = Annotated[
+    SecretStr | None,
+    _matching(r"[!-~]{16,}\Z"),
+    Allowed(f"at least 16 printable ASCII characters without blanks; generate them with: {GENERATE_SECRET}"),
+]
+OptionalPort = Annotated[
+    Annotated[int, Field(ge=1, le=65535)] | None, Allowed("a whole number from 1 to 65535, another than MSGCORE_PORT")
 ]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$"), Allowed("an address to listen on, like 127.0.0.1")]
 DataDir = Annotated[Path, AfterValidator(_absolute), Allowed("a path of a folder")]
@@ -167,7 +178,24 @@ class Settings(BaseModel):
         "MSGCORE_DATABASE_URL",
         "DATABASE_URL",
     )
-    redis_url: RedisUrl = _setting(None, "Reserved for the distributed scheduler", "MSGCORE_REDIS_URL", "REDIS_URL")
+    redis_url: RedisUrl = _setting(
+        None,
+        "Redis or Valkey that lets any number of processes share the work; unset: one process dispatches",
+        "MSGCORE_REDIS_URL",
+        "REDIS_URL",
+    )
+    redis_prefix: RedisPrefix = _setting(
+        "msgcore",
+        "How keys in Redis begin; installations that share a server need different ones",
+        "MSGCORE_REDIS_PREFIX",
+    )
+    redis_shards: int = _setting(
+        1,
+        "Parts of the schedule, spread over the nodes of a Redis Cluster; the same in every process",
+        "MSGCORE_REDIS_SHARDS",
+        ge=1,
+        le=256,
+    )
     encryption_key: EncryptionKey = _setting(
         None,
         "64 hex digits that encrypt credentials; unset: made and kept in the data directory",
@@ -203,6 +231,12 @@ class Settings(BaseModel):
         "MSGCORE_MAX_ATTACHMENT_BYTES",
         ge=1024,
     )
+    queue_quota: int = _setting(
+        1_000_000,
+        "Deliveries of a project that may be waiting or scheduled; more are answered with 429. 0: any number",
+        "MSGCORE_QUEUE_QUOTA",
+        ge=0,
+    )
     concurrency: int = _setting(
         128, "Deliveries sent at the same time by one worker", "MSGCORE_CONCURRENCY", ge=1, le=10_000
     )
@@ -223,6 +257,17 @@ class Settings(BaseModel):
         "full", "full: an answered message survives a power cut; normal: only a crash", "MSGCORE_SQLITE_SYNCHRONOUS"
     )
     database_pool: int = _setting(10, "PostgreSQL connections per process", "MSGCORE_DATABASE_POOL", ge=2, le=200)
+    metrics_port: OptionalPort = _setting(
+        None,
+        "Port that serves /metrics and health by itself, also for a worker; unset: /metrics is on the API's port",
+        "MSGCORE_METRICS_PORT",
+    )
+    metrics_host: HostName = _setting("127.0.0.1", "Address that the metrics port listens on", "MSGCORE_METRICS_HOST")
+    metrics_token: MetricsToken = _setting(
+        None,
+        "Bearer token that /metrics asks for; without one it answers on the metrics port only",
+        "MSGCORE_METRICS_TOKEN",
+    )
     platform_base_urls: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="Where a platform's API is, for a proxy or a test server; keys are platform names",
@@ -264,6 +309,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise StartupError(_explain(error, sources, environ)) from None
     if settings.env == "production":
         _require_secrets(settings)
+    if settings.metrics_port == settings.port:
+        raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings
 
 

@@ -47,7 +47,8 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         name = f"api_{request.module.__name__.rpartition('.')[2]}"
         database_url = server.create_database(name)
     folder = tmp_path_factory.mktemp("gateway")
-    with GatewayProcess(data_dir=folder, database_url=database_url, MSGCORE_SHUTDOWN_SECONDS="0.5") as gateway:
+    settings = {"MSGCORE_SHUTDOWN_SECONDS": "0.5"} | getattr(request.module, "SETTINGS", {})
+    with GatewayProcess(data_dir=folder, database_url=database_url, **settings) as gateway:
         nobody = ApiClient(gateway.url, {})
         signed_up = nobody.ask("POST", "auth/signup", {"email": EMAIL, "password": PASSWORD, "name": "Ann"})
         assert signed_up.status == 201, signed_up

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from api.conftest import running as running  # noqa: PLC0414 - a fixture, for the tests of this folder
 from servers.command import Msgcore
 
 

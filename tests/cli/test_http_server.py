@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from msgcore.cli.http_server import HttpServer, require_free
+from msgcore.cli.http_server import Address, HttpServer, require_free
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
 from servers.gateway import free_port
@@ -41,8 +41,8 @@ class App:
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings(port=free_port())
+def where() -> Address:
+    return Address("127.0.0.1", free_port())
 
 
 @pytest.fixture
@@ -50,46 +50,46 @@ def app() -> App:
     return App()
 
 
-async def get(settings: Settings, path: str = "/") -> str:
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{settings.port}{path}") as answer:
+async def get(where: Address, path: str = "/") -> str:
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{where.port}{path}") as answer:
         return await answer.text()
 
 
-async def test_it_answers_as_soon_as_start_returns(app: App, settings: Settings) -> None:
-    server = HttpServer(app, settings)
+async def test_it_answers_as_soon_as_start_returns(app: App, where: Address) -> None:
+    server = HttpServer(app, where)
     await server.start()
-    assert await get(settings) == "ok"
+    assert await get(where) == "ok"
     await server.stop(5)
 
 
 async def test_a_name_can_be_listened_on(app: App) -> None:
-    settings = Settings(host="localhost", port=free_port())
-    require_free(settings)
-    server = HttpServer(app, settings)
+    where = Address("localhost", free_port())
+    require_free(where)
+    server = HttpServer(app, where)
     await server.start()
     await server.stop(5)
 
 
-async def test_stop_refuses_new_connections_and_lets_requests_end(app: App, settings: Settings) -> None:
-    server = HttpServer(app, settings)
+async def test_stop_refuses_new_connections_and_lets_requests_end(app: App, where: Address) -> None:
+    server = HttpServer(app, where)
     await server.start()
-    held = asyncio.create_task(get(settings, "/held"))
+    held = asyncio.create_task(get(where, "/held"))
     await app.entered.wait()
     stopping = asyncio.create_task(server.stop(30))
-    while await _is_open(settings):
+    while await _is_open(where):
         await asyncio.sleep(0.005)
     with pytest.raises(aiohttp.ClientConnectionError):
-        await get(settings)
+        await get(where)
     assert not stopping.done()
     app.release.set()
     assert await held == "ok"
     await stopping
 
 
-async def test_stop_is_bounded(app: App, settings: Settings) -> None:
-    server = HttpServer(app, settings)
+async def test_stop_is_bounded(app: App, where: Address) -> None:
+    server = HttpServer(app, where)
     serving = await server.start()
-    held = asyncio.create_task(get(settings, "/held"))
+    held = asyncio.create_task(get(where, "/held"))
     await app.entered.wait()
     async with asyncio.timeout(10):
         await server.stop(0.05)
@@ -99,36 +99,44 @@ async def test_stop_is_bounded(app: App, settings: Settings) -> None:
     await server.stop(1)
 
 
-async def test_a_port_in_use_is_named(app: App, settings: Settings) -> None:
+async def test_a_port_in_use_is_named(app: App, where: Address) -> None:
     """Also when the other one shares its port, as granian itself does."""
-    server = HttpServer(app, settings)
+    server = HttpServer(app, where)
     await server.start()
-    with pytest.raises(StartupError, match=rf"^MSGCORE_PORT: 127\.0\.0\.1:{settings.port} is already in use; stop"):
-        require_free(settings)
+    with pytest.raises(StartupError, match=rf"^MSGCORE_PORT: 127\.0\.0\.1:{where.port} is already in use; stop"):
+        require_free(where)
     await server.stop(5)
-    require_free(settings)
+    require_free(where)
 
 
 async def test_an_address_of_another_machine_is_named(app: App) -> None:
-    settings = Settings(host="192.0.2.1", port=free_port())
+    where = Address("192.0.2.1", free_port())
     with pytest.raises(StartupError, match=r"^MSGCORE_HOST: 192\.0\.2\.1 is not an address of this machine"):
-        require_free(settings)
+        require_free(where)
     with pytest.raises(StartupError, match=r"^MSGCORE_HOST, MSGCORE_PORT: cannot listen on 192\.0\.2\.1") as caught:
-        await HttpServer(app, settings).start()
+        await HttpServer(app, where).start()
     assert "\n" not in str(caught.value)
 
 
-async def test_a_port_taken_between_check_and_start_is_an_error(app: App, settings: Settings) -> None:
+async def test_the_metrics_port_is_named_by_its_own_settings() -> None:
+    nowhere = Address.of_metrics(Settings(metrics_port=9, metrics_host="192.0.2.1"))
+    assert nowhere is not None
+    with pytest.raises(StartupError, match=r"^MSGCORE_METRICS_HOST: 192\.0\.2\.1 is not"):
+        require_free(nowhere)
+    assert Address.of_metrics(Settings()) is None
+
+
+async def test_a_port_taken_between_check_and_start_is_an_error(app: App, where: Address) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", settings.port))
+        other.bind(("127.0.0.1", where.port))
         other.listen()
         with pytest.raises(StartupError, match="cannot listen on"):
-            await HttpServer(app, settings).start()
+            await HttpServer(app, where).start()
 
 
-async def _is_open(settings: Settings) -> bool:
+async def _is_open(where: Address) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", settings.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", where.port)
     except OSError:
         return False
     writer.close()

@@ -1,4 +1,4 @@
-"""The contract of every scheduler (docs/dispatch.md, points 1-3, 5 and 7)."""
+"""The contract of every scheduler (docs/dispatch.md, points 1-3, 5-8 and 11)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
-from msgcore.core.deliveries import Done, Lease, Rank, Release, Retry, Ticket, Wait
+from msgcore.core.deliveries import BreakerState, Done, Lease, Rank, Release, Retry, Ticket, Wait
 from msgcore.core.errors import Scope
-from msgcore.core.limits import Budget, RateLimits
+from msgcore.core.limits import BREAKER, PACING, Budget, Pace, RateLimits
 
 
 @pytest.fixture(params=sorted(HARNESSES))
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     made = HARNESSES[request.param]()
+    await made.open()
     yield made
     await made.close()
 
@@ -45,8 +46,9 @@ class TestEnqueueAndClaim:
         assert await claim_ids(harness) == []
 
     async def test_enqueue_is_idempotent_by_delivery_id(self, harness: Harness) -> None:
-        await harness.scheduler.enqueue(tickets("1"))
-        await harness.scheduler.enqueue(tickets("1"))
+        assert await harness.scheduler.enqueue(tickets("1")) == 1
+        assert await harness.scheduler.enqueue(tickets("1", "2")) == 1
+        assert await harness.scheduler.remove(["2"]) == ["2"]
         assert await claim_ids(harness) == ["1"]
         await harness.scheduler.enqueue(tickets("1"))
         assert await claim_ids(harness) == [], "a leased delivery was enqueued again"
@@ -167,23 +169,23 @@ class TestLeases:
         assert await harness.scheduler.renew(leases) == []
         await harness.advance(LEASE_SECONDS - 1)
         assert await claim_ids(harness) == []
-        assert await harness.scheduler.finish([Done(leases[0])]) == []
+        assert (await harness.scheduler.finish([Done(leases[0])])).lost == []
 
     async def test_a_lost_lease_finishes_nothing(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("1"))
         (old,) = await harness.scheduler.claim(1)
         await harness.advance(LEASE_SECONDS + 1)
         (new,) = await harness.scheduler.claim(1)
-        assert await harness.scheduler.finish([Done(old)]) == [old]
+        assert (await harness.scheduler.finish([Done(old)])).lost == [old]
         assert await harness.scheduler.renew([old, new]) == [old]
-        assert await harness.scheduler.finish([Done(new)]) == []
+        assert (await harness.scheduler.finish([Done(new)])).lost == []
         assert await claim_ids(harness) == []
 
     async def test_a_finished_lease_cannot_finish_again(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("1"))
         (lease,) = await harness.scheduler.claim(1)
         await harness.scheduler.finish([Done(lease)])
-        assert await harness.scheduler.finish([Done(lease)]) == [lease]
+        assert (await harness.scheduler.finish([Done(lease)])).lost == [lease]
 
     async def test_released_is_due_at_once(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("1", "2", lane="x"))
@@ -265,6 +267,208 @@ class TestBudgets:
         await harness.advance(1)
         assert len(await harness.scheduler.claim(100)) == 11, "40 at once, and 1 a second since"
 
+    async def test_lanes_of_an_account_may_have_budgets_of_their_own(self, harness: Harness) -> None:
+        slow, quick = RateLimits(lane=(Budget(20, 60.0),)), RateLimits(lane=(Budget(1, 1.0),))
+        await harness.scheduler.enqueue(
+            tickets("g1", "g2", lane="group", limits=slow) + tickets("c1", "c2", lane="chat", limits=quick)
+        )
+        await harness.scheduler.finish([Done(lease) for lease in await harness.scheduler.claim(10)])
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["c2"]
+        await harness.advance(2)
+        assert await claim_ids(harness) == ["g2"]
+
+    async def test_a_lane_with_nothing_left_is_silent_until_its_reset(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("x1", "x2", lane="x") + tickets("y1", "y2", lane="y"))
+        first, second = await harness.scheduler.claim(10)
+        spent, left = Pace(Scope.LANE, 0, 2.5), Pace(Scope.LANE, 3, 2.5)
+        await harness.scheduler.finish([Done(first, pace=spent), Done(second, pace=left)])
+        assert await claim_ids(harness) == ["y2"]
+        await harness.advance(2.6)
+        assert await claim_ids(harness) == ["x2"]
+
+
+class TestPacing:
+    """Claims look a little ahead, and say when each call may be made."""
+
+    @pytest.fixture(params=sorted(HARNESSES))
+    async def harness(self, request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
+        made = type("Paced", (HARNESSES[request.param],), {"pacing": PACING})()
+        await made.open()
+        yield made
+        await made.close()
+
+    async def test_calls_of_a_budget_are_spaced_from_the_second_one_on(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(20, 1.0),))
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(20)), limits=limits))
+        waits = [lease.wait for lease in await harness.scheduler.claim(100)]
+        assert waits == pytest.approx([0.0, 0.15, 0.2, 0.25], abs=1e-3)
+        await harness.advance(0.2)
+        waits = [lease.wait for lease in await harness.scheduler.claim(100)]
+        assert waits == pytest.approx([0.1, 0.15, 0.2, 0.25], abs=1e-3)
+
+    async def test_a_late_claim_makes_up_for_nothing(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(20, 1.0),))
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(50)), limits=limits))
+        await harness.scheduler.claim(100)
+        await harness.advance(0.9)
+        waits = [lease.wait for lease in await harness.scheduler.claim(100)]
+        assert waits == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], abs=1e-3)
+
+    async def test_what_is_due_soon_comes_with_its_time(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("soon", delay=5.0) + tickets("lane", lane="x", delay=5.0) + tickets("now", lane="y")
+        )
+        (now,) = await harness.scheduler.claim(10)
+        await harness.scheduler.finish([Retry(now, delay=5.0)])
+        await harness.advance(4.7)
+        assert await harness.scheduler.claim(10) == []
+        await harness.advance(0.1)
+        leases = await harness.scheduler.claim(10)
+        assert sorted(ids(leases)) == ["lane", "now", "soon"]
+        assert [lease.wait for lease in leases] == pytest.approx([0.2] * 3, abs=1e-3)
+
+    async def test_a_lane_and_its_account_hold_together(self, harness: Harness) -> None:
+        limits = RateLimits(account=(Budget(5, 1.0),), lane=(Budget(1, 1.0),))
+        await harness.scheduler.enqueue(
+            tickets("x1", "x2", lane="x", limits=limits) + tickets("y1", lane="y", limits=limits)
+        )
+        first = await harness.scheduler.claim(10)
+        assert (ids(first), [lease.wait for lease in first]) == (["x1"], [0.0])
+        await harness.scheduler.finish([Done(first[0])])
+        await harness.advance(0.1)
+        (second,) = await harness.scheduler.claim(10)
+        assert (second.delivery_id, second.wait) == ("y1", pytest.approx(0.2, abs=1e-3))
+        await harness.advance(0.8)
+        (third,) = await harness.scheduler.claim(10)
+        assert (third.delivery_id, third.wait) == ("x2", pytest.approx(0.2, abs=1e-3))
+
+
+class TestRoutes:
+    LIMITS = RateLimits(route=(Budget(1, 1.0),))
+
+    async def test_a_route_budget_slows_only_its_route(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("e1", "e2", route="edit", limits=self.LIMITS)
+            + tickets("d1", route="delete", limits=self.LIMITS)
+            + tickets("plain")
+        )
+        assert sorted(await claim_ids(harness)) == ["d1", "e1", "plain"]
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["e2"]
+
+    async def test_a_spent_route_is_used_in_turn_and_in_full(self, harness: Harness) -> None:
+        names = [str(n) for n in range(20)]
+        await harness.scheduler.enqueue(
+            tickets(*names[:10], route="edit", limits=self.LIMITS)
+            + [ticket for n in names[10:] for ticket in tickets(n, lane=n, route="edit", limits=self.LIMITS)]
+        )
+        given: list[str] = []
+        for _ in range(201):
+            given += await claim_ids(harness)
+            await harness.advance(0.1)
+        assert given == names
+
+    async def test_a_lane_keeps_its_order_over_routes(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("e1", "e2", lane="x", route="edit", limits=self.LIMITS) + tickets("s", lane="x")
+        )
+        given: list[str] = []
+        for _ in range(30):
+            leases = await harness.scheduler.claim(10)
+            given += ids(leases)
+            await harness.scheduler.finish([Done(lease) for lease in leases])
+            await harness.advance(0.1)
+        assert given == ["e1", "e2", "s"]
+
+    async def test_removed_from_a_spent_route(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("1", "2", "4", route="edit", limits=self.LIMITS)
+            + tickets("3", lane="x", route="edit", limits=self.LIMITS)
+        )
+        assert await claim_ids(harness) == ["1"]
+        assert sorted(await harness.scheduler.remove(["2", "3"])) == ["2", "3"]
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["4"]
+        await harness.scheduler.enqueue(tickets("3", lane="x", route="edit", limits=self.LIMITS))
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["3"]
+
+    async def test_a_throttled_route_is_silent(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", route="edit", limits=self.LIMITS) + tickets("other"))
+        first, _ = await harness.scheduler.claim(10)
+        await harness.scheduler.finish([Wait(first, 7.0, Scope.ROUTE)])
+        await harness.advance(6)
+        assert await claim_ids(harness) == []
+        await harness.advance(1.1)
+        assert len(await claim_ids(harness)) == 1
+
+
+class TestBreaker:
+    """An account that only fails is left alone, then probed by one delivery at a time."""
+
+    async def trip(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(30))))
+        leases = await harness.scheduler.claim(BREAKER.failures)
+        report = await harness.scheduler.finish([Retry(lease, 100.0, trouble=True) for lease in leases])
+        assert report.opened == ["a"]
+
+    async def test_troubles_in_a_row_open_it(self, harness: Harness) -> None:
+        await self.trip(harness)
+        assert await harness.scheduler.breakers() == {"a": BreakerState.OPEN}
+        assert await claim_ids(harness) == []
+        await harness.scheduler.enqueue(tickets("other", account="b"))
+        assert await claim_ids(harness) == ["other"]
+
+    async def test_one_probe_after_the_rest_and_an_answer_closes_it(self, harness: Harness) -> None:
+        await self.trip(harness)
+        await harness.advance(BREAKER.cooldown + 0.1)
+        assert await harness.scheduler.breakers() == {"a": BreakerState.HALF_OPEN}
+        (probe,) = await harness.scheduler.claim(10)
+        assert await claim_ids(harness) == []
+        report = await harness.scheduler.finish([Done(probe)])
+        assert report.closed == ["a"]
+        assert await harness.scheduler.breakers() == {}
+        assert len(await claim_ids(harness, 10)) == 10
+
+    async def test_each_probe_that_fails_doubles_the_rest(self, harness: Harness) -> None:
+        await self.trip(harness)
+        rest = BREAKER.cooldown
+        for _ in range(8):
+            await harness.advance(rest - 0.1)
+            assert await claim_ids(harness) == []
+            await harness.advance(0.2)
+            (probe,) = await harness.scheduler.claim(10)
+            assert (await harness.scheduler.finish([Retry(probe, 0.0, trouble=True)])).opened == ["a"]
+            rest = min(BREAKER.longest, rest * 2)
+
+    async def test_an_answer_in_between_starts_the_count_anew(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(30))))
+        for n, lease in enumerate(await harness.scheduler.claim(20)):
+            outcome = Done(lease) if n % 5 == 0 else Retry(lease, 1.0, trouble=True)
+            assert (await harness.scheduler.finish([outcome])).opened == []
+
+    async def test_what_was_under_way_when_it_opened_is_no_probe(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(30))))
+        leases = await harness.scheduler.claim(30)
+        report = await harness.scheduler.finish([Retry(lease, 0.0, trouble=True) for lease in leases])
+        assert report.opened == ["a"]
+        await harness.advance(BREAKER.cooldown + 0.1)
+        assert len(await claim_ids(harness)) == 1
+
+    async def test_troubles_of_single_deliveries_do_not_count(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets(*(str(n) for n in range(30))))
+        leases = await harness.scheduler.claim(30)
+        assert (await harness.scheduler.finish([Retry(lease, 0.0) for lease in leases])).opened == []
+        assert len(await claim_ids(harness)) == 30
+
+    async def test_a_probe_that_is_lost_makes_room_for_the_next(self, harness: Harness) -> None:
+        await self.trip(harness)
+        await harness.advance(BREAKER.cooldown + 0.1)
+        assert len(await claim_ids(harness)) == 1
+        await harness.advance(LEASE_SECONDS + 0.3)
+        assert len(await claim_ids(harness)) == 1
+
 
 class TestFairnessAndRank:
     async def test_a_backlog_does_not_delay_another_account(self, harness: Harness) -> None:
@@ -276,8 +480,11 @@ class TestFairnessAndRank:
     async def test_accounts_take_turns(self, harness: Harness) -> None:
         for account in ("a", "b", "c"):
             await harness.scheduler.enqueue(tickets(*(f"{account}{n}" for n in range(50)), account=account))
-        given = Counter(delivery_id[0] for delivery_id in await claim_ids(harness, 30))
-        assert given == {"a": 10, "b": 10, "c": 10}
+        given: Counter[str] = Counter()
+        for _ in range(3):
+            given.update(delivery_id[0] for delivery_id in await claim_ids(harness, 10))
+        assert max(given.values()) - min(given.values()) <= harness.unfairness
+        assert given.total() == 30
 
     async def test_high_before_normal_before_low(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("low", rank=Rank.LOW) + tickets("high", rank=Rank.HIGH))

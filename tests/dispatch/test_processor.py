@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
 
+from contract.scheduler_harness import valkey
 from msgcore.core.clock import SystemClock
 from msgcore.core.errors import (
     AuthenticationError,
@@ -23,9 +25,13 @@ from msgcore.core.errors import (
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.feeder import Feeder
+from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageCache
 from msgcore.dispatch.processor import Processor
+from msgcore.dispatch.redis import RedisConnection, RedisScheduler
+from msgcore.dispatch.redis.loader import ShardLoader
+from msgcore.dispatch.scheduler import Scheduler
 from msgcore.dispatch.verdict import Judge
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, PlatformDeclaration, SentReceipt
 from msgcore.security.keyring import Keyring
@@ -35,6 +41,7 @@ from msgcore.store.ledger.accept import AcceptLog, NewMessage
 from msgcore.store.ledger.counts import count_by_state
 from msgcore.store.ledger.feed import Feed
 from msgcore.store.ledger.work import WorkLog
+from msgcore.store.lock import Leadership
 from msgcore.store.tables import project_platforms
 from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
 
@@ -78,8 +85,10 @@ class ScriptedAdapter(PlatformAdapter):
 class Core:
     """A dispatch core over one database; can be stopped and started again like a process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, redis_url: str | None = None) -> None:
         self.database = database
+        self.redis_url = redis_url
+        self.prefix = f"core-{uuid4().hex[:8]}"
         self.adapter = ScriptedAdapter()
         self.settings = {"concurrency": 16, "lease_seconds": 30.0, "send_timeout": 5.0}
         self.build()
@@ -87,18 +96,26 @@ class Core:
     def build(self) -> None:
         clock = SystemClock()
         work = WorkLog(self.database)
-        self.scheduler = MemoryScheduler(clock)
+        self.scheduler: Scheduler = MemoryScheduler(clock)
         self.accept_log = AcceptLog(self.database, self._committed)
         self.accounts = AccountDirectory(self.database, KEYRING)
+        shared: dict[str, Any] = {}
+        if self.redis_url is not None:
+            self.scheduler = RedisScheduler(RedisConnection.open(self.redis_url, prefix=self.prefix), clock)
+            self.leadership = Leadership(self.database)
+            shared["leadership"] = self.leadership
+        parts = {"feed": Feed(self.database), "scheduler": self.scheduler, "limits": {}, "clock": clock}
+        if self.redis_url is not None:
+            shared["loader"] = ShardLoader(**parts)  # type: ignore[arg-type]
+        self.handover = Handover(**parts, gate=self.accept_log.gate)  # type: ignore[arg-type]
         self.feeder = Feeder(
-            feed=Feed(self.database),
-            scheduler=self.scheduler,
-            limits={},
-            clock=clock,
+            **parts,  # type: ignore[arg-type]
             gate=self.accept_log.gate,
+            handover=self.handover,
             on_resume=self.accounts.forget,
+            on_found=lambda _: None,
             every=0.05,
-            follow=False,
+            **shared,
         )
         self.processor = Processor(
             scheduler=self.scheduler,
@@ -112,7 +129,7 @@ class Core:
         )
 
     async def _committed(self, tickets) -> None:
-        await self.feeder.committed(tickets)
+        await self.handover.committed(tickets)
 
     async def start(self) -> None:
         await self.feeder.start()
@@ -120,7 +137,11 @@ class Core:
 
     async def stop(self, seconds: float = 5.0) -> None:
         await self.feeder.stop()
+        await self.handover.stop()
         await self.processor.stop(seconds)
+        if isinstance(self.scheduler, RedisScheduler):
+            await self.leadership.release()
+            await self.scheduler.close()
 
     async def accept(self, *targets: str, **columns) -> NewMessage:
         new = new_message(*targets, now=datetime.now(UTC), **columns)
@@ -141,17 +162,20 @@ class Core:
         return [row.outcome for row in await reads.attempts_of(self.database, new.deliveries[index]["id"])]
 
 
-@pytest.fixture
-async def core(database: Database) -> AsyncIterator[Core]:
+@pytest.fixture(params=["sqlite alone", "postgresql alone", "postgresql and redis"])
+async def core(request: pytest.FixtureRequest) -> AsyncIterator[Core]:
+    kind = request.param.split()[0]
+    database = Database.open(request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url"))
     await add_project(database)
     async with database.write() as connection:
         await connection.execute(
             update(project_platforms).values(credentials_encrypted=KEYRING.encrypt(b'{"token":"t"}', context=ACCOUNT))
         )
-    made = Core(database)
+    made = Core(database, valkey().url if request.param.endswith("redis") else None)
     await made.start()
     yield made
     await made.stop()
+    await database.close()
 
 
 def failing(*errors: Exception) -> Script:
@@ -404,7 +428,6 @@ async def test_a_pause_and_its_end_are_heard_from_other_processes(core: Core) ->
         async with core.database.write() as connection:
             await connection.execute(update(project_platforms).values(columns))
 
-    await core.start()
     await note(is_active=False)
     async with asyncio.timeout(10):
         while ACCOUNT not in await core.scheduler.paused():

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from msgcore.core.content import Attachment
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
+from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.outbound.attachments import AttachmentLoader, LoadedAttachment, check_attachment
-from msgcore.outbound.session import make_session
 from msgcore.security.egress import EgressGuard
 from servers.http_sink import HttpSink, http_sink
 
@@ -36,9 +36,8 @@ async def sink() -> AsyncIterator[HttpSink]:
 
 @pytest.fixture
 async def loader() -> AsyncIterator[AttachmentLoader]:
-    guard = EgressGuard(["127.0.0.1"])
-    async with make_session(guard, limit=10) as session:
-        yield AttachmentLoader(session, guard, LARGEST)
+    async with open_transport(EgressGuard(["127.0.0.1"]), limit=10) as transport:
+        yield AttachmentLoader(transport, LARGEST)
 
 
 CHECKS: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -274,17 +273,17 @@ async def test_a_host_that_is_away_is_temporary_and_sent_nothing(loader: Attachm
 
 async def test_silence_is_temporary(loader: AttachmentLoader, sink: HttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
     sink.never_answers()
-    monkeypatch.setattr(loader._session, "_timeout", aiohttp.ClientTimeout(sock_read=0.05))
-    with pytest.raises(TemporaryError):
+    monkeypatch.setattr("msgcore.outbound.aiohttp_transport.BY_DEFAULT", aiohttp.ClientTimeout(total=0.05))
+    with pytest.raises(TemporaryError) as raised:
         await loader.load(attachment(url=sink.url))
+    assert (raised.value.code, raised.value.reached) == ("attachment_unavailable", "no")
 
 
 async def test_inner_addresses_are_denied() -> None:
     for url in ("http://10.0.0.1/", "http://localhost:80/", "http://[::ffff:10.0.0.1]/"):
-        guard = EgressGuard()
-        async with make_session(guard, limit=1) as session:
+        async with open_transport(EgressGuard(), limit=1) as transport:
             with pytest.raises(PermanentError) as raised:
-                await AttachmentLoader(session, guard, LARGEST).load(attachment(url=url))
+                await AttachmentLoader(transport, LARGEST).load(attachment(url=url))
             assert raised.value.code == "egress_denied"
 
 

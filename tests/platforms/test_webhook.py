@@ -22,7 +22,6 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
-from msgcore.outbound.http import read_bounded
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import SentReceipt
 from msgcore.platforms.registry import PlatformRegistry
@@ -173,7 +172,7 @@ async def test_silence_may_have_reached(
     adapter: WebhookAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink.never_answers()
-    monkeypatch.setattr(adapter.services.http, "_timeout", aiohttp.ClientTimeout(sock_read=0.05))
+    monkeypatch.setattr("msgcore.outbound.aiohttp_transport.BY_DEFAULT", aiohttp.ClientTimeout(total=0.05))
     with pytest.raises(TemporaryError) as raised:
         await send(adapter, sink.url)
     assert (raised.value.code, raised.value.reached) == ("timeout", "maybe")
@@ -203,30 +202,12 @@ async def never_ends(request: web.Request) -> web.StreamResponse:
 async def test_an_answer_that_never_ends_is_still_a_yes(
     adapter: WebhookAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msgcore.platforms.webhook.client.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("msgcore.outbound.aiohttp_transport.BODY_SECONDS", 0.05)
     sink.answer = never_ends
     delivery = make_delivery("bob", make_content(text="Hello"))
     async with asyncio.timeout(20):
         receipt = await adapter.send(make_account("webhook", {"url": sink.url, "secret": SECRET}), delivery)
     assert receipt == SentReceipt(delivery.id)
-
-
-async def test_an_interruption_while_an_answer_is_read_gets_through(
-    adapter: WebhookAdapter, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reading = asyncio.Event()
-
-    async def read(response: aiohttp.ClientResponse, largest: int) -> bytes:
-        reading.set()
-        return await read_bounded(response, largest)
-
-    monkeypatch.setattr("msgcore.platforms.webhook.client.read_bounded", read)
-    sink.answer = never_ends
-    sending = asyncio.create_task(send(adapter, sink.url))
-    await asyncio.wait_for(reading.wait(), 20)
-    sending.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await sending
 
 
 async def test_nobody_there_is_temporary(adapter: WebhookAdapter) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgcore.core.errors import PermanentError, StartupError
-from msgcore.outbound.session import make_session
+from msgcore.core.errors import DeliveryError, PermanentError, StartupError, TemporaryError
+from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.security.addresses import is_public, parse_address, reached_address
-from msgcore.security.egress import AddrInfo, EgressDeniedError, EgressGuard, url_problem
+from msgcore.security.egress import EgressDeniedError, EgressGuard, url_problem
+from servers.dns import FakeDns, addr_info
 
 DENIED = [
     "127.0.0.1",
@@ -255,10 +257,10 @@ LOCAL_HOSTS = [
 
 @pytest.mark.parametrize("host", LOCAL_HOSTS)
 async def test_no_spelling_of_this_machine_is_reached_by_http(host: str, trap: Trap) -> None:
-    guard = EgressGuard()
-    async with make_session(guard, limit=10) as session:
-        with pytest.raises((EgressDeniedError, aiohttp.ClientError, ValueError)):
-            await session.get(f"http://{host}:{trap.port}/", timeout=aiohttp.ClientTimeout(total=5))
+    async with open_transport(EgressGuard(), limit=10) as transport:
+        with pytest.raises(DeliveryError) as raised:
+            await transport.request("GET", f"http://{host}:{trap.port}/", timeout=5)
+        assert raised.value.code in ("egress_denied", "url_invalid", "connection_failed")
     assert not trap.reached.is_set()
 
 
@@ -278,29 +280,11 @@ async def test_what_is_allowed_is_reached(trap: Trap) -> None:
         assert not sock.getblocking()
         sock.close()
         trap.reached.clear()
-        async with make_session(guard, limit=10) as session:
-            with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-                await session.get(f"http://{host}:{trap.port}/")
+        async with open_transport(guard, limit=10) as transport:
+            with pytest.raises(TemporaryError) as raised:
+                await transport.request("POST", f"http://{host}:{trap.port}/")
+            assert (raised.value.code, raised.value.reached) == ("connection_lost", "maybe")
         assert trap.reached.is_set()
-
-
-class FakeDns:
-    """A resolver at the edge of the machine whose answers change from question to question."""
-
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self._answers = list(answers)
-        self.asked = 0
-
-    async def __call__(self, _host: str, port: int) -> Sequence[AddrInfo]:
-        answer = self._answers[min(self.asked, len(self._answers) - 1)]
-        self.asked += 1
-        return [_addr_info(text, port) for text in answer]
-
-
-def _addr_info(text: str, port: int) -> AddrInfo:
-    if ":" in text:
-        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (text, port, 0, 0))
-    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (text, port))
 
 
 REBINDINGS = [
@@ -320,29 +304,14 @@ async def test_a_name_that_resolves_inside_is_denied(answers: list[list[str]], t
     guard = EgressGuard(resolve=FakeDns(*answers))
     with pytest.raises(EgressDeniedError) as by_socket:
         await guard.open_socket("evil.example", trap.port, 5)
-    async with make_session(guard, limit=10) as session:
+    async with open_transport(guard, limit=10) as transport:
         with pytest.raises(EgressDeniedError) as by_http:
-            await session.get(f"http://evil.example:{trap.port}/")
+            await transport.request("GET", f"http://evil.example:{trap.port}/")
     assert not trap.reached.is_set()
     for raised in (by_socket, by_http):
         assert "evil.example" in raised.value.message
         for text in answers[0]:
             assert text not in raised.value.message, "what is inside is not told"
-
-
-async def test_rebinding_between_two_requests_is_denied(trap: Trap) -> None:
-    dns = FakeDns(["127.0.0.1"], ["127.0.0.2"])
-    guard = EgressGuard(["127.0.0.1"], resolve=dns)
-    async with make_session(guard, limit=10) as session:
-        with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-            await session.get(f"http://evil.example:{trap.port}/")
-        trap.reached.clear()
-        assert isinstance(session.connector, aiohttp.TCPConnector)
-        session.connector.clear_dns_cache()
-        with pytest.raises(EgressDeniedError):
-            await session.get(f"http://evil.example:{trap.port}/")
-    assert dns.asked == 2
-    assert not trap.reached.is_set()
 
 
 async def test_only_the_allowed_addresses_of_a_name_are_tried(trap: Trap) -> None:
@@ -354,18 +323,38 @@ async def test_only_the_allowed_addresses_of_a_name_are_tried(trap: Trap) -> Non
 
 async def test_the_socket_itself_is_the_last_check() -> None:
     guard = EgressGuard()
-    connector = guard.connector(limit=1)
-    assert connector._socket_factory is not None
     for text in ("127.0.0.1", "::1", "10.0.0.1"):
         with pytest.raises(EgressDeniedError):
-            connector._socket_factory(_addr_info(text, 80))
-    await connector.close()
+            guard.make_socket(addr_info(text, 80))
+    guard.make_socket(addr_info("8.8.8.8", 80)).close()
 
 
 async def test_a_name_that_is_none_is_an_os_error() -> None:
     for host in ("no-such-host.invalid", "a" * 64 + ".example", "..", ""):
         with pytest.raises((OSError, EgressDeniedError)):
             await EgressGuard().open_socket(host, 80, 10)
+
+
+async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "hanging.example":
+            hanging.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("msgcore.security.egress.RESOLVE_SECONDS", 0.05)
+    guard = EgressGuard(["127.0.0.0/8", "::1"])
+    lost = await asyncio.gather(*(guard.resolve("hanging.example", 80) for _ in range(20)), return_exceptions=True)
+    monkeypatch.setattr("msgcore.security.egress.RESOLVE_SECONDS", 10)
+    try:
+        assert {type(error) for error in lost} == {TimeoutError}
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "other work"), 10) == "other work"
+        assert await guard.resolve("localhost", 80)
+    finally:
+        hanging.set()
 
 
 # --- URLs

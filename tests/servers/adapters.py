@@ -1,4 +1,4 @@
-"""What adapters need in tests: the real session, guard and loader, allowed to reach loopback."""
+"""What adapters need in tests: the real transport, guard and loader, allowed to reach loopback."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from msgcore.core.clock import SystemClock
+from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.outbound.attachments import AttachmentLoader
 from msgcore.outbound.services import AdapterServices
-from msgcore.outbound.session import make_session
 from msgcore.security.egress import EgressGuard
 from msgcore.store.database import Database
 
@@ -20,11 +20,11 @@ LARGEST_ATTACHMENT = 8 * 1024 * 1024
 async def adapter_services(database: Database) -> AsyncIterator[AdapterServices]:
     """Services as a running gateway makes them, allowed to reach loopback."""
     guard = EgressGuard(LOOPBACK)
-    async with make_session(guard, limit=100) as session:
+    async with open_transport(guard, limit=100) as transport:
         yield AdapterServices(
-            http=session,
+            http=transport,
             egress=guard,
-            attachments=AttachmentLoader(session, guard, LARGEST_ATTACHMENT),
+            attachments=AttachmentLoader(transport, LARGEST_ATTACHMENT),
             database=database,
             clock=SystemClock(),
             base_urls={},

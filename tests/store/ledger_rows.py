@@ -67,6 +67,7 @@ def new_message(
         {
             "id": new_id(),
             "message_id": message_id,
+            "batch_id": None,
             "project_id": project_id,
             "platform_id": ACCOUNT,
             "platform": "sandbox",
@@ -95,6 +96,7 @@ def new_message(
         "metadata": None,
         "created_by": CALLER,
         "created_at": now,
+        "batch_id": None,
     }
     claim = None if key is None else IdempotencyClaim(CALLER, key, body_hash)
     return NewMessage(message, rows, [Ticket(row["id"], ACCOUNT, row["lane"]) for row in rows], claim)

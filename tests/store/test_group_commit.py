@@ -66,6 +66,19 @@ async def test_batches_are_bounded() -> None:
     assert [len(batch) for batch in flush.batches] == [3, 3, 3, 1]
 
 
+async def test_batches_are_bounded_by_weight() -> None:
+    flush = Recorder()
+    flush.open.clear()
+    writer = GroupCommit(flush, largest=10, weigh=lambda n: n)
+    tasks = [asyncio.create_task(writer.submit(n)) for n in (1, 4, 5, 1, 25, 2)]
+    await asyncio.sleep(0)
+    assert writer.waiting == 38
+    flush.open.set()
+    await asyncio.gather(*tasks)
+    assert flush.batches == [[1, 4, 5], [1], [25], [2]]
+    assert writer.waiting == 0
+
+
 async def test_a_caller_that_goes_away_does_not_disturb_the_others() -> None:
     flush = Recorder()
     flush.open.clear()

@@ -298,22 +298,36 @@ class TestDeadLetters:
         for chosen in (
             dead.DeadLetterFilter(PROJECT, error_code="x"),
             dead.DeadLetterFilter(PROJECT, ids=(one,)),
+            dead.DeadLetterFilter(PROJECT, since=NOW, until=NOW, error_code="x"),
         ):
+            assert await dead.count_dead(ledger.database, chosen) == 1
             assert [row.id for row in await dead.list_dead(ledger.database, chosen, limit=9, before=None)] == [one]
-        assert await dead.purge(ledger.database, dead.DeadLetterFilter("other")) == 0
+        assert await dead.purge(ledger.database, dead.DeadLetterFilter("other")) == []
 
     async def test_purge_deletes_with_timeline(self, ledger: Ledger) -> None:
-        await self.bury(ledger, "a", "b")
-        assert await dead.purge(ledger.database, dead.DeadLetterFilter(PROJECT)) == 2
+        buried = await self.bury(ledger, "a", "b")
+        assert await dead.purge(ledger.database, dead.DeadLetterFilter(PROJECT), limit=1) == buried[:1]
+        assert await rows_of(ledger.database, messages) == 1
+        assert await dead.purge(ledger.database, dead.DeadLetterFilter(PROJECT), after=buried[0]) == buried[1:]
         assert await ledger.states() == {}
         assert await rows_of(ledger.database, attempts) == 0
+        assert await rows_of(ledger.database, messages) == 0, "a job without deliveries would look completed"
+
+    async def test_a_message_stays_while_one_of_its_deliveries_does(self, ledger: Ledger) -> None:
+        new = new_message("a", "b")
+        await ledger.accept_log.accept(new)
+        (item,) = await ledger.start(new.deliveries[0]["id"])
+        await ledger.work.record([result(item, "failed", "failed")])
+        assert await dead.purge(ledger.database, dead.DeadLetterFilter(PROJECT)) == [item.id]
+        assert await rows_of(ledger.database, messages) == 1
+        assert await ledger.states() == {DeliveryState.QUEUED: 1}
 
     async def test_a_delivery_that_did_not_fail_is_never_touched(self, ledger: Ledger) -> None:
         new = new_message()
         await ledger.accept_log.accept(new)
         chosen = dead.DeadLetterFilter(PROJECT, ids=(new.deliveries[0]["id"],))
         assert await dead.requeue(ledger.database, chosen, NOW) == []
-        assert await dead.purge(ledger.database, chosen) == 0
+        assert await dead.purge(ledger.database, chosen) == []
 
 
 class TestReads:

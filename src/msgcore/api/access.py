@@ -35,6 +35,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import RequestBody, SkipValidation
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from msgcore.api.parameters import refuse_nul
 from msgcore.api.request_id import request_id
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.scopes import ApiScope, Principal
@@ -113,11 +114,12 @@ class AccessMiddleware:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or raise UnauthenticatedError, ForbiddenError or NotFoundError."""
+        """Let the request through, or raise InvalidInputError, UnauthenticatedError, ForbiddenError or NotFoundError."""
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
         failure: Exception | None = cast("dict[str, Any]", scope).get(_FAILURE)
         if failure is not None:
             raise failure
+        refuse_nul(scope["path"], scope["query_string"])
         handler = scope["route_handler"]
         access = declared_access(handler)
         if access is None:
@@ -131,7 +133,7 @@ class AccessMiddleware:
         api_key, authorization = _credentials(scope)
         principal = self._authenticator.recall(api_key) if api_key else None
         if principal is None:
-            principal = await self._authenticator.authenticate(api_key, _bearer(authorization))
+            principal = await self._authenticator.authenticate(api_key, bearer_token(authorization))
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
         if access.scope is not None:
@@ -157,6 +159,7 @@ def _credentials(scope: Scope) -> tuple[str | None, str]:
     return api_key, authorization
 
 
-def _bearer(authorization: str) -> str | None:
+def bearer_token(authorization: str) -> str | None:
+    """The token of an `Authorization: Bearer` header, or None for another one."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None

@@ -13,20 +13,25 @@ from litestar.routes import BaseRoute, HTTPRoute
 from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.auth import AuthController
+from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
 from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
 from msgcore.api.health import HealthController
 from msgcore.api.messages import MessagesController
+from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
 from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.projects import ProjectsController
 from msgcore.api.request_id import send_request_id
+from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
 from msgcore.config import Settings
 from msgcore.services.container import Services
+from msgcore.services.health import HealthService
+from msgcore.services.monitoring import Monitoring
 
 CONTROLLERS: Final = (
     HealthController,
@@ -37,6 +42,8 @@ CONTROLLERS: Final = (
     PlatformLogsController,
     PlatformsController,
     MessagesController,
+    BatchesController,
+    SchedulesController,
     DeadLettersController,
 )
 
@@ -46,12 +53,14 @@ _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
 
 def create_api(services: Services, settings: Settings) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
-    sign_in_limit = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
+    injected["sign_in_limit"] = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
+    injected["metrics_access"] = MetricsAccess(settings)
+    own_port = settings.metrics_port is not None
     app = Litestar(
-        route_handlers=CONTROLLERS,
+        route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
         middleware=[access_control(services.authenticator)],
-        dependencies={name: _provide(part) for name, part in (injected | {"sign_in_limit": sign_in_limit}).items()},
+        dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,
         return_dto=None,
         exception_handlers={Exception: handle_error},
@@ -65,6 +74,19 @@ def create_api(services: Services, settings: Settings) -> Litestar:
         _require_declared_access(route)
     complete_operations(app)
     return app
+
+
+def create_monitoring_api(health: HealthService, monitoring: Monitoring, settings: Settings) -> Litestar:
+    """The application of the metrics port: metrics and health, nothing else."""
+    injected = {"health": health, "monitoring": monitoring, "metrics_access": MetricsAccess(settings)}
+    return Litestar(
+        route_handlers=(HealthController, MetricsController),
+        dependencies={name: _provide(part) for name, part in injected.items()},
+        exception_handlers={Exception: handle_error},
+        before_send=[send_request_id],
+        openapi_config=None,
+        logging_config=None,
+    )
 
 
 def _provide(part: object) -> Provide:

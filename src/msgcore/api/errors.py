@@ -121,7 +121,10 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
             return f"Cannot {asked}; allowed here: {', '.join(_allowed_methods(request))}"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             limit = request.route_handler.resolve_request_max_body_size()
-            return f"The body is larger than {limit} bytes: send files by url, or raise MSGCORE_MAX_BODY_BYTES"
+            return (
+                f"The body is larger than {limit} bytes: send files by url, split a batch, "
+                "or raise MSGCORE_MAX_BODY_BYTES"
+            )
         case _:
             return error.detail
 

@@ -20,6 +20,7 @@ from msgcore.core.errors import FieldError
 MAX_ERRORS = 100
 TOO_DEEP = "the body is nested too deeply"
 _LONGEST_NAME = 64
+_UNDERSCORE = re.compile(r"_([a-z])")
 _MSGSPEC_PATH = re.compile(r" - at `.*`$")
 
 
@@ -38,6 +39,8 @@ def parameter_error(complaint: dict[str, Any]) -> FieldError:
     name = str(complaint.get("key", "request"))
     source = complaint.get("source") or "query"
     where = getattr(source, "value", source)
+    if where == "query":  # the handler's own name for it
+        name = _UNDERSCORE.sub(lambda match: match[1].upper(), name)
     message = str(complaint.get("message", "is not allowed"))
     return FieldError(f"/{where}/{name}", f"{name} {_in_words(message)}")
 

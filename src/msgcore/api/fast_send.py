@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
+import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.access import fail_request
@@ -23,6 +24,9 @@ from msgcore.services.authenticator import Authenticator
 from msgcore.services.send import SendService
 
 _PREFIX: Final = "/api/v1/projects/"
+_TEMPLATE: Final = f"{_PREFIX}{{project}}{SEND_SUFFIX}"
+"""As Litestar's router writes the path, for who counts requests."""
+
 _JSON: Final = frozenset((b"application/json", b"application/json; charset=utf-8"))
 _UNUSUAL: Final = frozenset((b"origin", b"transfer-encoding", b"content-encoding", b"expect"))
 """Headers of requests that take the long way; CORS is the API's business."""
@@ -47,10 +51,12 @@ class FastSend:
             await self._api(scope, receive, send)
             return
         first = cast("dict[str, Any]", await receive())
+        structlog.contextvars.bind_contextvars(request_id=request_id(scope))
         answer = await self._accept(scope, project, first)
         if answer is None:
             await self._api(scope, _replaying(first, receive), send)
             return
+        scope["path_template"] = _TEMPLATE
         await send(
             {
                 "type": "http.response.start",

@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 
 from msgcore import __version__
 from msgcore.api.access import PUBLIC, Access, declared_access
+from msgcore.api.batch_body import BatchOperation
 from msgcore.api.errors import Problem
 
 _SCHEMES = {
@@ -70,7 +71,7 @@ def _errors(handler: HTTPRouteHandler, access: Access) -> dict[int, ResponseSpec
     possible = [HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS]
     if handler.parsed_fn_signature.parameters.keys() & {"data", "project"}:
         possible.append(HTTPStatus.BAD_REQUEST)
-    if "data" in handler.parsed_fn_signature.parameters:
+    if "data" in handler.parsed_fn_signature.parameters or handler.operation_class is BatchOperation:
         possible += [HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
     if "idempotency_key" in handler.parsed_fn_signature.parameters:
         possible.append(HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -1,10 +1,45 @@
-"""Query parameters that several lists share."""
+"""Parameters and bodies that several controllers share."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
+import msgspec
 from litestar.params import QueryParameter
+
+from msgcore.core.content import Wire
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.services.pausing import LONGEST_REASON
 
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=1000, description="Entries of a page")]
 Offset: TypeAlias = Annotated[int, QueryParameter(ge=0, le=1_000_000, description="Entries to skip")]
+
+
+class PauseRequest(Wire):
+    """Why; it is shown where the pause is."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)] | None = None
+
+
+def read_moment(name: str, pointer: str, text: str | None) -> datetime | None:
+    """An ISO 8601 time; one without an offset is UTC. Raises InvalidInputError."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        error = FieldError(pointer, f"{name} must be an ISO 8601 time such as 2030-01-31T12:00:00Z")
+        raise InvalidInputError.of([error]) from None
+
+
+def refuse_nul(path: str, query: bytes) -> None:
+    """Raise InvalidInputError for an address with U+0000, which PostgreSQL takes nowhere, not even to compare."""
+    if "\0" in path:
+        raise InvalidInputError("the path must not hold the character U+0000")
+    for parameter in query.split(b"&") if b"%00" in query else ():
+        if b"%00" in parameter:
+            name = parameter.partition(b"=")[0].decode("ascii", "replace")[:64]
+            error = FieldError(f"/query/{name}", f"{name} must not hold the character U+0000")
+            raise InvalidInputError.of([error])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, get
@@ -10,9 +10,8 @@ from litestar.params import FromPath, QueryParameter
 
 from msgcore.api.access import Injected, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Limit, Offset
+from msgcore.api.parameters import Limit, Offset, read_moment
 from msgcore.core.clock import to_iso
-from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope
 from msgcore.services.platform_logs import LogPage, PlatformLogService
@@ -160,16 +159,7 @@ class PlatformLogsController(Controller):
 
 
 def _moment(name: str, text: str | None) -> datetime | None:
-    """An ISO 8601 time; one without an offset is UTC."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidInputError.of(
-            [FieldError(f"/query/{name}", f"{name} must be an ISO 8601 time such as 2030-01-31T12:00:00Z")]
-        ) from None
+    return read_moment(name, f"/query/{name}", text)
 
 
 def _answer(page: LogPage, limit: int, offset: int) -> LogsAnswer:

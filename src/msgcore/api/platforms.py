@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, delete, get, patch, post
@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
-from msgcore.api.parameters import Limit
+from msgcore.api.parameters import Limit, PauseRequest
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.scopes import ApiScope
+from msgcore.services.pausing import PauseService, pause_of
 from msgcore.services.platforms import NewPlatform, PlatformService, PlatformView
 
 PlatformLabel = Annotated[
@@ -51,7 +52,11 @@ class UpdatePlatform(Wire):
 
 
 class PlatformAnswer(Answer):
-    """A configured platform. `pausedReason` tells why nothing is sent after the platform refused the credentials."""
+    """A configured platform.
+
+    While it is `paused`, messages to it are accepted and wait. `pausedBy` tells what ends that: `user` (resume it),
+    `credentials` (the platform refused them: change them, or resume it), `project` (resume the project).
+    """
 
     id: str
     platform: str
@@ -59,7 +64,9 @@ class PlatformAnswer(Answer):
     description: str | None
     is_active: bool
     test_mode: bool
+    paused: bool
     paused_at: Timestamp | None
+    paused_by: Literal["user", "credentials", "project"] | None
     paused_reason: str | None
     webhook_url: str
     created_at: Timestamp
@@ -125,7 +132,7 @@ class PlatformsController(Controller):
         data: JsonBody[UpdatePlatform],
         platforms: Injected[PlatformService],
     ) -> PlatformAnswer:
-        """New credentials, or switching it on, also resume a platform that was paused."""
+        """New credentials, or switching it on, also resume a platform whose credentials were refused."""
         changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
         return PlatformAnswer(**_fields(await platforms.update(request.user, project, platform_id, changes)))
 
@@ -145,6 +152,43 @@ class PlatformsController(Controller):
         """What is still queued for it will fail."""
         await platforms.delete(request.user, project, platform_id)
         return MessageAnswer(message="Platform removed successfully")
+
+    @post(
+        "/{platform_id:str}/pause",
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        status_code=200,
+        summary="Pause a configured platform",
+    )
+    async def pause(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
+        pausing: Injected[PauseService],
+        data: JsonBody[PauseRequest | None] = None,
+    ) -> PlatformAnswer:
+        """Messages to it are accepted and wait until it is resumed; what is being sent at this moment is finished."""
+        await pausing.pause_platform(request.user, project, platform_id, data and data.reason)
+        return PlatformAnswer(**_fields(await platforms.get(project, platform_id)))
+
+    @post(
+        "/{platform_id:str}/resume",
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        status_code=200,
+        summary="Resume a paused platform",
+    )
+    async def resume(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
+        pausing: Injected[PauseService],
+    ) -> PlatformAnswer:
+        """Whoever paused it; what waited is sent. One in a paused project goes on when the project does."""
+        await pausing.resume_platform(request.user, project, platform_id)
+        return PlatformAnswer(**_fields(await platforms.get(project, platform_id)))
 
     @post(
         "/{platform_id:str}/register-webhook",
@@ -195,7 +239,7 @@ class PlatformsController(Controller):
 
 
 def _fields(view: PlatformView) -> dict[str, Any]:
-    row = view.row
+    row, pause = view.row, pause_of(view.row)
     return {
         "id": row.id,
         "platform": row.platform,
@@ -203,8 +247,10 @@ def _fields(view: PlatformView) -> dict[str, Any]:
         "description": row.description,
         "is_active": row.is_active,
         "test_mode": row.test_mode,
-        "paused_at": row.paused_at and to_iso(row.paused_at),
-        "paused_reason": row.paused_reason,
+        "paused": pause is not None,
+        "paused_at": None if pause is None else to_iso(pause.at),
+        "paused_by": None if pause is None else pause.by,
+        "paused_reason": None if pause is None else pause.reason,
         "webhook_url": view.webhook_url,
         "created_at": to_iso(row.created_at),
         "updated_at": to_iso(row.updated_at),

@@ -12,10 +12,12 @@ from msgspec import UNSET, UnsetType
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.api_keys import ListedKeyAnswer, listed_key
+from msgcore.api.parameters import PauseRequest
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.core.scopes import ApiScope
+from msgcore.services.pausing import PauseService
 from msgcore.services.projects import PROJECT_ID, NewProject, ProjectService, ProjectView
 
 Environment = Literal["development", "staging", "production"]
@@ -84,7 +86,7 @@ class ProjectCounts(Answer):
 
 
 class ProjectAnswer(Answer):
-    """A project."""
+    """A project. While it is `paused`, messages to all its platforms are accepted and wait."""
 
     id: str
     name: str
@@ -93,6 +95,9 @@ class ProjectAnswer(Answer):
     is_default: bool
     settings: dict[str, Any] | None
     owner_id: str
+    paused: bool
+    paused_at: Timestamp | None
+    paused_reason: str | None
     created_at: Timestamp
     updated_at: Timestamp
     owner: Person
@@ -158,6 +163,36 @@ class ProjectsController(Controller):
             changes["settings"] = _settings(changes["settings"])
         return ProjectAnswer(**_fields(await projects.update(request.user, project, changes)))
 
+    @post("/{project:str}/pause", opt=requires(ApiScope.PROJECTS_WRITE), status_code=200, summary="Pause a project")
+    async def pause(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        projects: Injected[ProjectService],
+        pausing: Injected[PauseService],
+        data: JsonBody[PauseRequest | None] = None,
+    ) -> ProjectAnswer:
+        """Messages to any of its platforms, later ones too, are accepted and wait until it is resumed."""
+        await pausing.pause_project(request.user, project, data and data.reason)
+        return ProjectAnswer(**_fields(await projects.get(project)))
+
+    @post(
+        "/{project:str}/resume",
+        opt=requires(ApiScope.PROJECTS_WRITE),
+        status_code=200,
+        summary="Resume a paused project",
+    )
+    async def resume(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        projects: Injected[ProjectService],
+        pausing: Injected[PauseService],
+    ) -> ProjectAnswer:
+        """What waited is sent; platforms that are themselves paused stay so."""
+        await pausing.resume_project(request.user, project)
+        return ProjectAnswer(**_fields(await projects.get(project)))
+
     @delete("/{project:str}", opt=requires(ApiScope.PROJECTS_WRITE), status_code=200, summary="Delete a project")
     async def remove(
         self, request: ApiRequest, project: FromPath[str], projects: Injected[ProjectService]
@@ -188,6 +223,9 @@ def _fields(view: ProjectView) -> dict[str, Any]:
         "is_default": row.is_default,
         "settings": row.settings,
         "owner_id": row.owner_id,
+        "paused": row.paused_at is not None,
+        "paused_at": row.paused_at and to_iso(row.paused_at),
+        "paused_reason": row.paused_reason,
         "created_at": to_iso(row.created_at),
         "updated_at": to_iso(row.updated_at),
         "owner": Person(id=row.owner_id, email=row.owner_email, name=row.owner_name),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from msgcore.core.errors import StartupError
+from msgcore.core.errors import ProblemError, StartupError
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
 
     try:
         app()
-    except StartupError as error:
+    except (StartupError, ProblemError) as error:
         sys.exit(f"msgcore: {error}")
     except Exception:  # noqa: BLE001 - the last stop before Python would print it unredacted
         from msgcore.observability.redaction import Redactor

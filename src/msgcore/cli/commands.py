@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 import msgcore
-from msgcore.config import Settings, load_settings, unknown_variables
+from msgcore.cli import dead_letters, platforms, projects
+from msgcore.cli.environment import read_settings
 
 app = typer.Typer(
     name="msgcore",
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
     rich_markup_mode="rich",
 )
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(platforms.app, name="platforms")
+app.add_typer(projects.app, name="projects")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
@@ -63,7 +67,7 @@ def migrate() -> None:
     """Bring the database to this version's schema."""
     from msgcore.cli.database import migrate_database
 
-    asyncio.run(migrate_database(_settings()))
+    asyncio.run(migrate_database(read_settings()))
 
 
 @app.command()
@@ -76,7 +80,7 @@ def config(
     if markdown:
         typer.echo(settings_markdown(), nl=False)
     else:
-        print_settings(_settings(), os.environ)
+        print_settings(read_settings(), os.environ)
 
 
 @app.command()
@@ -96,14 +100,8 @@ def demo() -> None:
     asyncio.run(run_demo())
 
 
-def _settings() -> Settings:
-    for warning in unknown_variables(os.environ):
-        typer.echo(f"msgcore: warning: {warning}", err=True)
-    return load_settings(os.environ)
-
-
 def _serve(*, api: bool, worker: bool) -> None:
-    settings = _settings()
+    settings = read_settings()
     from msgcore.cli.serve import run
     from msgcore.observability.logging import configure_logging
 

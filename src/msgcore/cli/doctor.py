@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from msgcore.cli.database import open_database
-from msgcore.cli.http_server import require_free
+from msgcore.cli.http_server import Address, require_free
 from msgcore.config import Settings, load_settings, unknown_variables
 from msgcore.core.errors import StartupError
 from msgcore.security.keyring import Keyring
@@ -142,7 +142,7 @@ def _has_secrets(settings: Settings) -> bool:
 async def _port(settings: Settings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     try:
-        require_free(settings)
+        require_free(Address.of_api(settings))
     except StartupError as error:
         if await _answers_as_msgcore(f"http://{where}/api/v1/health"):
             return Finding("port", State.OK, f"{where}, MsgCore is running there")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -26,12 +27,35 @@ _READY_SECONDS = 10.0
 _LEAVE_LOGGING_ALONE: dict[str, Any] = {"incremental": True, "handlers": {}, "loggers": {"_granian": {}}}
 
 
-def require_free(settings: Settings) -> None:
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; `named` is how the names of the two settings that say so begin."""
+
+    host: str
+    port: int
+    named: str = "MSGCORE"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def of_api(cls, settings: Settings) -> Address:
+        """Where the API listens."""
+        return cls(settings.host, settings.port)
+
+    @classmethod
+    def of_metrics(cls, settings: Settings) -> Address | None:
+        """Where the metrics port listens, if there is one."""
+        if settings.metrics_port is None:
+            return None
+        return cls(settings.metrics_host, settings.metrics_port, "MSGCORE_METRICS")
+
+
+def require_free(where: Address) -> None:
     """Raise StartupError, naming the setting, when the address cannot be listened on."""
-    where = f"{settings.host}:{settings.port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,24 +63,24 @@ def require_free(settings: Settings) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartupError(
-                f"MSGCORE_PORT: {where} is already in use; stop what listens there or set another port"
+                f"{where.named}_PORT: {where} is already in use; stop what listens there or set another port"
             ) from None
         if error.errno == errno.EACCES:
-            raise StartupError(f"MSGCORE_PORT: {where} is not permitted; use a port above 1023") from None
+            raise StartupError(f"{where.named}_PORT: {where} is not permitted; use a port above 1023") from None
         raise StartupError(
-            f"MSGCORE_HOST: {settings.host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all"
+            f"{where.named}_HOST: {where.host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all"
         ) from None
 
 
 class HttpServer:
     """Serves one ASGI application until it is stopped."""
 
-    def __init__(self, asgi: Any, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, asgi: Any, where: Address) -> None:
+        self._where = where
         self._server = Server(
             asgi,
-            address=_numeric(settings.host),
-            port=settings.port,
+            address=_numeric(where.host),
+            port=where.port,
             interface=Interfaces.ASGI,
             backlog=_BACKLOG,
             log_level=LogLevels.error,
@@ -76,7 +100,7 @@ class HttpServer:
             ready.cancel()
             reason = str(self._task.exception() or "it stopped").partition("\n")[0]
             raise StartupError(
-                f"MSGCORE_HOST, MSGCORE_PORT: cannot listen on {self._settings.host}:{self._settings.port} ({reason})"
+                f"{self._where.named}_HOST, {self._where.named}_PORT: cannot listen on {self._where} ({reason})"
             )
         await ready
         return self._task
@@ -95,7 +119,7 @@ class HttpServer:
         async with asyncio.timeout(_READY_SECONDS):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection(_reachable(self._settings.host), self._settings.port)
+                    _, writer = await asyncio.open_connection(_reachable(self._where.host), self._where.port)
                 except OSError:
                     await asyncio.sleep(0.005)
                 else:

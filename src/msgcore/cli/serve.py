@@ -13,7 +13,8 @@ import structlog
 import uvloop
 
 from msgcore.app import Gateway
-from msgcore.cli.http_server import HttpServer, require_free
+from msgcore.cli.http_server import Address, HttpServer, require_free
+from msgcore.cli.monitoring import serve_monitoring
 from msgcore.cli.welcome import created_lines, next_steps, ready_line
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
@@ -36,19 +37,20 @@ def run(settings: Settings, *, api: bool, worker: bool) -> None:
 async def _run(settings: Settings, *, api: bool, worker: bool) -> None:
     stop_asked = _on_first_signal(settings, api=api, worker=worker)
     if api:
-        require_free(settings)
+        require_free(Address.of_api(settings))
     missing = [path for path in _own_files(settings) if not path.exists()]
     gateway = await Gateway.open(settings, api=api, worker=worker)
     watching = asyncio.create_task(gateway.watch(), name="watch")
     try:
+        running = [watching, *await serve_monitoring(gateway, settings)]
         _collect_garbage_less_often()
         await gateway.start()
         if api:
             created = [path for path in missing if path.exists()]
-            await _serve_http(gateway, settings, stop_asked, watching, created)
+            await _serve_http(gateway, settings, stop_asked, running, created)
         else:
             _say("msgcore worker ready")
-            await _until_asked(stop_asked, watching)
+            await _until_asked(stop_asked, *running)
     finally:
         watching.cancel()
         await gateway.stop()
@@ -69,15 +71,16 @@ async def _serve_http(
     gateway: Gateway,
     settings: Settings,
     stop_asked: asyncio.Event,
-    watching: asyncio.Task[None],
+    running: list[asyncio.Task[None]],
     created: list[Path],
 ) -> None:
-    server = HttpServer(gateway.asgi, settings)
+    server = HttpServer(gateway.asgi, Address.of_api(settings))
     serving = await server.start()
     try:
         _greet(settings, created)
-        await _until_asked(stop_asked, serving, watching)
+        await _until_asked(stop_asked, serving, *running)
     finally:
+        gateway.life.phase = "stopping"
         await server.stop(_drain_seconds(settings))
 
 

@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from msgcore.core.errors import Scope
-from msgcore.core.limits import UNLIMITED, RateLimits
+from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 
 
 class DeliveryState(StrEnum):
@@ -47,7 +47,8 @@ class Rank(IntEnum):
 class Ticket(msgspec.Struct, frozen=True):
     """What the scheduler needs to know of a delivery: ids and numbers, never content.
 
-    `lane` is None when order does not matter; `delay` is seconds from now until it is due.
+    `lane` is None when order does not matter; `delay` is seconds from now until it is due; `route` names
+    the budget of `limits.route` that it takes from, if any.
     Tickets of one lane are served in the order in which they were enqueued; one that is scheduled
     (`delay` above 0) joins its lane when it is due, unless it `keeps_place`: then it was already
     tried, and what is behind it in its lane waits for it.
@@ -60,30 +61,42 @@ class Ticket(msgspec.Struct, frozen=True):
     delay: float = 0.0
     limits: RateLimits = UNLIMITED
     keeps_place: bool = False
+    route: str | None = None
 
 
 class Lease(msgspec.Struct, frozen=True):
     """The right to work on a delivery until the lease time is over.
 
-    `token` fences: an outcome with an older token than the newest lease of the delivery is lost.
+    `token` fences: an outcome with an older token than the newest lease of the delivery is lost. `wait` is how
+    many seconds after the claim the platform's budgets allow the call.
     """
 
     delivery_id: str
     account_id: str
     token: int
+    wait: float = 0.0
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The delivery is final (sent, dead, cancelled or expired): its lane may go on."""
+    """The delivery is final (sent, dead, cancelled or expired): its lane may go on.
+
+    `answered`: the platform was asked and answered, so it lives. `pace` is what it said about its budget.
+    """
 
     lease: Lease
+    answered: bool = True
+    pace: Pace | None = None
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Try again in `delay` seconds; until then the delivery keeps its place in its lane."""
+    """Try again in `delay` seconds; until then the delivery keeps its place in its lane.
+
+    `trouble`: the account as a whole seems to be in trouble; enough of these in a row open its breaker.
+    """
 
     lease: Lease
     delay: float
+    trouble: bool = False
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -101,6 +114,25 @@ class Release(msgspec.Struct, frozen=True):
 
 
 Outcome = Done | Retry | Wait | Release
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What `finish` made of a batch.
+
+    `lost` are the leases that were lost before, whose outcome was ignored; `opened` and `closed` the
+    accounts whose circuit breaker opened (or stayed open after a probe) and closed.
+    """
+
+    lost: list[Lease]
+    opened: list[str]
+    closed: list[str]
+
+
+class BreakerState(StrEnum):
+    """An account that is not trusted: left alone, or tried with one delivery at a time."""
+
+    OPEN = "open"
+    HALF_OPEN = "half-open"
 
 
 @dataclass(slots=True)

@@ -107,10 +107,11 @@ class StartupError(Exception):
 
 
 class Scope(StrEnum):
-    """What a throttle covers."""
+    """What a throttle or a trouble covers."""
 
     DELIVERY = "delivery"
     LANE = "lane"
+    ROUTE = "route"
     ACCOUNT = "account"
 
 
@@ -134,7 +135,22 @@ class PermanentError(DeliveryError):
 
 
 class TemporaryError(DeliveryError):
-    """May work later (connection refused, 5xx, SMTP 4xx): retried by the platform's policy."""
+    """May work later (connection refused, 5xx, SMTP 4xx): retried by the platform's policy.
+
+    `scope` says what has the trouble: the whole account (the default; enough of these in a row open its
+    circuit breaker), or only this delivery (a full mailbox, say), which tells nothing about the others.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        reached: Literal["no", "maybe"] = "no",
+        scope: Scope = Scope.ACCOUNT,
+    ) -> None:
+        super().__init__(code, message, reached=reached)
+        self.scope = scope
 
 
 class ThrottledError(DeliveryError):

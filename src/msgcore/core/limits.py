@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
+from msgcore.core.errors import Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -30,14 +34,64 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What a platform bears: budgets of the whole account and of each lane (conversation).
+    """What a platform bears: budgets of the whole account, of each lane (conversation) and of each route.
 
-    `in_flight` is how many deliveries of an account may be under way at once (0: any number).
+    A route is a kind of call that the platform counts by itself, whatever the conversation; deliveries
+    name theirs. `in_flight` is how many deliveries of an account may be under way at once (0: any number).
     """
 
     account: tuple[Budget, ...] = ()
     lane: tuple[Budget, ...] = ()
+    route: tuple[Budget, ...] = ()
     in_flight: int = 0
 
 
 UNLIMITED = RateLimits()
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """What a platform said about its own budget: `remaining` calls of `scope` for the next `reset_after` seconds.
+
+    The scheduler keeps a scope with nothing left silent until then, whatever was declared.
+    """
+
+    scope: Scope
+    remaining: int
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How budgets are kept to the moment, although what lies between a claim and its call takes time.
+
+    A claim looks `ahead` so many seconds and says when each call may be made, so that the worker is ready by
+    then. The first call of a budget that has rested opens connections and comes late: the second one leaves
+    it a tenth of the interval, at least `least_start` and at most `most_start` seconds. Measured with
+    `python -m bench limits`; without the two, calls that came late were too close to the next for a platform
+    that counts in sliding windows.
+    """
+
+    ahead: float = 0.25
+    least_start: float = 0.1
+    most_start: float = 0.25
+
+
+PACING = Pacing()
+EXACT = Pacing(0.0, 0.0, 0.0)
+"""Claims give what may go out now, and nothing is added."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When an account that only fails is left alone (Nygard, "Release It!", Circuit Breaker).
+
+    After `failures` in a row without one answer it rests for `cooldown` seconds, then one delivery probes;
+    each probe that fails doubles the rest, up to `longest`.
+    """
+
+    failures: int = 10
+    cooldown: float = 2.0
+    longest: float = 60.0
+
+
+BREAKER = BreakerPolicy()

@@ -15,6 +15,7 @@ from msgcore.platforms.base import Account
 from msgcore.security.keyring import Keyring
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
+from msgcore.store.tables.platforms import IS_OF_PAUSED_PROJECT
 
 KEPT = 10_000
 CACHED_SECONDS = 5.0
@@ -31,13 +32,14 @@ class AccountRecord:
     name: str
     is_active: bool
     paused_reason: str | None
+    project_paused: bool
     credentials_encrypted: str
     updated_at: datetime
 
     @property
     def is_held(self) -> bool:
         """Whether its deliveries must wait."""
-        return not self.is_active or self.paused_reason is not None
+        return not self.is_active or self.paused_reason is not None or self.project_paused
 
 
 class AccountDirectory:
@@ -47,6 +49,7 @@ class AccountDirectory:
         self._database = database
         self._keyring = keyring
         self._records = TTLCache[str, AccountRecord | None](KEPT, CACHED_SECONDS)
+        self._platforms = LRUCache[str, str](KEPT)
         self._opened = LRUCache[str, tuple[datetime, Account]](KEPT)
         self._loading = asyncio.Lock()
         self._changes = 0
@@ -54,6 +57,10 @@ class AccountDirectory:
     def cached(self, account_id: str) -> AccountRecord | None:
         """The record if it is known just now; None says nothing about whether it exists."""
         return self._records.get(account_id)
+
+    def platform_of(self, account_id: str) -> str | None:
+        """The name of the account's platform, which never changes; None if it was not read of late."""
+        return self._platforms.get(account_id)
 
     async def get(self, account_id: str) -> AccountRecord | None:
         """The record, or None if there is no such account (`account_id` in canonical form)."""
@@ -95,11 +102,13 @@ class AccountDirectory:
         self._opened.pop(account_id, None)
 
     async def _load(self, account_id: str) -> AccountRecord | None:
-        query = select(project_platforms).where(project_platforms.c.id == account_id)
+        project_paused = IS_OF_PAUSED_PROJECT.label("project_paused")
+        query = select(project_platforms, project_paused).where(project_platforms.c.id == account_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             return None
+        self._platforms[row.id] = row.platform
         return AccountRecord(
             id=row.id,
             project_id=row.project_id,
@@ -107,6 +116,7 @@ class AccountDirectory:
             name=row.name,
             is_active=row.is_active,
             paused_reason=None if row.paused_at is None else row.paused_reason or "paused",
+            project_paused=bool(row.project_paused),
             credentials_encrypted=row.credentials_encrypted,
             updated_at=row.updated_at,
         )

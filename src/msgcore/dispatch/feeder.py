@@ -1,61 +1,50 @@
-"""Feeding the scheduler from the ledger: at start, and whenever something was missed.
+"""Feeding the scheduler from the ledger, for whatever did not come to it directly.
 
-The scheduler forgets everything with the process. At start all open deliveries are read page by
-page, oldest first, and the processor works on the first page while the next is read. Until that
-is done, newly committed deliveries are not handed over directly: the feeder meets them at the end
-of the ledger, so that no lane is overtaken. Afterwards a slow sweep looks for open deliveries that
-the scheduler does not know.
+One process does it (the one process, or the leader of many): it brings shards to life that forgot what
+they held, takes scheduled deliveries when they are near, ends what is overdue, holds and lets go accounts
+as the ledger says, and sweeps slowly over all open deliveries for any that the scheduler does not know.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import Rank, Ticket
 from msgcore.core.ids import earliest_id
-from msgcore.core.limits import UNLIMITED, RateLimits
-from msgcore.dispatch.scheduler import Scheduler
+from msgcore.core.limits import RateLimits
+from msgcore.dispatch.handover import OVERLAP, Handover
+from msgcore.dispatch.redis.loader import ShardLoader
+from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
+from msgcore.dispatch.tickets import HORIZON, tickets_of
 from msgcore.store.faults import is_away
 from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
 
 log = structlog.stdlib.get_logger(__name__)
 
-HORIZON = timedelta(hours=1)
-"""How far ahead of its time a scheduled delivery is taken into memory."""
-
-RANKS = tuple(Rank)
-"""By number; calling the enum costs several times more."""
-
-OVERLAP = timedelta(seconds=10)
-"""How far back a follower looks for deliveries that another process committed late."""
-
 HOUSEKEEPING = timedelta(minutes=10)
 
 
-def ticket_of(delivery: OpenDelivery, limits: RateLimits, now: datetime) -> Ticket:
-    """What the scheduler is told of a delivery that the ledger holds; `limits` are its platform's."""
-    return Ticket(
-        delivery_id=delivery.id,
-        account_id=delivery.platform_id,
-        lane=delivery.lane,
-        rank=RANKS[delivery.rank],
-        delay=max(0.0, (delivery.due_at - now).total_seconds()),
-        limits=limits,
-        keeps_place=delivery.tried,
-    )
+class Leadership(Protocol):
+    """Who may feed a scheduler that many processes share."""
+
+    async def holds(self) -> bool:
+        """Whether this process leads now; it does from then on if nobody else does."""
+        ...
 
 
 class Feeder:
     """Keeps the scheduler supplied.
 
-    `gate` is held by whoever commits new deliveries. `on_resume` is called with an account's id
-    before its deliveries go on, so that nobody remembers that it was held.
+    `handover` is this process's own way into the scheduler, and `gate` is held by whoever commits through it.
+    `on_resume` is called with an account's id before its deliveries go on, so that nobody remembers that it
+    was held; `on_found` with how many deliveries a sweep found. With `follow`, other processes commit
+    deliveries without handing them over. `loader` and `leadership` belong to a shared scheduler.
     """
 
     def __init__(
@@ -63,37 +52,47 @@ class Feeder:
         *,
         feed: Feed,
         scheduler: Scheduler,
-        limits: dict[str, RateLimits],
+        limits: Mapping[str, RateLimits],
         clock: Clock,
         gate: asyncio.Lock,
+        handover: Handover,
         on_resume: Callable[[str], None],
+        on_found: Callable[[int], None],
         every: float,
-        follow: bool,
+        follow: bool = False,
+        loader: ShardLoader | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
         self._feed = feed
         self._scheduler = scheduler
         self._limits = limits
         self._clock = clock
         self._gate = gate
+        self._handover = handover
         self._on_resume = on_resume
+        self._on_found = on_found
         self._every = every
         self._follow = follow
+        self._loader = loader
+        self._leadership = leadership
         self._loaded_until = clock.now()
         self._sweep_from = NIL
         self._looked_at = clock.now()
         self._cleaned_at = clock.now()
-        self._live = False
+        self._hurry = asyncio.Event()
+        self._leads = False
         self._task: asyncio.Task[None] | None = None
 
-    async def committed(self, tickets: Sequence[Ticket]) -> None:
-        """Take newly committed deliveries (called with the gate held)."""
-        if self._live:
-            horizon = HORIZON.total_seconds()
-            await self._scheduler.enqueue([ticket for ticket in tickets if ticket.delay <= horizon])
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that feeds, as far as it knows."""
+        return self._leads
 
     async def start(self) -> None:
-        """Learn which accounts are held, then load in the background."""
-        await self._hold_accounts()
+        """Begin to feed; what only this process's memory holds is loaded in the background."""
+        if self._loader is None:
+            await self._hold_accounts()
+            self._handover.load()
         self._task = asyncio.create_task(self._run(), name="feeder")
 
     async def stop(self) -> None:
@@ -103,34 +102,31 @@ class Feeder:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    def hurry(self) -> None:
+        """Look now: the scheduler was found empty."""
+        self._hurry.set()
+
     async def _run(self) -> None:
         while True:
+            self._hurry.clear()
             try:
-                if not self._live:
-                    await self._load()
-                await asyncio.sleep(self._every)
-                await self._reconcile()
+                self._leads = self._leadership is None or await self._leadership.holds()
+                if self._leads:
+                    await self._turn()
             except Exception as error:
-                if is_away(error):
-                    log.warning("ledger_away", error=type(error).__name__)
+                if is_away(error) or isinstance(error, SchedulerAwayError):
+                    log.warning("feeding_waits", error=type(error).__name__)
                 else:
                     log.exception("feeding_failed")
-                await asyncio.sleep(self._every)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._hurry.wait()
 
-    async def _load(self) -> None:
-        """Read all that is open; the last page with the gate held, so that nothing slips between."""
-        self._loaded_until = self._clock.now() + HORIZON
-        last_id, total = NIL, 0
-        while len(page := await self._feed.after(last_id, self._loaded_until)) == PAGE:
-            await self._enqueue(page)
-            last_id, total = page[-1].id, total + len(page)
-        async with self._gate:
-            while page := await self._feed.after(last_id, self._loaded_until):
-                await self._enqueue(page)
-                last_id, total = page[-1].id, total + len(page)
-            self._live = True
-        if total:
-            log.info("deliveries_resumed", count=total)
+    async def _turn(self) -> None:
+        if self._loader is not None and (closed := await self._loader.closed()):
+            await self._loader.load(closed, self._hold_accounts)
+        if self._handover.is_live:
+            await self._reconcile()
 
     async def _hold_accounts(self) -> None:
         """Hold the accounts that the ledger says must wait, and those alone: any process may have changed them."""
@@ -146,17 +142,23 @@ class Feeder:
     async def _reconcile(self) -> None:
         now = self._clock.now()
         await self._hold_accounts()
+        await self._end_overdue(now)
         await self._take_scheduled(now + HORIZON)
         if self._follow:
             await self._take_new(earliest_id(self._looked_at - OVERLAP))
             self._looked_at = now
         async with self._gate:
             page = await self._feed.after(self._sweep_from, now)
-            await self._enqueue(page)
+            found = await self._enqueue(page)
+        self._on_found(0 if self._follow else found)
         self._sweep_from = page[-1].id if len(page) == PAGE else NIL
         if now - self._cleaned_at > HOUSEKEEPING:
             self._cleaned_at = now
             await self._feed.drop_expired_keys(now)
+
+    async def _end_overdue(self, now: datetime) -> None:
+        while ended := await self._feed.expire_overdue(now):
+            await self._scheduler.remove(ended)
 
     async def _take_scheduled(self, until: datetime) -> None:
         since, last_id = self._loaded_until, NIL
@@ -170,8 +172,5 @@ class Feeder:
             await self._enqueue(page)
             last_id = page[-1].id
 
-    async def _enqueue(self, page: Iterable[OpenDelivery]) -> None:
-        now = self._clock.now()
-        await self._scheduler.enqueue(
-            [ticket_of(delivery, self._limits.get(delivery.platform, UNLIMITED), now) for delivery in page]
-        )
+    async def _enqueue(self, page: Iterable[OpenDelivery]) -> int:
+        return await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))

@@ -1,25 +1,33 @@
 """The scheduler of one process: plain queues, two heaps and no I/O.
 
-Structure: an account has three ready queues (one a rank) of *runnables*. A runnable is a lane with
-a due head, or a single delivery without a lane. Accounts with something ready stand in a ring and
-take turns, one delivery a turn, so a backlog in one does not delay another. What must wait for a
-moment (a scheduled delivery, a lane or an account that was told to wait or whose budget is spent)
-sits in one heap of timers. Every operation costs O(log n) at worst and does not depend on how much
-is queued.
+What is ready, and when, is in `memory_agenda`; here are the contract's calls, leases and outcomes.
+Every operation costs O(log n) at worst and does not depend on how much is queued.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import Done, Lease, Outcome, Release, Retry, SchedulerCounts, Ticket, Wait
-from msgcore.core.errors import Scope
-from msgcore.dispatch.memory_queues import Account, Entry, Lane, Runnable
+from msgcore.core.deliveries import (
+    BreakerState,
+    Done,
+    Finished,
+    Lease,
+    Outcome,
+    Release,
+    Retry,
+    SchedulerCounts,
+    Ticket,
+    Wait,
+)
+from msgcore.core.limits import PACING, Pacing
+from msgcore.dispatch.memory_agenda import Agenda
+from msgcore.dispatch.memory_queues import Account, Entry
 
 
 class MemoryScheduler:
@@ -29,49 +37,49 @@ class MemoryScheduler:
     clock's monotonic scale.
     """
 
-    def __init__(self, clock: Clock, *, lease_seconds: float = 30.0) -> None:
+    def __init__(self, clock: Clock, *, lease_seconds: float = 30.0, pacing: Pacing = PACING) -> None:
         self._clock = clock
         self._lease_seconds = lease_seconds
+        self._pacing = pacing
         self._entries: dict[str, Entry] = {}
-        self._accounts: dict[str, Account] = {}
-        self._paused: set[str] = set()
-        self._ring: deque[Account] = deque()
-        self._timers: list[tuple[float, int, Entry | Lane | Account]] = []
+        self._agenda = Agenda(pacing)
         # Lease times are all equal, so deadlines are appended in order; renewed or finished leases
         # leave stale items behind that are skipped when they come up.
         self._deadlines: deque[tuple[float, Entry, int]] = deque()
         self._sequence = count(1)
         self._wake = asyncio.Event()
 
-    async def enqueue(self, tickets: Sequence[Ticket]) -> None:
-        """Add deliveries. One that is already known is left as it is."""
+    async def enqueue(self, tickets: Sequence[Ticket]) -> int:
+        """Add deliveries; returns how many were not known. One that is known is left as it is."""
         now = self._clock.monotonic()
+        before = len(self._entries)
         for ticket in tickets:
             if ticket.delivery_id not in self._entries:
                 self._add(ticket, now)
         self._wake.set()
+        return len(self._entries) - before
 
     async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries; see the contract for the order."""
         now = self._clock.monotonic()
         self._expire_leases(now)
-        self._fire_timers(now)
+        self._agenda.fire_timers(now)
         leases: list[Lease] = []
         passed_over = 0
-        while passed_over < len(self._ring) and len(leases) < limit:
-            account = self._ring[0]
+        while passed_over < len(self._agenda.ring) and len(leases) < limit:
+            account = self._agenda.ring[0]
             if share is not None and account.leased >= share * (limit - len(leases)):
-                self._ring.rotate(-1)
+                self._agenda.ring.rotate(-1)
                 passed_over += 1
                 continue
-            entry = self._next_entry(account, now)
-            if entry is None:
-                self._ring.popleft()
+            taken = self._agenda.next_entry(account, now)
+            if taken is None:
+                self._agenda.ring.popleft()
                 account.in_ring = False
-                self._retire_account(account, now)
+                self._agenda.retire_account(account, now)
                 continue
-            leases.append(self._lease(entry, now))
-            self._ring.rotate(-1)
+            leases.append(self._lease(*taken, now))
+            self._agenda.ring.rotate(-1)
             passed_over = 0
         return leases
 
@@ -87,22 +95,25 @@ class MemoryScheduler:
                 self._set_deadline(entry, now)
         return lost
 
-    async def finish(self, outcomes: Sequence[Outcome]) -> list[Lease]:
-        """Report outcomes; returns the leases that were lost before (their outcome is ignored)."""
+    async def finish(self, outcomes: Sequence[Outcome]) -> Finished:
+        """Report outcomes; tells which leases were lost before, and which breakers opened or closed."""
         now = self._clock.monotonic()
-        lost: list[Lease] = []
+        report = Finished([], [], [])
         for outcome in outcomes:
             entry = self._held(outcome.lease)
             if entry is None:
-                lost.append(outcome.lease)
+                report.lost.append(outcome.lease)
                 continue
             self._unlease(entry)
+            self._tell_breaker(entry.account, outcome, now, report)
             if isinstance(outcome, Done):
+                if outcome.pace is not None and outcome.pace.remaining <= 0:
+                    self._agenda.silence(entry, outcome.pace.scope, now + outcome.pace.reset_after)
                 self._forget(entry, now)
             else:
                 self._put_back(entry, outcome, now)
         self._wake.set()
-        return lost
+        return report
 
     async def remove(self, delivery_ids: Sequence[str]) -> list[str]:
         """Forget deliveries that are not leased; returns the ids that were removed."""
@@ -115,38 +126,43 @@ class MemoryScheduler:
             # Its timer or place in a ready queue is skipped when it comes up.
             entry.gone = True
             if entry.delayed:
-                entry.account.delayed -= 1
+                self._agenda.end_delay(entry)
             elif entry.lane is not None:
-                entry.lane.waiting.remove(entry)
+                self._agenda.leave_lane(entry, entry.lane)
             self._forget(entry, now)
             removed.append(delivery_id)
         return removed
 
     async def pause(self, account_id: str) -> None:
         """Hold all of an account's deliveries until `resume`."""
-        self._paused.add(account_id)
-        account = self._accounts.get(account_id)
+        self._agenda.paused.add(account_id)
+        account = self._agenda.accounts.get(account_id)
         if account is not None:
             account.paused = True
 
     async def resume(self, account_id: str) -> None:
         """Let a paused account's deliveries go on."""
-        self._paused.discard(account_id)
-        account = self._accounts.get(account_id)
+        self._agenda.paused.discard(account_id)
+        account = self._agenda.accounts.get(account_id)
         if account is not None and account.paused:
             account.paused = False
-            self._join_ring(account)
+            self._agenda.join_ring(account)
             self._wake.set()
 
     async def paused(self) -> set[str]:
         """The accounts that are held."""
-        return set(self._paused)
+        return set(self._agenda.paused)
+
+    async def breakers(self) -> dict[str, BreakerState]:
+        """The accounts whose circuit breaker is not closed."""
+        now = self._clock.monotonic()
+        states = ((account.id, account.breaker.state(now)) for account in self._agenda.accounts.values())
+        return {account_id: state for account_id, state in states if state is not None}
 
     async def wait(self, seconds: float) -> None:
         """Return when something may have become claimable, or after that many seconds."""
         now = self._clock.monotonic()
-        due = self._next_moment()
-        delay = seconds if due is None else min(seconds, max(0.0, due - now))
+        delay = min(seconds, max(0.0, self._next_moment() - now))
         if delay <= 0 or self._wake.is_set():
             self._wake.clear()
             return
@@ -160,7 +176,7 @@ class MemoryScheduler:
     async def counts(self) -> SchedulerCounts:
         """How many deliveries are held; one step an account, however much is queued."""
         counts = SchedulerCounts()
-        for account in self._accounts.values():
+        for account in self._agenda.accounts.values():
             counts.active += account.leased
             counts.delayed += account.delayed
             due = account.size - account.leased - account.delayed
@@ -173,96 +189,32 @@ class MemoryScheduler:
     # --- in
 
     def _add(self, ticket: Ticket, now: float) -> None:
-        account = self._account(ticket)
-        lane = account.lane(ticket.lane) if ticket.lane is not None else None
-        entry = Entry(ticket.delivery_id, account, lane, ticket.rank, now + ticket.delay)
+        account = self._agenda.account(ticket)
+        lane, route = None, None
+        if ticket.lane is not None:
+            lane = account.lane(ticket.lane)
+            lane.budget.adopt(ticket.limits.lane)
+        if ticket.route is not None:
+            route = account.route(ticket.route)
+            route.budget.adopt(ticket.limits.route)
+        entry = Entry(ticket.delivery_id, account, lane, route, ticket.rank, now + ticket.delay)
         self._entries[ticket.delivery_id] = entry
         account.size += 1
         if ticket.delay > 0 and not (ticket.keeps_place and lane is not None):
-            self._delay(entry)
+            self._agenda.delay(entry)
         elif lane is not None:
             lane.waiting.append(entry)
-            self._offer_lane(lane, now)
+            self._agenda.offer_lane(lane, now)
         else:
-            self._offer(entry)
-
-    def _account(self, ticket: Ticket) -> Account:
-        account = self._accounts.get(ticket.account_id)
-        if account is None:
-            account = Account(ticket.account_id, ticket.limits)
-            account.paused = ticket.account_id in self._paused
-            self._accounts[ticket.account_id] = account
-        account.set_limits(ticket.limits)
-        return account
-
-    # --- what is ready
-
-    def _offer(self, runnable: Runnable) -> None:
-        """Put a lane with a due head, or a due delivery without a lane, into its ready queue."""
-        account = runnable.account
-        account.ready[runnable.rank].append(runnable)
-        self._join_ring(account)
-
-    def _join_ring(self, account: Account) -> None:
-        if not account.in_ring and not account.paused and not account.is_full() and account.has_ready():
-            account.in_ring = True
-            self._ring.append(account)
-
-    def _offer_lane(self, lane: Lane, now: float) -> None:
-        """Make a lane runnable if nothing of it is in flight and its head is due, or set its timer."""
-        if lane.busy or lane.offered or not lane.waiting:
-            return
-        due = max(lane.asleep_until, lane.waiting[0].due)
-        if due > now:
-            if lane.timer != due:
-                lane.timer = due
-                self._set_timer(due, lane)
-            return
-        lane.offered = True
-        self._offer(lane)
-
-    def _next_entry(self, account: Account, now: float) -> Entry | None:
-        """The account's next delivery, with its budgets charged; None when it has none just now."""
-        if account.paused or account.is_full():
-            return None
-        if account.asleep_until > now:
-            self._sleep_account(account)
-            return None
-        free_at = account.budget.free_at(now)
-        if free_at > now:
-            account.asleep_until = free_at
-            self._sleep_account(account)
-            return None
-        while (runnable := account.pick()) is not None:
-            entry = self._take(runnable, now)
-            if entry is not None:
-                account.budget.charge(now)
-                return entry
-        return None
-
-    def _take(self, runnable: Runnable, now: float) -> Entry | None:
-        """The delivery of a runnable, or None if it is gone or its lane must wait."""
-        if isinstance(runnable, Entry):
-            return None if runnable.gone else runnable
-        lane = runnable
-        lane.offered = False
-        if not lane.waiting:
-            return None
-        lane.asleep_until = max(lane.asleep_until, lane.budget.free_at(now))
-        if max(lane.asleep_until, lane.waiting[0].due) > now:
-            self._offer_lane(lane, now)
-            return None
-        lane.budget.charge(now)
-        lane.busy = True
-        return lane.waiting.popleft()
+            self._agenda.offer(entry)
 
     # --- leases
 
-    def _lease(self, entry: Entry, now: float) -> Lease:
+    def _lease(self, entry: Entry, at: float, now: float) -> Lease:
         entry.token = next(self._sequence)
         entry.account.leased += 1
         self._set_deadline(entry, now)
-        return Lease(entry.delivery_id, entry.account.id, entry.token)
+        return Lease(entry.delivery_id, entry.account.id, entry.token, max(0.0, at - now))
 
     def _set_deadline(self, entry: Entry, now: float) -> None:
         entry.deadline = now + self._lease_seconds
@@ -275,7 +227,7 @@ class MemoryScheduler:
     def _unlease(self, entry: Entry) -> None:
         entry.token = 0
         entry.account.leased -= 1
-        self._join_ring(entry.account)  # it may have been full
+        self._agenda.join_ring(entry.account)  # it may have been full
         if entry.lane is not None:
             entry.lane.busy = False
 
@@ -284,110 +236,39 @@ class MemoryScheduler:
         while self._deadlines and self._deadlines[0][0] <= now:
             entry = self._deadlines.popleft()[1]
             self._unlease(entry)
-            self._return(entry, now)
+            self._agenda.give_back(entry, now)
             self._drop_stale_deadlines()
 
     # --- out
 
+    def _tell_breaker(self, account: Account, outcome: Outcome, now: float, report: Finished) -> None:
+        if isinstance(outcome, Wait) or (isinstance(outcome, Done) and outcome.answered):
+            if account.breaker.answered():
+                report.closed.append(account.id)
+                self._agenda.join_ring(account)
+        elif isinstance(outcome, Retry) and outcome.trouble and account.breaker.trouble(now):
+            report.opened.append(account.id)
+
     def _put_back(self, entry: Entry, outcome: Retry | Wait | Release, now: float) -> None:
-        if isinstance(outcome, Retry) or (isinstance(outcome, Wait) and outcome.scope is Scope.DELIVERY):
+        if isinstance(outcome, Retry):
             entry.due = now + outcome.delay
         elif isinstance(outcome, Wait):
-            until = now + outcome.delay
-            if outcome.scope is Scope.ACCOUNT:
-                entry.account.asleep_until = max(entry.account.asleep_until, until)
-            elif entry.lane is not None:
-                entry.lane.asleep_until = max(entry.lane.asleep_until, until)
-            else:
-                entry.due = until
-        self._return(entry, now)
-
-    def _return(self, entry: Entry, now: float) -> None:
-        """Give a delivery its place back: the head of its lane, or its due time."""
-        if entry.lane is not None:
-            entry.lane.waiting.appendleft(entry)
-            self._offer_lane(entry.lane, now)
-        elif entry.due > now:
-            self._delay(entry)
-        else:
-            self._offer(entry)
+            self._agenda.silence(entry, outcome.scope, now + outcome.delay)
+        self._agenda.give_back(entry, now)
 
     def _forget(self, entry: Entry, now: float) -> None:
         del self._entries[entry.delivery_id]
         entry.account.size -= 1
         if entry.lane is not None:
-            self._offer_lane(entry.lane, now)
-            self._retire_lane(entry.lane, now)
-        self._retire_account(entry.account, now)
+            self._agenda.offer_lane(entry.lane, now)
+            self._agenda.retire_lane(entry.lane, now)
+        self._agenda.retire_account(entry.account, now)
 
-    def _retire_lane(self, lane: Lane, now: float) -> None:
-        """Forget an empty lane, once its budget has recovered."""
-        if lane.waiting or lane.busy:
-            return
-        fresh_at = lane.fresh_at()
-        if fresh_at <= now:
-            if lane.account.lanes.get(lane.key) is lane:
-                del lane.account.lanes[lane.key]
-        elif lane.timer is None:
-            lane.timer = fresh_at
-            self._set_timer(fresh_at, lane)
-
-    def _retire_account(self, account: Account, now: float) -> None:
-        """Forget an account that holds nothing, once its budget has recovered."""
-        if account.size or account.lanes or account.in_ring:
-            return
-        fresh_at = account.fresh_at()
-        if fresh_at <= now:
-            if self._accounts.get(account.id) is account:
-                del self._accounts[account.id]
-        elif account.timer is None:
-            account.timer = fresh_at
-            self._set_timer(fresh_at, account)
-
-    # --- timers
-
-    def _delay(self, entry: Entry) -> None:
-        entry.delayed = True
-        entry.account.delayed += 1
-        self._set_timer(entry.due, entry)
-
-    def _set_timer(self, when: float, item: Entry | Lane | Account) -> None:
-        heapq.heappush(self._timers, (when, next(self._sequence), item))
-
-    def _sleep_account(self, account: Account) -> None:
-        if account.timer != account.asleep_until:
-            account.timer = account.asleep_until
-            self._set_timer(account.asleep_until, account)
-
-    def _fire_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            item = heapq.heappop(self._timers)[2]
-            if isinstance(item, Account):
-                item.timer = None
-                self._join_ring(item)
-                self._retire_account(item, now)
-            elif isinstance(item, Lane):
-                item.timer = None
-                self._offer_lane(item, now)
-                self._retire_lane(item, now)
-                self._retire_account(item.account, now)
-            elif not item.gone:
-                self._fall_due(item, now)
-
-    def _fall_due(self, entry: Entry, now: float) -> None:
-        entry.delayed = False
-        entry.account.delayed -= 1
-        if entry.lane is None:
-            self._offer(entry)
-        else:
-            entry.lane.waiting.append(entry)
-            self._offer_lane(entry.lane, now)
-
-    def _next_moment(self) -> float | None:
+    def _next_moment(self) -> float:
         """When the next timer fires or the next lease runs out."""
         self._drop_stale_deadlines()
-        moments = [queue[0][0] for queue in (self._timers, self._deadlines) if queue]
-        return min(moments) if moments else None
+        timer = self._agenda.timers[0][0] - self._pacing.ahead if self._agenda.timers else math.inf
+        return min(timer, self._deadlines[0][0] if self._deadlines else math.inf)
 
     def _drop_stale_deadlines(self) -> None:
         while self._deadlines:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -17,13 +18,15 @@ import structlog
 
 from msgcore.core.clock import Clock
 from msgcore.core.content import Target, TargetType
-from msgcore.core.deliveries import Done, Lease, Wait
+from msgcore.core.deliveries import Done, Finished, Lease, Outcome, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
-from msgcore.dispatch.scheduler import Scheduler
+from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
+from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.faults import is_away
@@ -35,6 +38,7 @@ log = structlog.stdlib.get_logger(__name__)
 IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.005
 LONGEST_BACKOFF = 5.0
+AWAY_SECONDS = 0.5
 DEFAULT_RETRY = RetryPolicy()
 SHARE = 3.0
 """An account holds at most so many times as many places as are free: one alone gets three quarters of all, and
@@ -57,7 +61,9 @@ class Processor:
         concurrency: int,
         lease_seconds: float,
         send_timeout: float,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
         self._accounts = accounts
@@ -69,7 +75,7 @@ class Processor:
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
         self._recorder: GroupCommit[Verdict, None] = GroupCommit(self._record)
-        self._running: dict[asyncio.Task[None], Lease] = {}
+        self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
         self._freed = asyncio.Event()
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
@@ -107,7 +113,12 @@ class Processor:
     async def _claim_forever(self) -> None:
         while not self._stopping:
             room = await self._room()
-            leases = await self._scheduler.claim(room, share=SHARE)
+            try:
+                leases = await self._scheduler.claim(room, share=SHARE)
+            except SchedulerAwayError as error:
+                _log_fault(error)
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
             if not leases:
                 await self._scheduler.wait(IDLE_SECONDS)
                 continue
@@ -115,7 +126,7 @@ class Processor:
                 await self._begin(leases)
             except Exception as error:  # noqa: BLE001 - the claimed deliveries go back, whatever it was
                 _log_fault(error, deliveries=len(leases))
-                await self._scheduler.finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
+                await self._finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
                 await asyncio.sleep(1.0)
 
     async def _room(self) -> int:
@@ -131,10 +142,11 @@ class Processor:
         return max(1, self._concurrency - len(self._running))
 
     async def _begin(self, leases: Sequence[Lease]) -> None:
+        claimed_at = self._clock.monotonic()
         items = {item.id: item for item in await self._work.begin([x.delivery_id for x in leases], self._clock.now())}
-        gone = [Done(lease) for lease in leases if lease.delivery_id not in items]
+        gone = [Done(lease, answered=False) for lease in leases if lease.delivery_id not in items]
         if gone:
-            await self._scheduler.finish(gone)
+            await self._finish(gone)
         work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
         try:
             bodies = await self._messages.get([item.message_id for item in items.values()])
@@ -142,14 +154,15 @@ class Processor:
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
             _log_fault(error, deliveries=len(work))
             for lease, item in work:
-                self._run(lease, self._give_back(lease, item))
+                self._run(lease, item, self._give_back(lease, item))
             return
         for lease, item in work:  # from here on nothing can fail between two of them
-            self._run(lease, self._work_on(lease, item, bodies.get(item.message_id), records[item.platform_id]))
+            body, record = bodies.get(item.message_id), records[item.platform_id]
+            self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
 
-    def _run(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._running[task] = lease
+        self._running[task] = lease, item
         task.add_done_callback(self._done)
 
     async def _give_back(self, lease: Lease, item: WorkItem) -> None:
@@ -166,10 +179,13 @@ class Processor:
     # --- one delivery
 
     async def _work_on(
-        self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
+        self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None, when: float
     ) -> None:
         # The task's own context: each line that the adapter logs has these ids.
         structlog.contextvars.bind_contextvars(delivery_id=item.id, message_id=item.message_id)
+        self._trail.begun(item)
+        if lease.wait:  # claimed a little ahead, so that the call can be made at the moment its budget allows
+            await asyncio.sleep(when - self._clock.monotonic())
         verdict = await self._attempt(lease, item, body, record)
         await self._recorder.submit(verdict)
 
@@ -182,13 +198,14 @@ class Processor:
         try:
             record, body, adapter = _require(record, body, adapter)
             if record.is_held:
-                await self._scheduler.pause(record.id)
+                await self._hold(record.id)
                 return self._judge.released(lease, item, self._clock.now())
             receipt = await self._send(adapter, record, item, body)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            return self._failed(lease, item, TemporaryError("interrupted", "The server stopped", reached="maybe"))
+            stopped = TemporaryError("interrupted", "The server stopped", reached="maybe", scope=Scope.DELIVERY)
+            return self._failed(lease, item, stopped)
         except Exception as error:  # noqa: BLE001 - whatever an adapter raises is a verdict, never a lost delivery
             return await self._judge_error(lease, item, error, record)
         return self._judge.sent(lease, item, receipt, self._clock.now())
@@ -223,7 +240,11 @@ class Processor:
                         "An earlier attempt may have reached the platform, and options.onUncertain is fail",
                         reached="maybe",
                     )
-            return await adapter.send(account, outgoing)
+            began = perf_counter()
+            try:
+                return await adapter.send(account, outgoing)
+            finally:
+                self._trail.called(item.platform, perf_counter() - began)
 
     async def _judge_error(
         self, lease: Lease, item: WorkItem, error: Exception, record: AccountRecord | None
@@ -238,17 +259,7 @@ class Processor:
     def _failed(self, lease: Lease, item: WorkItem, error: DeliveryError) -> Verdict:
         adapter = self._adapters.get(item.platform)
         policy = DEFAULT_RETRY if adapter is None else adapter.declaration.retry
-        verdict = self._judge.failed(lease, item, error, policy, self._clock.now())
-        log.info(
-            "delivery_not_sent",
-            project_id=item.project_id,
-            platform=item.platform,
-            attempt=item.attempt,
-            outcome=verdict.result.outcome,
-            code=error.code,
-            state=verdict.result.state,
-        )
-        return verdict
+        return self._judge.failed(lease, item, error, policy, self._clock.now())
 
     async def _pause(self, item: WorkItem, error: AuthenticationError, record: AccountRecord) -> None:
         """Hold an account whose credentials were refused, unless they were changed since `record` was read."""
@@ -261,9 +272,13 @@ class Processor:
         self._accounts.forget(item.platform_id)
         if paused == "changed":
             return
-        await self._scheduler.pause(item.platform_id)
+        await self._hold(item.platform_id)
         if paused == "now":
             log.warning("platform_paused", platform_id=item.platform_id, platform=item.platform, code=error.code)
+
+    async def _hold(self, account_id: str) -> None:
+        with suppress(SchedulerAwayError):  # the feeder does it when the scheduler is back
+            await self._scheduler.pause(account_id)
 
     # --- recording
 
@@ -275,9 +290,19 @@ class Processor:
             # One result cannot be stored as it is; it must not hold the others back. One that cannot be stored
             # at all keeps its lease, which runs out: the next attempt begins as an uncertain one.
             stored = [verdict for verdict in verdicts if await self._store_alone(verdict.result)]
-        for lease in await self._scheduler.finish([verdict.outcome for verdict in stored]):
-            log.warning("lease_lost", delivery_id=lease.delivery_id)
+        self._trail.recorded(stored)
+        finished = await self._finish([verdict.outcome for verdict in stored])
+        self._trail.finished(finished, stored)
         return [None] * len(verdicts)
+
+    async def _finish(self, outcomes: Sequence[Outcome]) -> Finished:
+        """Tell the scheduler, however long it is away: until then their places stay taken."""
+        while True:
+            try:
+                return await self._scheduler.finish(outcomes)
+            except SchedulerAwayError as error:
+                _log_fault(error, outcomes=len(outcomes))
+                await asyncio.sleep(AWAY_SECONDS)
 
     async def _store(self, results: Sequence[WorkResult]) -> None:
         """Write results, however long the database is away."""
@@ -306,8 +331,13 @@ class Processor:
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
-            for lease in await self._scheduler.renew(list(self._running.values())):
-                log.warning("lease_lost", delivery_id=lease.delivery_id)
+            running = {item.id: item for _, item in self._running.values()}
+            try:
+                lost = await self._scheduler.renew([lease for lease, _ in self._running.values()])
+            except SchedulerAwayError as error:
+                _log_fault(error, leases=len(running))
+            else:
+                self._trail.lost(lost, running)
 
 
 def _accounts_of(items: Mapping[str, WorkItem]) -> set[str]:
@@ -328,8 +358,10 @@ def _require(
 
 
 def _log_fault(error: Exception, **about: object) -> None:
-    """A database that is away is the operator's business; anything else is ours, with a traceback."""
-    if is_away(error):
+    """A server that is away is the operator's business; anything else is ours, with a traceback."""
+    if isinstance(error, SchedulerAwayError):
+        log.warning("scheduler_away", error=str(error), **about)
+    elif is_away(error):
         log.warning("ledger_away", error=type(error).__name__, **about)
     else:
         log.error("dispatch_failed", exc_info=error, **about)

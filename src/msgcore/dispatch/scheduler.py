@@ -1,5 +1,6 @@
-"""The scheduler's contract. Implementations: `dispatch.memory` (in process).
+"""The scheduler's contract.
 
+Implementations: `dispatch.memory` (in process) and `dispatch.redis` (shared by any number of processes).
 The ledger is the truth; a scheduler only holds what to do next and can be rebuilt from the ledger
 at any moment. Every call takes or gives a batch.
 """
@@ -9,23 +10,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgcore.core.deliveries import Lease, Outcome, SchedulerCounts, Ticket
+from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Ticket
+
+
+class SchedulerAwayError(Exception):
+    """The scheduler's server does not answer just now; what was asked may or may not have been done."""
 
 
 class Scheduler(Protocol):
-    """What is due, in which order, and who holds it (dispatch contract, points 1-3 and 5)."""
+    """What is due, in which order, and who holds it (dispatch contract, points 1-3, 5, 6, 8 and 11).
 
-    async def enqueue(self, tickets: Sequence[Ticket]) -> None:
-        """Add deliveries. One that is already known is left as it is."""
+    Any call may raise SchedulerAwayError where the scheduler is a server. Every call may be repeated.
+    """
+
+    async def enqueue(self, tickets: Sequence[Ticket]) -> int:
+        """Add deliveries; returns how many were not known. One that is known is left as it is."""
         ...
 
     async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries.
 
-        At most one of each lane, within the limits of account and lane, by rank, accounts in
+        At most one of each lane, within the limits of account, lane and route, by rank, accounts in
         turn. Deliveries whose lease ran out are due again. With `share`, an account holds at most
-        so many times as many leases as places are left, so that one which answers slowly never
-        takes the last.
+        so many times as many of this caller's leases as places are left, so that one which answers
+        slowly never takes the last.
         """
         ...
 
@@ -33,8 +41,8 @@ class Scheduler(Protocol):
         """Extend leases by the lease time; returns those that are already lost."""
         ...
 
-    async def finish(self, outcomes: Sequence[Outcome]) -> list[Lease]:
-        """Report outcomes; returns the leases that were lost before (their outcome is ignored)."""
+    async def finish(self, outcomes: Sequence[Outcome]) -> Finished:
+        """Report outcomes; tells which leases were lost before, and which breakers opened or closed."""
         ...
 
     async def remove(self, delivery_ids: Sequence[str]) -> list[str]:
@@ -51,6 +59,10 @@ class Scheduler(Protocol):
 
     async def paused(self) -> set[str]:
         """The accounts that are held."""
+        ...
+
+    async def breakers(self) -> dict[str, BreakerState]:
+        """The accounts whose circuit breaker is not closed."""
         ...
 
     async def wait(self, seconds: float) -> None:

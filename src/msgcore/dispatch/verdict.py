@@ -12,7 +12,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from msgcore.core.deliveries import DeliveryState, Done, Lease, Outcome, Release, Retry, Wait
-from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError, ThrottledError
+from msgcore.core.errors import (
+    AuthenticationError,
+    DeliveryError,
+    PermanentError,
+    Scope,
+    TemporaryError,
+    ThrottledError,
+)
 from msgcore.core.retry import RetryPolicy
 from msgcore.platforms.base import SentReceipt
 from msgcore.store.ledger.work import WorkItem, WorkResult
@@ -45,7 +52,7 @@ class Judge:
             provider_message_id=receipt.provider_message_id,
             sent_at=now,
         )
-        return Verdict(result, Done(lease))
+        return Verdict(result, Done(lease, pace=receipt.pace))
 
     def expired(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Its `expiresAt` passed before it could be sent."""
@@ -58,7 +65,7 @@ class Judge:
             error_code="expired",
             error_message="expiresAt passed before the message could be sent",
         )
-        return Verdict(result, Done(lease))
+        return Verdict(result, Done(lease, answered=False))
 
     def released(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Nothing was sent and nothing is wrong with it: it goes back to its place."""
@@ -120,7 +127,7 @@ class Judge:
             error_message=_short(error.message),
             reached=error.reached,
         )
-        return Verdict(result, Done(lease))
+        return Verdict(result, Done(lease, answered=isinstance(error, PermanentError)))
 
     def _temporary(
         self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime
@@ -139,7 +146,8 @@ class Judge:
             reached=error.reached,
             due_at=now + timedelta(seconds=delay),
         )
-        return Verdict(result, Retry(lease, delay))
+        trouble = isinstance(error, TemporaryError) and error.scope is Scope.ACCOUNT
+        return Verdict(result, Retry(lease, delay, trouble=trouble))
 
 
 def _short(message: str) -> str:
@@ -153,4 +161,5 @@ def as_delivery_error(error: Exception) -> DeliveryError:
         return error
     if isinstance(error, TimeoutError):
         return TemporaryError("timeout", "The platform did not answer in time", reached="maybe")
-    return TemporaryError("internal", f"Unexpected {type(error).__name__} in the adapter", reached="maybe")
+    text = f"Unexpected {type(error).__name__} in the adapter"
+    return TemporaryError("internal", text, reached="maybe", scope=Scope.DELIVERY)

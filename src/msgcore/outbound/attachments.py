@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from posixpath import basename
 from urllib.parse import unquote, urljoin, urlsplit
 
-import aiohttp
-
 from msgcore.core.content import Attachment
-from msgcore.core.errors import DeliveryError, FieldError, PermanentError, TemporaryError
-from msgcore.outbound.http import TooLargeError, as_delivery_error, read_bounded
-from msgcore.security.egress import EgressGuard, url_problem
+from msgcore.core.errors import FieldError, PermanentError, TemporaryError
+from msgcore.outbound.transport import Download, TooLargeError, Transport
+from msgcore.security.egress import url_problem
 
 MAX_REDIRECTS = 3
 UNKNOWN_TYPE = "application/octet-stream"
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)\s*(?:;|$)", re.ASCII)
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _WORTH_ANOTHER_TRY = frozenset((408, 425, 429))
@@ -42,9 +41,8 @@ class AttachmentLoader:
     `max_bytes` bounds a file, and the files of a message together: they are in memory at once.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, guard: EgressGuard, max_bytes: int) -> None:
-        self._session = session
-        self._guard = guard
+    def __init__(self, transport: Transport, max_bytes: int) -> None:
+        self._transport = transport
         self._max_bytes = max_bytes
 
     async def load(self, attachment: Attachment) -> LoadedAttachment:
@@ -93,17 +91,17 @@ class AttachmentLoader:
 
     async def _fetch(self, attachment: Attachment, url: str, largest: int) -> LoadedAttachment:
         for _ in range(MAX_REDIRECTS + 1):
-            self._guard.check_url(url)
             try:
-                async with self._session.get(url, allow_redirects=False) as response:
-                    if response.status in _REDIRECTS and "Location" in response.headers:
-                        url = _redirected(url, response.headers["Location"])
+                async with self._transport.download(url) as answer:
+                    if answer.status in _REDIRECTS and "Location" in answer.headers:
+                        url = _redirected(url, answer.headers["Location"])
                         continue
-                    _check_answer(response, largest)
-                    data = await read_bounded(response, largest)
-                    return _named(attachment, data, urlsplit(url).path, response.content_type)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _unavailable(error, url) from error
+                    _check_answer(answer, url)
+                    data = await answer.read(largest)
+                    return _named(attachment, data, urlsplit(url).path, _media_type(answer))
+            except TemporaryError as error:
+                # A file that could not be fetched says nothing about the message: nothing was sent.
+                raise TemporaryError("attachment_unavailable", f"The attachment: {error.message}") from error
         raise PermanentError("attachment_invalid", f"The attachment's URL redirects more than {MAX_REDIRECTS} times")
 
     def _too_large(self) -> PermanentError:
@@ -169,15 +167,18 @@ def _redirected(url: str, location: str) -> str:
         raise PermanentError("attachment_invalid", "The attachment's URL redirects to what is no URL") from None
 
 
-def _check_answer(response: aiohttp.ClientResponse, largest: int) -> None:
-    status = response.status
-    host = response.url.host
+def _check_answer(answer: Download, url: str) -> None:
+    status = answer.status
+    text = f"{urlsplit(url).hostname} answered {status} for the attachment"
     if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
-        raise TemporaryError("attachment_unavailable", f"{host} answered {status} for the attachment")
+        raise TemporaryError("attachment_unavailable", text)
     if status != 200:  # noqa: PLR2004
-        raise PermanentError("attachment_not_found", f"{host} answered {status} for the attachment")
-    if (response.content_length or 0) > largest:
-        raise TooLargeError
+        raise PermanentError("attachment_not_found", text)
+
+
+def _media_type(answer: Download) -> str | None:
+    match = _MEDIA_TYPE.match(answer.headers.get("Content-Type", ""))
+    return None if match is None else match[1].lower()
 
 
 def _named(attachment: Attachment, data: bytes, path: str, found_type: str | None) -> LoadedAttachment:
@@ -190,11 +191,3 @@ def _named(attachment: Attachment, data: bytes, path: str, found_type: str | Non
     if not name:
         name = f"file{mimetypes.guess_extension(mime_type) or ''}"
     return LoadedAttachment(name, mime_type, data)
-
-
-def _unavailable(error: aiohttp.ClientError | TimeoutError | OSError, url: str) -> DeliveryError:
-    typed = as_delivery_error(error, urlsplit(url).hostname or "the host")
-    if isinstance(typed, PermanentError):
-        return PermanentError("attachment_invalid", f"The attachment's URL: {typed.message}")
-    # A file that could not be fetched says nothing about the message: nothing was sent.
-    return TemporaryError("attachment_unavailable", f"The attachment: {typed.message}")

@@ -1,4 +1,4 @@
-"""What adapters are given: the shared HTTP session, guarded sockets, attachments, the database."""
+"""What adapters are given: HTTP, guarded sockets, attachments, the database."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from msgcore.core.clock import Clock
     from msgcore.outbound.attachments import AttachmentLoader
+    from msgcore.outbound.transport import Transport
     from msgcore.security.egress import EgressGuard
     from msgcore.store.database import Database
 
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 class AdapterServices:
     """Shared by all adapters of a process.
 
-    `http` is one aiohttp session whose connector refuses addresses that `egress` does not allow.
+    `http` connects only to addresses that `egress` allows; `egress` itself is for other protocols.
     `base_urls` holds the operator's `MSGCORE_<PLATFORM>_BASE_URL` settings by platform name.
     """
 
-    http: aiohttp.ClientSession
+    http: Transport
     egress: EgressGuard
     attachments: AttachmentLoader
     database: Database

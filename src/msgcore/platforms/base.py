@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
-from msgcore.core.limits import UNLIMITED, RateLimits
+from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -125,9 +125,13 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
 
 
 class SentReceipt(msgspec.Struct, frozen=True):
-    """The platform took the message; `provider_message_id` is its own id for it."""
+    """The platform took the message; `provider_message_id` is its own id for it.
+
+    `pace` is what its answer said about its budget, where it says so.
+    """
 
     provider_message_id: str | None = None
+    pace: Pace | None = None
 
 
 class PlatformAdapter(ABC):

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from msgcore.core.errors import PermanentError, StartupError
 from msgcore.security.addresses import Address, Network, is_public, parse_address, reached_address
@@ -26,7 +25,8 @@ AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
 Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfo]]]
 
 HAPPY_EYEBALLS_DELAY = 0.25
-DNS_CACHE_SECONDS = 30
+RESOLVE_SECONDS = 10.0
+RESOLVE_THREADS = 32
 MAX_URL = 4096
 
 # A user's URL must not speak to other protocols' servers: https://fetch.spec.whatwg.org/#port-blocking
@@ -64,7 +64,7 @@ class EgressGuard:
 
     def __init__(self, allow: Sequence[str] = (), *, resolve: Resolve | None = None) -> None:
         self._allow = tuple(_read_network(text) for text in allow if text.strip())
-        self._resolve = resolve or _resolve_by_system
+        self._resolve = resolve or _SystemResolver()
 
     def allows(self, address: Address) -> bool:
         """Whether connections to an address may be made."""
@@ -95,12 +95,14 @@ class EgressGuard:
     async def resolve(self, host: str, port: int) -> list[AddrInfo]:
         """The allowed addresses of a host.
 
-        Raises EgressDeniedError where none is allowed, and OSError where the name is not known.
+        Raises EgressDeniedError where none is allowed, OSError where the name is not known, and
+        TimeoutError after `RESOLVE_SECONDS`.
         """
         literal = parse_address(host)
         if literal is not None:
             self.check_address(host)
-        found = await self._resolve(str(literal or host), port)
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await self._resolve(str(literal or host), port)
         allowed = [info for info in found if self._allows_socket_address(info[4])]
         if not allowed:
             raise EgressDeniedError(host)
@@ -115,22 +117,14 @@ class EgressGuard:
             return await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
                 await self.resolve(host, port),
                 happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
-                socket_factory=self._make_socket,
+                socket_factory=self.make_socket,
             )
 
-    def connector(self, *, limit: int, limit_per_host: int = 0) -> aiohttp.TCPConnector:
-        """A connector for an aiohttp session that connects only where the guard allows (0: no limit)."""
-        return aiohttp.TCPConnector(
-            resolver=_GuardedResolver(self),
-            socket_factory=self._make_socket,
-            limit=limit,
-            limit_per_host=limit_per_host,
-            ttl_dns_cache=DNS_CACHE_SECONDS,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
-        )
+    def make_socket(self, info: AddrInfo) -> socket.socket:
+        """An unconnected socket for an address; the last check, where nothing resolves any more.
 
-    def _make_socket(self, info: AddrInfo) -> socket.socket:
-        # The last word: literal addresses never pass a resolver, and cached names pass it once.
+        Raises EgressDeniedError.
+        """
         if not self._allows_socket_address(info[4]):
             raise EgressDeniedError("The address")
         return socket.socket(info[0], info[1], info[2])
@@ -138,32 +132,6 @@ class EgressGuard:
     def _allows_socket_address(self, socket_address: tuple[Any, ...]) -> bool:
         address = parse_address(str(socket_address[0]))
         return address is not None and self.allows(address)
-
-
-class _GuardedResolver(AbstractResolver):
-    """Gives aiohttp only the addresses that the guard allows."""
-
-    def __init__(self, guard: EgressGuard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(info[4][0]),
-                port=port,
-                family=socket.AddressFamily(info[0]),
-                proto=info[2],
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for info in await self._guard.resolve(host, port)
-            if family in (socket.AF_UNSPEC, info[0])
-        ]
-
-    async def close(self) -> None:
-        """Nothing is kept."""
 
 
 def url_problem(url: str) -> str | None:  # noqa: PLR0911 - one return a rule
@@ -198,8 +166,19 @@ def _read_network(text: str) -> Network:
         ) from None
 
 
-async def _resolve_by_system(host: str, port: int) -> Sequence[AddrInfo]:
-    try:
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a label that is empty or too long
-        raise socket.gaierror(socket.EAI_NONAME, "Not a host name") from None
+class _SystemResolver:
+    """`getaddrinfo` on threads of its own: names whose servers do not answer hold up other names at worst."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[AddrInfo]:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, _get_address_info, host, port)
+        except UnicodeError:  # a label that is empty or too long
+            raise socket.gaierror(socket.EAI_NONAME, "Not a host name") from None
+
+
+def _get_address_info(host: str, port: int) -> Sequence[AddrInfo]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

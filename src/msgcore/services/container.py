@@ -15,7 +15,10 @@ from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.batches import BatchService
 from msgcore.services.health import HealthService
+from msgcore.services.monitoring import Monitoring
+from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
 from msgcore.services.projects import ProjectService
@@ -24,6 +27,7 @@ from msgcore.store.database import Database
 if TYPE_CHECKING:
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
+    from msgcore.services.schedules import ScheduleService
     from msgcore.services.send import SendService
 
 
@@ -36,10 +40,14 @@ class Services:
     projects: ProjectService
     api_keys: ApiKeyService
     platforms: PlatformService
+    pausing: PauseService
     platform_logs: PlatformLogService
     health: HealthService
+    monitoring: Monitoring
     sending: SendService
+    batches: BatchService
     jobs: JobService
+    schedules: ScheduleService
     dead_letters: DeadLetterService
 
     @classmethod
@@ -53,8 +61,11 @@ class Services:
         clock: Clock,
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
+        health: HealthService,
+        monitoring: Monitoring,
         sending: SendService,
         jobs: JobService,
+        schedules: ScheduleService,
         dead_letters: DeadLetterService,
         passwords: Passwords | None = None,
     ) -> Services:
@@ -85,9 +96,13 @@ class Services:
                 api_url=settings.api_url,
                 on_change=on_platform_change,
             ),
+            pausing=PauseService(database=database, clock=clock, on_platform_change=on_platform_change),
             platform_logs=PlatformLogService(database),
-            health=HealthService(database, clock),
+            health=health,
+            monitoring=monitoring,
             sending=sending,
+            batches=BatchService(database=database, sending=sending, clock=clock),
             jobs=jobs,
+            schedules=schedules,
             dead_letters=dead_letters,
         )

@@ -56,6 +56,15 @@ def compatible_status(state: str) -> CompatibleStatus:
     return next(status for status, states in COMPATIBLE_STATES.items() if state in states)
 
 
+async def find_job(database: Database, project_id: str, job_id: str) -> reads.Record:
+    """The message that a job id names. Raises NotFoundError."""
+    known_id = canonical_id(job_id)
+    message = None if known_id is None else await reads.find_message(database, project_id, known_id)
+    if message is None:
+        raise NotFoundError(f"Job {job_id[:64]!r} not found: it is the jobId that an answer to send gave")
+    return message
+
+
 class Job(msgspec.Struct, frozen=True):
     """A message with its deliveries, and what follows from them."""
 
@@ -90,10 +99,7 @@ class JobService:
 
     async def get(self, project_id: str, job_id: str) -> Job:
         """A job with each target's delivery. Raises NotFoundError."""
-        known_id = canonical_id(job_id)
-        message = None if known_id is None else await reads.find_message(self._database, project_id, known_id)
-        if message is None:
-            raise NotFoundError(f"Job {job_id[:64]!r} not found: it is the jobId that an answer to send gave")
+        message = await find_job(self._database, project_id, job_id)
         rows = await reads.deliveries_of(self._database, message.id)
         counts: Counter[CompatibleStatus] = Counter(compatible_status(row.state) for row in rows)
         final = counts["sent"] + counts["failed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,12 +18,17 @@ from msgcore.platforms.base import PlatformDeclaration
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
 from msgcore.security.keyring import DecryptionError, Keyring
+from msgcore.store import pauses
 from msgcore.store import platforms as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.pauses import PausedBy
 
 MASK = "*****"
 SANDBOX = "sandbox"
+
+Look: TypeAlias = Callable[[AsyncConnection, str, str], Awaitable[Any]]
+"""Finds a platform by its project and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +119,20 @@ class PlatformService:
     ) -> PlatformView:
         """Change columns; `credentials` are replaced as a whole, except for values that are still masked.
 
-        New credentials, and switching it on, also end a pause after an authentication failure.
+        New credentials, and switching it on, also end a pause after an authentication failure, but none
+        that a user asked for.
         Raises NotFoundError and InvalidInputError.
         """
         now = self._clock.now()
         credentials: dict[str, Any] | None = changes.pop("credentials", None)
         async with self._database.write() as connection:
-            row = await self._find(connection, project_id, platform_id)
+            row = await self._find(connection, project_id, platform_id, pauses.lock_platform)
             values = changes | {"updated_at": now}
             if credentials is not None:
                 values["credentials_encrypted"] = self._seal(row.platform, row.id, self._unmask(row, credentials))
-            if credentials is not None or changes.get("is_active"):
-                values |= {"paused_at": None, "paused_reason": None}
             await store.update_platform(connection, row.id, values)
+            if row.paused_by == PausedBy.CREDENTIALS and (credentials is not None or changes.get("is_active")):
+                await pauses.resume_platform(connection, row, now)
             await record_audit(
                 connection,
                 principal,
@@ -180,9 +186,11 @@ class PlatformService:
             raise InvalidInputError(f"An inbox is not supported by {row.platform}: only sandbox platforms have one")
         return row.id
 
-    async def _find(self, connection: AsyncConnection, project_id: str, platform_id: str) -> Any:
+    async def _find(
+        self, connection: AsyncConnection, project_id: str, platform_id: str, look: Look = store.find_platform
+    ) -> Any:
         canonical = canonical_id(platform_id)
-        row = None if canonical is None else await store.find_platform(connection, project_id, canonical)
+        row = None if canonical is None else await look(connection, project_id, canonical)
         if row is None:
             raise NotFoundError(f"Platform with id '{platform_id[:64]}' not found")
         return row

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import structlog
 
 from msgcore.core.clock import Clock
 from msgcore.core.content import Priority, SendOptions, SendRequest, Target
@@ -18,7 +20,11 @@ from msgcore.core.scopes import Principal
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.platforms.registry import PlatformRegistry
-from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, NewMessage
+from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage
+from msgcore.store.ledger.quota import QueueQuota
+
+log = structlog.stdlib.get_logger(__name__)
+levels = logging.getLogger(__name__)
 
 MAX_ERRORS = 100
 FARTHEST = timedelta(days=3650)
@@ -36,7 +42,7 @@ class _Times:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class Checked:
     """A request that may be accepted, with the account of each target."""
 
     project_id: str
@@ -54,12 +60,14 @@ class SendService:
         accounts: AccountDirectory,
         registry: PlatformRegistry,
         accept_log: AcceptLog,
+        quota: QueueQuota,
         messages: MessageCache,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._registry = registry
         self._accept_log = accept_log
+        self._quota = quota
         self._messages = messages
         self._clock = clock
 
@@ -68,28 +76,46 @@ class SendService:
     ) -> Accepted:
         """Accept a message; returns when it is durable and queued.
 
-        Raises InvalidInputError with every wrong field, and IdempotencyMismatchError when the key
-        came with another body in the last 24 hours.
+        Raises InvalidInputError with every wrong field, IdempotencyMismatchError when the key came with
+        another body in the last 24 hours, QueueFullError when the project's queue is full, and
+        UnavailableError when more comes than can be stored.
         """
-        new = await self.prepare(principal, project_id, request, idempotency_key=idempotency_key)
-        return await self.accept(new)
+        claim = make_claim(principal, idempotency_key, request)
+        try:
+            checked = await self.check(project_id, request)
+        except InvalidInputError:
+            # What was right when it came first may be wrong by now: expired, or its platform switched off.
+            earlier = await self.replay(project_id, claim)
+            if earlier is None:
+                raise
+            return earlier
+        return await self.accept(self.compose(principal, checked, claim=claim))
 
     async def prepare(
         self, principal: Principal, project_id: str, request: SendRequest, *, idempotency_key: str | None = None
     ) -> NewMessage:
         """The first half of `send`: check a message; nothing is stored. Raises InvalidInputError."""
-        checked = await self._check(project_id, request)
-        content = msgspec.json.encode(request.content)
-        claim = None if idempotency_key is None else _claim(principal, idempotency_key, request)
-        new = _rows(principal, checked, content, claim, self._registry)
-        self._messages.put(new.message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
-        return new
+        claim = make_claim(principal, idempotency_key, request)
+        checked = await self.check(project_id, request)
+        return self.compose(principal, checked, claim=claim)
 
-    async def accept(self, new: NewMessage) -> Accepted:
+    async def accept(self, new: New) -> Accepted:
         """The second half of `send`: commit it. After an error nobody knows whether it was; never do it twice."""
-        return await self._accept_log.accept(new)
+        number = sum(len(message.deliveries) for message in new.messages)
+        with await self._quota.reserve(new.row["project_id"], number):
+            accepted = await self._accept_log.accept(new)
+        if levels.isEnabledFor(logging.DEBUG):
+            word = "message_id" if isinstance(new, NewMessage) else "batch_id"
+            about = {word: accepted.message_id, "project_id": new.row["project_id"], "deliveries": number}
+            log.debug("message_accepted", **about, replayed=accepted.replayed)
+        return accepted
 
-    async def _check(self, project_id: str, request: SendRequest) -> _Checked:
+    async def replay(self, project_id: str, claim: IdempotencyClaim | None) -> Accepted | None:
+        """The answer that an identical request with this idempotency key got, if there was one."""
+        return None if claim is None else await self._accept_log.find(project_id, claim, self._clock.now())
+
+    async def check(self, project_id: str, request: SendRequest) -> Checked:
+        """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule."""
         errors: list[FieldError] = []
         times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
         records = await self._check_targets(project_id, request, errors)
@@ -99,7 +125,32 @@ class SendService:
             )
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
-        return _Checked(project_id, request, records, times)
+        return Checked(project_id, request, records, times)
+
+    def compose(
+        self,
+        principal: Principal,
+        checked: Checked,
+        *,
+        claim: IdempotencyClaim | None = None,
+        batch_id: str | None = None,
+    ) -> NewMessage:
+        """What is to be stored of a checked request, whose content is kept at hand for sending it."""
+        request = checked.request
+        content = msgspec.json.encode(request.content)
+        message: dict[str, Any] = {
+            "id": new_id(),
+            "project_id": checked.project_id,
+            "content": msgspec.Raw(content),
+            "options": request.options,
+            "metadata": request.metadata,
+            "created_by": principal.id,
+            "created_at": checked.times.now,
+            "batch_id": batch_id,
+        }
+        rows, tickets = _deliveries(message, checked, self._registry)
+        self._messages.put(message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
+        return NewMessage(message, rows, tickets, claim, len(content))
 
     async def _check_targets(
         self, project_id: str, request: SendRequest, errors: list[FieldError]
@@ -131,52 +182,42 @@ class SendService:
         return None if account_id is None else await self._accounts.get(account_id)
 
 
-def _claim(principal: Principal, key: str, request: SendRequest) -> IdempotencyClaim:
-    body_hash = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+def make_claim(principal: Principal, key: str | None, body: SendRequest | list[SendRequest]) -> IdempotencyClaim | None:
+    """What a caller's Idempotency-Key stands for. Raises InvalidInputError for one that cannot be a key."""
+    if key is None:
+        return None
+    body_hash = hashlib.sha256(msgspec.json.encode(body)).hexdigest()
     return IdempotencyClaim(principal.id, check_idempotency_key(key), body_hash)
 
 
-def _rows(
-    principal: Principal,
-    checked: _Checked,
-    content: bytes,
-    claim: IdempotencyClaim | None,
-    registry: PlatformRegistry,
-) -> NewMessage:
-    """The request as rows of the ledger and tickets for the scheduler."""
-    request, times = checked.request, checked.times
-    message: dict[str, Any] = {
-        "id": new_id(),
-        "project_id": checked.project_id,
-        "content": msgspec.Raw(content),
-        "options": request.options,
-        "metadata": request.metadata,
-        "created_by": principal.id,
-        "created_at": times.now,
-    }
-    metadata = request.metadata
+def _deliveries(
+    message: dict[str, Any], checked: Checked, registry: PlatformRegistry
+) -> tuple[list[dict[str, Any]], list[Ticket]]:
+    """The rows of the ledger and the tickets for the scheduler, one each a target."""
+    request, times, metadata = checked.request, checked.times, checked.request.metadata
     rank = RANKS[metadata.priority] if metadata is not None and metadata.priority is not None else Rank.NORMAL
     delay = (times.due_at - times.now).total_seconds()
     rows: list[dict[str, Any]] = []
     tickets: list[Ticket] = []
     for target, record in zip(request.targets, checked.records, strict=True):
         declaration = registry.declaration(record.platform)
-        row = _delivery_row(message["id"], checked, target, record, ordered=declaration.ordered)
+        row = _delivery_row(message, checked, target, record, ordered=declaration.ordered)
         row["rank"] = rank.value
         rows.append(row)
         tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
-    return NewMessage(message, rows, tickets, claim)
+    return rows, tickets
 
 
 def _delivery_row(
-    message_id: str, checked: _Checked, target: Target, record: AccountRecord, *, ordered: bool
+    message: dict[str, Any], checked: Checked, target: Target, record: AccountRecord, *, ordered: bool
 ) -> dict[str, Any]:
     options, times = checked.request.options or NO_OPTIONS, checked.times
     if options.ordering is not None:
         ordered = options.ordering == "strict"
     return {
         "id": new_id(),
-        "message_id": message_id,
+        "message_id": message["id"],
+        "batch_id": message["batch_id"],
         "project_id": checked.project_id,
         "platform_id": record.id,
         "platform": record.platform,
@@ -219,8 +260,8 @@ def _unknown_account(index: int, target: Target, record: AccountRecord | None, p
 
 
 def _read_times(options: SendOptions, now: datetime, errors: list[FieldError]) -> _Times:
-    due_at = _read_time("scheduled", options.scheduled, now, errors)
-    expires_at = _read_time("expiresAt", options.expires_at, now, errors)
+    due_at = read_time("options.scheduled", options.scheduled, now, errors)
+    expires_at = read_time("options.expiresAt", options.expires_at, now, errors)
     due_at = now if due_at is None else max(due_at, now)
     if expires_at is not None and expires_at <= due_at:
         errors.append(
@@ -229,21 +270,20 @@ def _read_times(options: SendOptions, now: datetime, errors: list[FieldError]) -
     return _Times(now, due_at, expires_at)
 
 
-def _read_time(name: str, text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
+def read_time(field: str, text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
+    """The moment that a field of a body names; what is wrong with it is added to `errors`."""
     if text is None:
         return None
-    pointer = f"/options/{name}"
+    pointer = f"/{field.replace('.', '/')}"
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        errors.append(
-            FieldError(pointer, f"options.{name} must be an ISO 8601 date and time such as 2030-01-31T12:00:00Z")
-        )
+        errors.append(FieldError(pointer, f"{field} must be an ISO 8601 date and time such as 2030-01-31T12:00:00Z"))
         return None
     if moment.tzinfo is None:
-        errors.append(FieldError(pointer, f"options.{name} needs an offset: end it with Z, or with +02:00"))
+        errors.append(FieldError(pointer, f"{field} needs an offset: end it with Z, or with +02:00"))
         return None
     if moment > now + FARTHEST:
-        errors.append(FieldError(pointer, f"options.{name} must be within ten years"))
+        errors.append(FieldError(pointer, f"{field} must be within ten years"))
         return None
     return moment

@@ -15,7 +15,7 @@ from msgcore.store.tables import audit_logs
 
 async def record_audit(
     connection: AsyncConnection,
-    actor: Principal,
+    actor: Principal | None,
     action: str,
     subject_id: str,
     *,
@@ -27,13 +27,14 @@ async def record_audit(
     """Write one entry, in the transaction of the change itself.
 
     `action` is `<subject>.<verb>` (`api_key.revoked`). `before` and `after` hold what changed, never a secret.
+    Without an `actor` it was the operator, on the command line.
     """
     await connection.execute(
         insert(audit_logs).values(
             id=new_id(),
             project_id=project_id,
-            actor_kind=actor.kind,
-            actor_id=actor.id,
+            actor_kind="operator" if actor is None else actor.kind,
+            actor_id=None if actor is None else actor.id,
             action=action,
             subject_type=action.partition(".")[0],
             subject_id=subject_id,

@@ -7,15 +7,23 @@ about a fifth of the time of `Connection.execute` with a list of dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
+CHUNK = 1000
+"""Rows that one statement names: both databases take some 32,000 bound values, and plan such lists quickly."""
+
 Row = Mapping[str, Any]
 _Encode = Callable[[Row], tuple[Any, ...]]
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Parts of a list of ids, each short enough for the `IN` of a statement."""
+    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
 
 
 class Bulk:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from msgcore.core.errors import StartupError
 from msgcore.store.sqlite import SqliteThread, sqlite_reader, sqlite_writer
@@ -119,6 +120,15 @@ class Database:
                 return await connection.run_sync(work)
         async with self._write_turn:
             return await self._thread.run(work)
+
+    def connections(self) -> dict[str, int]:
+        """How many connections are `in_use` and how many `idle`, over all pools."""
+        pools = {id(engine.pool): engine.pool for engine in (self.engine, self._reader)}.values()
+        queues = [pool for pool in pools if isinstance(pool, QueuePool)]
+        return {
+            "in_use": sum(pool.checkedout() for pool in queues),
+            "idle": sum(pool.checkedin() for pool in queues),
+        }
 
     def unusable(self, error: Exception) -> StartupError:
         """What to tell the operator when connecting raised this OSError or SQLAlchemyError; without the password."""

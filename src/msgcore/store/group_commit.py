@@ -7,6 +7,7 @@ an idle system writes at once, a busy one writes large batches.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -19,14 +20,24 @@ Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Result | Exception"]]]
 """Writes a batch; gives one result (or the error of that item alone) for each item, in order."""
 
 
-class GroupCommit(Generic[Item, Result]):
-    """Collects items and hands them to `flush` in batches, one batch at a time."""
+def _one(_item: object) -> int:
+    return 1
 
-    def __init__(self, flush: Flush[Item, Result], *, largest: int = 500) -> None:
+
+class GroupCommit(Generic[Item, Result]):
+    """Collects items and hands them to `flush` in batches, one batch at a time.
+
+    The items of a batch weigh `largest` at most, unless one alone weighs more; each weighs 1 unless
+    `weigh` says otherwise. `waiting` is what those weigh that no batch has taken yet.
+    """
+
+    def __init__(self, flush: Flush[Item, Result], *, largest: int = 500, weigh: Callable[[Item], int] = _one) -> None:
         self._flush = flush
         self._largest = largest
-        self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._weigh = weigh
+        self._pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self.waiting = 0
 
     async def submit(self, item: Item) -> Result:
         """Write an item; returns when its transaction is committed.
@@ -35,6 +46,7 @@ class GroupCommit(Generic[Item, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._pending.append((item, future))
+        self.waiting += self._weigh(item)
         if self._writer is None or self._writer.done():
             # In a context of its own: what it logs is not about whoever happened to come first.
             self._writer = asyncio.create_task(self._write(), context=Context())
@@ -48,13 +60,26 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _write(self) -> None:
         while self._pending:
-            batch, self._pending = self._pending[: self._largest], self._pending[self._largest :]
+            batch = self._take()
             try:
                 results = await self._flush([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 _settle(future, result)
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """The next batch."""
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        room = self._largest
+        while self._pending:
+            weight = self._weigh(self._pending[0][0])
+            if batch and weight > room:
+                break
+            batch.append(self._pending.popleft())
+            room -= weight
+            self.waiting -= weight
+        return batch
 
 
 def _settle(future: asyncio.Future[Result], result: Result | Exception) -> None:

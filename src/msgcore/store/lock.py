@@ -1,4 +1,4 @@
-"""The right to dispatch: one process at a time may work off a ledger.
+"""The right to dispatch: one process at a time may work off a ledger by itself, or lead those that share it.
 
 The lock is the operating system's or the database server's, so it ends with the process however
 that ends. It is lost only when the PostgreSQL server is restarted or the connection to it breaks.
@@ -28,8 +28,8 @@ ANSWER_SECONDS = 10
 """How long the server may take to answer."""
 
 TAKEN = (
-    "another MsgCore process already dispatches from this database; "
-    "run only one worker (sharing the work by MSGCORE_REDIS_URL comes with a later version)"
+    "another MsgCore process already dispatches from this database; run only one worker, "
+    "or let any number share the work: set MSGCORE_REDIS_URL for all of them"
 )
 
 
@@ -72,6 +72,27 @@ class DispatchLock:
 
     async def release(self) -> None:
         """Give the right back."""
+        await self._lock.drop()
+
+
+class Leadership:
+    """Which of the processes that share a scheduler feeds it: the one that has the dispatch lock.
+
+    A process that dispatches by itself has the same lock, so the two ways never mix.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._lock = _ServerLock(database)
+
+    async def holds(self) -> bool:
+        """Whether this process leads now; it does from then on if nobody else does.
+
+        Raises what the database raises when it does not answer: then nobody leads.
+        """
+        return await self._lock.take()
+
+    async def release(self) -> None:
+        """Let another process lead."""
         await self._lock.drop()
 
 

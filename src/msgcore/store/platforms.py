@@ -5,24 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from msgcore.store.tables import project_platforms
+from msgcore.store.tables import project_platforms, projects
+
+
+def _with_project() -> Select[Any]:
+    """Platforms with the pause of their project."""
+    return select(
+        project_platforms,
+        projects.c.paused_at.label("project_paused_at"),
+        projects.c.paused_reason.label("project_paused_reason"),
+    ).join(projects, projects.c.id == project_platforms.c.project_id)
 
 
 async def find_platform(connection: AsyncConnection, project_id: str, platform_id: str) -> Row[Any] | None:
-    """A configured platform of a project."""
-    query = select(project_platforms).where(
-        project_platforms.c.id == platform_id, project_platforms.c.project_id == project_id
-    )
+    """A configured platform of a project, with `project_paused_at` and `project_paused_reason`."""
+    query = _with_project().where(project_platforms.c.id == platform_id, project_platforms.c.project_id == project_id)
     return (await connection.execute(query)).one_or_none()
 
 
-async def list_platforms(connection: AsyncConnection, project_id: str) -> Sequence[Row[Any]]:
-    """The configured platforms of a project, oldest first."""
-    query = select(project_platforms).where(project_platforms.c.project_id == project_id)
-    return (await connection.execute(query.order_by(project_platforms.c.id))).all()
+async def list_platforms(connection: AsyncConnection, project_id: str | None) -> Sequence[Row[Any]]:
+    """The configured platforms of a project (None: of all), as `find_platform` gives them, oldest first."""
+    query = _with_project().order_by(project_platforms.c.id)
+    if project_id is not None:
+        query = query.where(project_platforms.c.project_id == project_id)
+    return (await connection.execute(query)).all()
+
+
+async def find_project_of(connection: AsyncConnection, platform_id: str) -> str | None:
+    """The project that a configured platform belongs to."""
+    query = select(project_platforms.c.project_id).where(project_platforms.c.id == platform_id)
+    return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def insert_platform(connection: AsyncConnection, row: dict[str, Any]) -> None:

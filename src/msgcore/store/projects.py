@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.store.tables import (
     api_keys,
     attempts,
+    batches,
     deliveries,
     delivery_counts,
     idempotency_keys,
@@ -100,6 +101,6 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     """
     sent = select(deliveries.c.id).where(deliveries.c.project_id == project_id)
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
-    for table in (deliveries, messages, delivery_counts, idempotency_keys):
+    for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
         await connection.execute(delete(table).where(table.c.project_id == project_id))
     await connection.execute(delete(projects).where(projects.c.id == project_id))

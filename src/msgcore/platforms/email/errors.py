@@ -6,7 +6,7 @@ import ssl
 
 import aiosmtplib
 
-from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError
+from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 
 AUTHENTICATION_CODES = frozenset((530, 534, 535, 538))
 """RFC 4954, section 6: the server wants a login, or refuses this one."""
@@ -85,8 +85,11 @@ def _answered(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
         subject, code = "the sender", "sender_refused"
     else:
         subject, code = "the message", "message_refused"
-    kind = PermanentError if error.code >= 500 else TemporaryError  # noqa: PLR2004
-    return kind(code, f"The server refused {subject}: {_reply(error)}")
+    text = f"The server refused {subject}: {_reply(error)}"
+    if error.code >= 500:  # noqa: PLR2004
+        return PermanentError(code, text)
+    # A full mailbox or a greylisted message says nothing about the next one; a refused sender does.
+    return TemporaryError(code, text, scope=Scope.ACCOUNT if code == "sender_refused" else Scope.DELIVERY)
 
 
 def _reply(error: aiosmtplib.SMTPResponseException) -> str:

@@ -62,7 +62,8 @@ class Behaviour:
         if self.fails_authentication:
             return AuthenticationError("sandbox_unauthenticated", "The recipient auth-failure refuses the credentials")
         if attempt <= self.fails_times:
-            return TemporaryError("sandbox_failed", f"Failure {attempt} of {self.fails_times} that were asked for")
+            text = f"Failure {attempt} of {self.fails_times} that were asked for"
+            return TemporaryError("sandbox_failed", text, scope=Scope.DELIVERY)
         if self.throttles_for and throttles == 0:
             return ThrottledError(
                 "sandbox_throttled",

@@ -65,7 +65,7 @@ class WebhookAdapter(PlatformAdapter):
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
-        self._endpoints = Endpoints(services.egress)
+        self._endpoints = Endpoints()
 
     @classmethod
     def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:

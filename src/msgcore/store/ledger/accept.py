@@ -18,14 +18,23 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import Ticket
-from msgcore.core.errors import IdempotencyMismatchError
+from msgcore.core.errors import IdempotencyMismatchError, UnavailableError
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.tables import deliveries, idempotency_keys, messages
+from msgcore.store.tables import batches, deliveries, idempotency_keys, messages
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
+
+BACKLOG = 20_000
+"""How much may wait to be committed, in deliveries: a few seconds of work, and some 100 MB of memory."""
+
+BACKLOG_SECONDS = 2.0
+"""When to come back if that is full."""
+
+CONTENT_UNIT = 4096
+"""So many bytes of content weigh as much as a delivery."""
 
 KeyId = tuple[str, str, str]
 
@@ -41,23 +50,52 @@ class IdempotencyClaim(msgspec.Struct, frozen=True):
 class NewMessage(msgspec.Struct, frozen=True):
     """A validated request, as rows: one for `messages`, one a target for `deliveries`.
 
-    `tickets` go to the scheduler once the rows are committed.
+    `tickets` go to the scheduler once the rows are committed. `size` is that of the content, in bytes.
     """
 
     message: dict[str, Any]
     deliveries: list[dict[str, Any]]
     tickets: list[Ticket]
     idempotency: IdempotencyClaim | None = None
+    size: int = 0
 
     @property
-    def key_id(self) -> KeyId | None:
-        """What identifies the idempotency key, if there is one."""
-        claim = self.idempotency
-        return None if claim is None else (claim.principal_id, self.message["project_id"], claim.key)
+    def row(self) -> dict[str, Any]:
+        """The row that the answer and the idempotency key are about."""
+        return self.message
+
+    @property
+    def messages(self) -> Sequence[NewMessage]:
+        """What is to be stored."""
+        return (self,)
+
+    @property
+    def weight(self) -> int:
+        """What it costs to store, in deliveries."""
+        return len(self.deliveries) + self.size // CONTENT_UNIT
+
+
+class NewBatch(msgspec.Struct, frozen=True):
+    """Messages that are accepted together or not at all: a row for `batches`, and theirs."""
+
+    row: dict[str, Any]
+    messages: list[NewMessage]
+    idempotency: IdempotencyClaim | None = None
+
+    @property
+    def weight(self) -> int:
+        """What it costs to store, in deliveries."""
+        return sum(new.weight for new in self.messages)
+
+
+New = NewMessage | NewBatch
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a request; `replayed` when an earlier request with the same key made it."""
+    """The answer to a request; `replayed` when an earlier request with the same key made it.
+
+    `message_id` is the batch's id where it was a batch.
+    """
 
     message_id: str
     created_at: datetime
@@ -66,7 +104,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Batch:
-    fresh: list[NewMessage] = field(default_factory=list[NewMessage])
+    fresh: list[New] = field(default_factory=list[New])
     results: list[Accepted | Exception] = field(default_factory=list[Accepted | Exception])
 
 
@@ -76,64 +114,95 @@ class AcceptLog:
     def __init__(self, database: Database, on_committed: Callable[[Sequence[Ticket]], Awaitable[None]]) -> None:
         self._database = database
         self._on_committed = on_committed
-        self._writer: GroupCommit[NewMessage, Accepted] = GroupCommit(self._flush)
+        self._writer: GroupCommit[New, Accepted] = GroupCommit(self._flush, weigh=_weight)
         self.gate = asyncio.Lock()
 
-    async def accept(self, new: NewMessage) -> Accepted:
-        """Commit a message; returns when it is durable.
+    async def accept(self, new: New) -> Accepted:
+        """Commit a message or a batch; returns when it is durable.
 
-        Raises IdempotencyMismatchError when its key was used with another body.
+        Raises IdempotencyMismatchError when its key was used with another body, and UnavailableError
+        when more waits to be committed than memory should hold.
         """
+        waiting = self._writer.waiting
+        if waiting and waiting + new.weight > BACKLOG:
+            raise UnavailableError(
+                "More messages came than the database can store just now; try again", retry_after=BACKLOG_SECONDS
+            )
         return await self._writer.submit(new)
+
+    async def find(self, project_id: str, claim: IdempotencyClaim, now: datetime) -> Accepted | None:
+        """What this key answered to this body within the last 24 hours, if it did."""
+        query = select(idempotency_keys).where(
+            idempotency_keys.c.principal_id == claim.principal_id,
+            idempotency_keys.c.project_id == project_id,
+            idempotency_keys.c.key == claim.key,
+            idempotency_keys.c.body_hash == claim.body_hash,
+            idempotency_keys.c.expires_at >= now,
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else Accepted(row.message_id, row.created_at, replayed=True)
 
     async def drain(self) -> None:
         """Wait for what is being committed."""
         await self._writer.drain()
 
-    async def _flush(self, batch: Sequence[NewMessage]) -> Sequence[Accepted | Exception]:
+    async def _flush(self, batch: Sequence[New]) -> Sequence[Accepted | Exception]:
         async with self.gate:
             sorted_out = await self._database.transact(lambda connection: _write(connection, batch))
             if sorted_out.fresh:
-                await self._on_committed([ticket for new in sorted_out.fresh for ticket in new.tickets])
+                await self._on_committed(
+                    [ticket for new in sorted_out.fresh for message in new.messages for ticket in message.tickets]
+                )
         return sorted_out.results
 
 
-def _write(connection: Connection, batch: Sequence[NewMessage]) -> _Batch:
+def _weight(new: New) -> int:
+    return new.weight
+
+
+def _key_id(new: New) -> KeyId | None:
+    """What identifies the idempotency key, if there is one."""
+    claim = new.idempotency
+    return None if claim is None else (claim.principal_id, new.row["project_id"], claim.key)
+
+
+def _write(connection: Connection, batch: Sequence[New]) -> _Batch:
     """The whole transaction of a batch."""
     sorted_out = _sort_out_replays(connection, batch)
     _insert(connection, sorted_out.fresh)
     return sorted_out
 
 
-def _sort_out_replays(connection: Connection, batch: Sequence[NewMessage]) -> _Batch:
+def _sort_out_replays(connection: Connection, batch: Sequence[New]) -> _Batch:
     """Split a batch into new messages and replays of earlier ones, with the answer to each."""
-    claims: dict[KeyId, NewMessage] = {}
+    claims: dict[KeyId, New] = {}
     for new in batch:
-        if new.key_id is not None:
-            claims.setdefault(new.key_id, new)
+        if (key_id := _key_id(new)) is not None:
+            claims.setdefault(key_id, new)
     owners = _claim_keys(connection, claims) if claims else {}
     sorted_out = _Batch()
     for new in batch:
-        sorted_out.results.append(_answer(new, owners))
-        owner = owners.get(new.key_id) if new.key_id is not None else None
-        if owner is None or owner.message_id == new.message["id"]:
+        key_id = _key_id(new)
+        owner = None if key_id is None else owners.get(key_id)
+        sorted_out.results.append(_answer(new, owner))
+        if owner is None or owner.message_id == new.row["id"]:
             sorted_out.fresh.append(new)
     return sorted_out
 
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """The message that an idempotency key belongs to."""
+    """The message or batch that an idempotency key belongs to."""
 
     message_id: str
     body_hash: str
     created_at: datetime
 
 
-def _answer(new: NewMessage, owners: dict[KeyId, _Owner]) -> Accepted | Exception:
-    owner = owners.get(new.key_id) if new.key_id is not None else None
-    if owner is None or owner.message_id == new.message["id"]:
-        return Accepted(new.message["id"], new.message["created_at"])
+def _answer(new: New, owner: _Owner | None) -> Accepted | Exception:
+    if owner is None or owner.message_id == new.row["id"]:
+        return Accepted(new.row["id"], new.row["created_at"])
     if new.idempotency is not None and owner.body_hash != new.idempotency.body_hash:
         return IdempotencyMismatchError(
             "Idempotency-Key was already used with a different body within 24 hours; "
@@ -142,7 +211,7 @@ def _answer(new: NewMessage, owners: dict[KeyId, _Owner]) -> Accepted | Exceptio
     return Accepted(owner.message_id, owner.created_at, replayed=True)
 
 
-def _claim_keys(connection: Connection, claims: dict[KeyId, NewMessage]) -> dict[KeyId, _Owner]:
+def _claim_keys(connection: Connection, claims: dict[KeyId, New]) -> dict[KeyId, _Owner]:
     """Take each key for its message, unless a message of the last 24 hours has it already."""
     rows = [
         {
@@ -150,9 +219,9 @@ def _claim_keys(connection: Connection, claims: dict[KeyId, NewMessage]) -> dict
             "project_id": key_id[1],
             "key": key_id[2],
             "body_hash": new.idempotency.body_hash if new.idempotency else "",
-            "message_id": new.message["id"],
-            "created_at": new.message["created_at"],
-            "expires_at": new.message["created_at"] + IDEMPOTENCY_WINDOW,
+            "message_id": new.row["id"],
+            "created_at": new.row["created_at"],
+            "expires_at": new.row["created_at"] + IDEMPOTENCY_WINDOW,
         }
         for key_id, new in sorted(claims.items())
     ]
@@ -178,24 +247,29 @@ def _claim_statement(dialect: str) -> sqlite.Insert | postgresql.Insert:
 _CLAIM = Bulk(
     _claim_statement, ("principal_id", "project_id", "key", "body_hash", "message_id", "created_at", "expires_at")
 )
+_INSERT_BATCHES = Bulk(lambda _: insert(batches), batches.c.keys())
 _INSERT_MESSAGES = Bulk(
-    lambda _: insert(messages), ("id", "project_id", "content", "options", "metadata", "created_by", "created_at")
+    lambda _: insert(messages),
+    ("id", "project_id", "content", "options", "metadata", "created_by", "created_at", "batch_id"),
 )
 _INSERT_DELIVERIES = Bulk(
     lambda _: insert(deliveries),
     (
-        *("id", "message_id", "project_id", "platform_id", "platform", "target_type", "target_id", "lane", "rank"),
+        *("id", "message_id", "batch_id", "project_id", "platform_id", "platform"),
+        *("target_type", "target_id", "lane", "rank"),
         *("state", "attempts", "throttles", "uncertain", "on_uncertain"),
         *("due_at", "first_due_at", "expires_at", "created_at"),
     ),
 )
 
 
-def _insert(connection: Connection, fresh: Sequence[NewMessage]) -> None:
+def _insert(connection: Connection, fresh: Sequence[New]) -> None:
     changes = CountChanges()
-    rows = [row for new in fresh for row in new.deliveries]
+    new_messages = [message for new in fresh for message in new.messages]
+    rows = [row for new in new_messages for row in new.deliveries]
     for row in rows:
         changes.enter(row["project_id"], row["platform_id"], row["platform"], row["state"])
-    _INSERT_MESSAGES.run(connection, [new.message for new in fresh])
+    _INSERT_BATCHES.run(connection, [new.row for new in fresh if isinstance(new, NewBatch)])
+    _INSERT_MESSAGES.run(connection, [new.message for new in new_messages])
     _INSERT_DELIVERIES.run(connection, rows)
     changes.apply(connection)

@@ -6,14 +6,14 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.tables import delivery_counts, project_platforms
-from msgcore.store.tables.platforms import IS_HELD
+from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
 SLOTS = 16
 """Rows that one count is spread over, so that processes seldom wait for each other's row lock."""
@@ -97,7 +97,7 @@ async def count_by_state(
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """How many deliveries are in a state; `held` are those whose account is switched off or paused."""
+    """How many deliveries are in a state; `held` are those whose account, or its project, is off or paused."""
 
     state: DeliveryState
     held: bool
@@ -106,7 +106,7 @@ class QueueCount:
 
 async def count_queue(database: Database, project_id: str) -> list[QueueCount]:
     """A project's deliveries by state, those of held accounts apart. Reads a handful of rows, as above."""
-    held = case((IS_HELD, True), else_=False)
+    held = case((or_(IS_HELD, IS_OF_PAUSED_PROJECT), True), else_=False)
     query = (
         select(delivery_counts.c.state, held, func.sum(delivery_counts.c.count))
         .outerjoin(project_platforms, project_platforms.c.id == delivery_counts.c.platform_id)

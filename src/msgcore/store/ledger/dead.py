@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, select, update
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.ledger.feed import OpenDelivery
-from msgcore.store.tables import attempts, deliveries
+from msgcore.store.ledger.feed import NIL, OpenDelivery
+from msgcore.store.tables import attempts, deliveries, delivery_counts, messages
 from msgcore.store.tables.messages import IS_DEAD
 
 BATCH = 500
@@ -21,7 +21,10 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters of a project; unset fields do not narrow. `until`: failed at that moment or before."""
+    """Which dead letters of a project; unset fields do not narrow.
+
+    `since` and `until`: when they failed; both inclusive.
+    """
 
     project_id: str
     ids: tuple[str, ...] | None = None
@@ -29,6 +32,7 @@ class DeadLetterFilter:
     platform_id: str | None = None
     platform: str | None = None
     error_code: str | None = None
+    since: datetime | None = None
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -44,6 +48,8 @@ class DeadLetterFilter:
         ):
             if value is not None:
                 found.append(column == value)
+        if self.since is not None:
+            found.append(deliveries.c.finished_at >= self.since)
         if self.until is not None:
             found.append(deliveries.c.finished_at <= self.until)
         return found
@@ -60,22 +66,48 @@ async def list_dead(
         return (await connection.execute(query)).all()
 
 
-async def requeue(database: Database, chosen: DeadLetterFilter, now: datetime) -> list[OpenDelivery]:
-    """Put up to `BATCH` dead letters back into the queue with their attempts forgiven, oldest first.
+async def count_dead(database: Database, chosen: DeadLetterFilter) -> int:
+    """How many dead letters there are; looks at each one of the project."""
+    query = select(func.count()).select_from(deliveries).where(IS_DEAD, *chosen.conditions())
+    async with database.read() as connection:
+        return (await connection.execute(query)).scalar_one()
 
-    Their timeline stays. Call again until it gives nothing.
+
+async def projects_with_dead(database: Database) -> list[str]:
+    """The projects that have dead letters; for the operator, who may see them all."""
+    counted = delivery_counts.c
+    query = (
+        select(counted.project_id)
+        .where(counted.state == DeliveryState.FAILED)
+        .group_by(counted.project_id)
+        .having(func.sum(counted.count) > 0)
+        .order_by(counted.project_id)
+    )
+    async with database.read() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+async def requeue(
+    database: Database, chosen: DeadLetterFilter, now: datetime, *, after: str = NIL, limit: int = BATCH
+) -> list[OpenDelivery]:
+    """Put up to `limit` dead letters with ids above `after` back into the queue, oldest first; attempts are forgiven.
+
+    Their timeline stays. Call again with the last one's id until it gives nothing.
     """
-    rows = await database.transact(lambda connection: _requeue(connection, chosen, now))
+    rows = await database.transact(lambda connection: _requeue(connection, chosen, now, after, limit))
     return [OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in rows]
 
 
-async def purge(database: Database, chosen: DeadLetterFilter) -> int:
-    """Delete up to `BATCH` dead letters with their timelines. Call again until it gives 0."""
-    return await database.transact(lambda connection: _purge(connection, chosen))
+async def purge(database: Database, chosen: DeadLetterFilter, *, after: str = NIL, limit: int = BATCH) -> Sequence[str]:
+    """Delete up to `limit` dead letters with ids above `after`, oldest first; gives their ids.
+
+    Their timelines go too, and messages of which nothing is left. Call again with the last id until it gives nothing.
+    """
+    return await database.transact(lambda connection: _purge(connection, chosen, after, limit))
 
 
-def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime) -> Sequence[Row[Any]]:
-    rows = _take(connection, chosen)
+def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime, after: str, limit: int) -> Sequence[Any]:
+    rows = _take(connection, chosen, after, limit)
     changes = CountChanges()
     for row in rows:
         changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, DeliveryState.QUEUED)
@@ -87,6 +119,7 @@ def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime) ->
             "uncertain": False,
             "due_at": now,
             "first_due_at": now,
+            "rescheduled_at": None,
             "expires_at": None,
             "error_code": None,
             "error_message": None,
@@ -97,8 +130,8 @@ def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime) ->
     return rows
 
 
-def _purge(connection: Connection, chosen: DeadLetterFilter) -> int:
-    rows = _take(connection, chosen)
+def _purge(connection: Connection, chosen: DeadLetterFilter, after: str, limit: int) -> Sequence[str]:
+    rows = _take(connection, chosen, after, limit)
     ids = [row.id for row in rows]
     changes = CountChanges()
     for row in rows:
@@ -106,10 +139,23 @@ def _purge(connection: Connection, chosen: DeadLetterFilter) -> int:
     if ids:
         connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids)))
         connection.execute(delete(deliveries).where(deliveries.c.id.in_(ids)))
+        # A job without deliveries would look like one that was completed.
+        bereft = messages.c.id.in_({row.message_id for row in rows})
+        has_more = exists().where(deliveries.c.message_id == messages.c.id)
+        connection.execute(delete(messages).where(bereft, ~has_more))
     changes.apply(connection)
-    return len(ids)
+    return ids
 
 
-def _take(connection: Connection, chosen: DeadLetterFilter) -> Sequence[Row[Any]]:
-    query = select(deliveries).where(IS_DEAD, *chosen.conditions()).order_by(deliveries.c.id).limit(BATCH)
+def _take(connection: Connection, chosen: DeadLetterFilter, after: str, limit: int) -> Sequence[Any]:
+    columns = (
+        *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
+        *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.lane, deliveries.c.rank),
+    )
+    query = (
+        select(*columns)
+        .where(IS_DEAD, *chosen.conditions(), deliveries.c.id > after)
+        .order_by(deliveries.c.id)
+        .limit(limit)
+    )
     return connection.execute(query.with_for_update()).all()  # SQLite has no row locks, and leaves that out

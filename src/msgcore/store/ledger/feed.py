@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, TextClause, delete, select
+from sqlalchemy import ColumnElement, TextClause, delete, func, select
 
 from msgcore.core.deliveries import TRIED_STATES, DeliveryState
 from msgcore.store.database import Database
-from msgcore.store.tables import deliveries, idempotency_keys, project_platforms
+from msgcore.store.ledger.ending import expire_overdue
+from msgcore.store.tables import deliveries, delivery_counts, idempotency_keys, project_platforms
 from msgcore.store.tables.messages import IS_OPEN, IS_SCHEDULED
-from msgcore.store.tables.platforms import IS_HELD
+from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
 PAGE = 1000
 NIL = "00000000-0000-0000-0000-000000000000"
@@ -67,10 +68,22 @@ class Feed:
         )
 
     async def held_accounts(self) -> set[str]:
-        """Accounts whose deliveries must wait (switched off, or credentials refused)."""
-        query = select(project_platforms.c.id).where(IS_HELD)
+        """Accounts whose deliveries must wait (switched off, paused, or in a paused project)."""
+        account = select(project_platforms.c.id)
+        # Two queries, each with its small index; a condition with OR would scan the table.
+        query = account.where(IS_HELD).union(account.where(IS_OF_PAUSED_PROJECT))
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
+
+    async def any_sending(self) -> bool:
+        """Whether somebody may be working on a delivery just now."""
+        number = select(func.sum(delivery_counts.c.count)).where(delivery_counts.c.state == DeliveryState.SENDING)
+        async with self._database.read() as connection:
+            return bool(await connection.scalar(number))
+
+    async def expire_overdue(self, now: datetime) -> list[str]:
+        """End some of the deliveries that wait although their `expiresAt` has passed; returns their ids."""
+        return await expire_overdue(self._database, now)
 
     async def drop_expired_keys(self, now: datetime) -> None:
         """Delete idempotency keys whose window is over."""

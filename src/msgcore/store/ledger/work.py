@@ -18,6 +18,7 @@ from msgcore.core.ids import new_id
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.pauses import PausedBy
 from msgcore.store.tables import attempts, deliveries, events, messages, platform_logs, project_platforms
 
 OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
@@ -75,15 +76,22 @@ _WORK_COLUMNS = (
     *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
     *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id),
     *(deliveries.c.state, deliveries.c.attempts, deliveries.c.throttles),
-    *(deliveries.c.on_uncertain, deliveries.c.uncertain),
+    *(deliveries.c.on_uncertain, deliveries.c.uncertain, deliveries.c.due_at, deliveries.c.rescheduled_at),
     *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.created_at, deliveries.c.started_at),
 )
 
-# Row locks are PostgreSQL's; SQLite has one writer, and leaves them out.
-_SELECT_WORK = select(*_WORK_COLUMNS).where(deliveries.c.id.in_(bindparam("ids", expanding=True))).with_for_update()
+# Row locks are PostgreSQL's; SQLite has one writer, and leaves them out. They are taken in the order of the ids
+# everywhere, so that nobody who changes several deliveries at once can deadlock with a worker.
+_SELECT_WORK = (
+    select(*_WORK_COLUMNS)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(deliveries.c.id)
+    .with_for_update()
+)
 _SELECT_RUNNING = (
     select(deliveries.c.id, deliveries.c.attempts)
     .where(deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.state == SENDING)
+    .order_by(deliveries.c.id)
     .with_for_update()
 )
 _MARK_SENDING = (
@@ -114,7 +122,7 @@ class WorkLog:
         self._database = database
 
     async def begin(self, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
-        """Start an attempt of each delivery that is still open; the others are left out.
+        """Start an attempt of each delivery that is still open and was not put off; the others are left out.
 
         A delivery found in `sending` was started before and never ended: its last attempt is
         written to its timeline as uncertain.
@@ -153,7 +161,7 @@ class WorkLog:
         pause = (
             update(project_platforms)
             .where(same, account.paused_at.is_(None))
-            .values(paused_at=now, paused_reason=reason)
+            .values(paused_at=now, paused_by=PausedBy.CREDENTIALS, paused_reason=reason)
         )
         about = {"project_id": item.project_id, "platform_id": item.platform_id}
         async with self._database.write() as connection:
@@ -179,7 +187,12 @@ class WorkLog:
                     "id": new_id(),
                     "type": "platform.paused",
                     "created_at": now,
-                    "data": {"platform_id": item.platform_id, "platform": item.platform, "reason": reason},
+                    "data": {
+                        "platform_id": item.platform_id,
+                        "platform": item.platform,
+                        "by": PausedBy.CREDENTIALS,
+                        "reason": reason,
+                    },
                 },
             )
         return "now"
@@ -191,7 +204,7 @@ def _begin(connection: Connection, delivery_ids: Sequence[str], now: datetime) -
     items: list[WorkItem] = []
     changes = CountChanges()
     for row in rows:
-        if row.state in OPEN_STATES:
+        if row.state in OPEN_STATES and not _is_put_off(row, now):
             items.append(_work_item(row, now))
             changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.SENDING)
     if items:
@@ -199,6 +212,14 @@ def _begin(connection: Connection, delivery_ids: Sequence[str], now: datetime) -
         _INSERT_ATTEMPTS.run(connection, [_uncertain_row(row, now) for row in rows if row.state == SENDING])
         changes.apply(connection)
     return items
+
+
+def _is_put_off(row: Any, now: datetime) -> bool:
+    """Whether it was given a later time, which whoever claimed it did not know yet.
+
+    Only then: what the scheduler says is due is due, however wrong this machine's clock is.
+    """
+    return row.state == DeliveryState.SCHEDULED and row.rescheduled_at is not None and row.due_at > now
 
 
 def _record(connection: Connection, results: Sequence[WorkResult]) -> None:

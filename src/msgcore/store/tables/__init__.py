@@ -18,7 +18,7 @@ from msgcore.store.tables.base import metadata
 from msgcore.store.tables.events import audit_logs, events, platform_logs, webhook_deliveries, webhooks
 from msgcore.store.tables.identities import chats, identities, identity_aliases
 from msgcore.store.tables.inbound import message_attachments, received_messages, received_reactions
-from msgcore.store.tables.messages import attempts, deliveries, delivery_counts, idempotency_keys, messages
+from msgcore.store.tables.messages import attempts, batches, deliveries, delivery_counts, idempotency_keys, messages
 from msgcore.store.tables.platforms import project_platforms, sandbox_inbox
 from msgcore.store.tables.system import system_state
 
@@ -28,6 +28,7 @@ __all__ = [
     "api_keys",
     "attempts",
     "audit_logs",
+    "batches",
     "chats",
     "deliveries",
     "delivery_counts",

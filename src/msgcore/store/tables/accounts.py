@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint, text
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+# The condition of a partial index: queries repeat it to the letter.
+IS_PAUSED = text("paused_at IS NOT NULL")
 
 users = Table(
     "users",
@@ -29,8 +32,12 @@ projects = Table(
     Column("is_default", Boolean, nullable=False, default=False),
     Column("settings", Json),
     Column("owner_id", Id, ForeignKey("users.id"), nullable=False, index=True),
+    # While it is set, the deliveries of all its platforms wait.
+    Column("paused_at", UtcDateTime),
+    Column("paused_reason", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_projects_paused", "id", postgresql_where=IS_PAUSED, sqlite_where=IS_PAUSED),
 )
 
 project_members = Table(

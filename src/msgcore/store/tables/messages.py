@@ -16,6 +16,9 @@ from msgcore.store.tables.base import Id, Json, UtcDateTime, metadata
 IS_OPEN = text("state IN ('queued', 'retrying', 'scheduled', 'sending')")
 IS_SCHEDULED = text("state = 'scheduled'")
 IS_DEAD = text("state = 'failed'")
+IS_EXPIRING = text("state IN ('queued', 'retrying', 'scheduled') AND expires_at IS NOT NULL")
+IS_RESCHEDULED = text("state IN ('queued', 'scheduled') AND rescheduled_at IS NOT NULL")
+IS_OF_BATCH = text("batch_id IS NOT NULL")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -29,8 +32,23 @@ messages = Table(
     Column("metadata", Json),
     Column("created_by", Id),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("batch_id", Id),
     Index(None, "project_id", "id"),
+    Index("ix_messages_batch", "batch_id", "id", postgresql_where=IS_OF_BATCH, sqlite_where=IS_OF_BATCH),
     postgresql_partition_by=BY_ID_RANGE,
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    # Messages that were accepted together, in one transaction. No foreign key: it is written with them.
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    Column("created_by", Id),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
 )
 
 deliveries = Table(
@@ -38,6 +56,8 @@ deliveries = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("message_id", Id, nullable=False, index=True),
+    # That of its message, so that a batch's progress is one query of one index.
+    Column("batch_id", Id),
     Column("project_id", String(64), nullable=False),
     Column("platform_id", Id, nullable=False),
     Column("platform", String(32), nullable=False),
@@ -51,6 +71,8 @@ deliveries = Table(
     # When it was first due: its age for the retry policy.
     Column("first_due_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
+    # When its due time was changed last: who knows it from before must learn of it.
+    Column("rescheduled_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     # An earlier attempt may have reached the platform, and what to do then.
     Column("uncertain", Boolean, nullable=False, default=False),
@@ -83,6 +105,26 @@ deliveries = Table(
         postgresql_where=IS_DEAD,
         sqlite_where=IS_DEAD,
     ),
+    Index(
+        "ix_deliveries_expiring",
+        "expires_at",
+        postgresql_where=IS_EXPIRING,
+        sqlite_where=IS_EXPIRING,
+    ),
+    Index(
+        "ix_deliveries_rescheduled",
+        "rescheduled_at",
+        "id",
+        postgresql_where=IS_RESCHEDULED,
+        sqlite_where=IS_RESCHEDULED,
+    ),
+    Index(
+        "ix_deliveries_batch",
+        "batch_id",
+        "state",
+        postgresql_where=IS_OF_BATCH,
+        sqlite_where=IS_OF_BATCH,
+    ),
     postgresql_partition_by=BY_ID_RANGE,
 )
 
@@ -93,7 +135,7 @@ attempts = Table(
     Column("delivery_id", Id, nullable=False, index=True),
     # 0 for entries that do not count as an attempt (throttled, released).
     Column("number", Integer, nullable=False),
-    # sent, retry, throttled, failed, uncertain, authentication, expired
+    # sent, retry, throttled, failed, uncertain, authentication, released, expired, cancelled
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("error_message", Text),
@@ -126,6 +168,7 @@ idempotency_keys = Table(
     Column("project_id", String(64), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("body_hash", String(64), nullable=False),
+    # The message, or the batch, that it was used for.
     Column("message_id", Id, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, String, Table, Text, text
+from sqlalchemy import Boolean, Column, Index, String, Table, Text, select, text
 
+from msgcore.store.tables.accounts import IS_PAUSED, projects
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
 
 # The condition of a partial index: queries repeat it to the letter.
@@ -21,8 +22,10 @@ project_platforms = Table(
     Column("webhook_token", Id, nullable=False, unique=True),
     Column("is_active", Boolean, nullable=False, default=True),
     Column("test_mode", Boolean, nullable=False, default=False),
-    # Set when the platform refused the credentials: deliveries wait until they are changed.
+    # While it is set, deliveries wait. By `user`: until somebody resumes it. By `credentials`, which the
+    # platform refused: also until those are changed.
     Column("paused_at", UtcDateTime),
+    Column("paused_by", String(16)),
     Column("paused_reason", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -30,6 +33,9 @@ project_platforms = Table(
     # The few whose deliveries must wait.
     Index("ix_project_platforms_held", "id", postgresql_where=IS_HELD, sqlite_where=IS_HELD),
 )
+
+# A condition on platforms, beside `IS_HELD`.
+IS_OF_PAUSED_PROJECT = project_platforms.c.project_id.in_(select(projects.c.id).where(IS_PAUSED))
 
 sandbox_inbox = Table(
     "sandbox_inbox",

@@ -1,0 +1,46 @@
+"""`msgcore platforms`: the options; what is done stands in `holding`, which is imported when a command runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from msgcore.cli.environment import examples, read_settings
+
+app = typer.Typer(help="Configured platforms: list, pause, resume.", no_args_is_help=True, rich_markup_mode="rich")
+
+PlatformId = Annotated[str, typer.Argument(metavar="ID", help="Its id, as the list shows it.")]
+
+
+@app.command("list", epilog=examples("msgcore platforms list --project shop"))
+def list_(
+    project: Annotated[
+        str | None, typer.Option("--project", help="Only of this project. [dim]Else: of all[/dim]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, one object a line")] = False,
+) -> None:
+    """List configured platforms, oldest first, with what holds them."""
+    from msgcore.cli.holding import list_platforms
+
+    asyncio.run(list_platforms(read_settings(), project, as_json=as_json))
+
+
+@app.command(epilog=examples("msgcore platforms pause 01920000-0000-7000-8000-000000000000 --reason 'moving house'"))
+def pause(
+    platform_id: PlatformId,
+    reason: Annotated[str | None, typer.Option("--reason", help="Shown where the pause is")] = None,
+) -> None:
+    """Take messages to a platform, but send none until it is resumed. A running gateway follows within seconds."""
+    from msgcore.cli.holding import pause_platform
+
+    asyncio.run(pause_platform(read_settings(), platform_id, reason))
+
+
+@app.command(epilog=examples("msgcore platforms resume 01920000-0000-7000-8000-000000000000"))
+def resume(platform_id: PlatformId) -> None:
+    """Send again, whether somebody paused it or its credentials were refused."""
+    from msgcore.cli.holding import resume_platform
+
+    asyncio.run(resume_platform(read_settings(), platform_id))

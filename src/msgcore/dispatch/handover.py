@@ -1,0 +1,107 @@
+"""Handing newly committed deliveries to the scheduler, in the order in which they were committed.
+
+While the scheduler cannot be told everything at once (it is empty after a start, or its server is away),
+this process hands over nothing directly: it catches up from the ledger, page by page, oldest first, and
+goes on directly once nothing is left between. So no lane is overtaken, and an answer never waits for a
+scheduler that is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from msgcore.core.clock import Clock
+from msgcore.core.deliveries import Ticket
+from msgcore.core.ids import earliest_id
+from msgcore.core.limits import RateLimits
+from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
+from msgcore.dispatch.tickets import HORIZON, tickets_of
+from msgcore.store.faults import is_away
+from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
+
+log = structlog.stdlib.get_logger(__name__)
+
+OVERLAP = timedelta(seconds=10)
+"""How far before the first delivery that was not handed over others may lie that were committed after it."""
+
+RETRY_SECONDS = 0.5
+
+
+class Handover:
+    """Between the accept path and the scheduler. `gate` is held by whoever commits new deliveries."""
+
+    def __init__(
+        self,
+        *,
+        feed: Feed,
+        scheduler: Scheduler,
+        limits: Mapping[str, RateLimits],
+        clock: Clock,
+        gate: asyncio.Lock,
+    ) -> None:
+        self._feed = feed
+        self._scheduler = scheduler
+        self._limits = limits
+        self._clock = clock
+        self._gate = gate
+        self._behind: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the scheduler has all that was committed here."""
+        return self._behind is None
+
+    def load(self) -> None:
+        """Begin with everything that the ledger holds: the scheduler is empty."""
+        self._fall_behind(NIL)
+
+    async def committed(self, tickets: Sequence[Ticket]) -> None:
+        """Take newly committed deliveries (called with the gate held)."""
+        if self._behind is not None:
+            return
+        horizon = HORIZON.total_seconds()
+        near = [ticket for ticket in tickets if ticket.delay <= horizon]
+        try:
+            await self._scheduler.enqueue(near)
+        except SchedulerAwayError as error:
+            log.warning("scheduler_away", error=str(error), deliveries=len(near))
+            self._fall_behind(earliest_id(self._clock.now() - OVERLAP))
+
+    async def stop(self) -> None:
+        """Stop catching up; what is left is found by whoever leads."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def _fall_behind(self, last_id: str) -> None:
+        self._behind = last_id
+        self._task = asyncio.create_task(self._catch_up(last_id), name="handover")
+
+    async def _catch_up(self, last_id: str) -> None:
+        total = 0
+        while self._behind is not None:
+            try:
+                while len(page := await self._read(last_id)) == PAGE:
+                    await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))
+                    last_id, total = page[-1].id, total + len(page)
+                async with self._gate:  # nothing is committed meanwhile, so that nothing slips between
+                    while page := await self._read(last_id):
+                        await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))
+                        last_id, total = page[-1].id, total + len(page)
+                    self._behind = None
+            except Exception as error:
+                if not (isinstance(error, SchedulerAwayError) or is_away(error)):
+                    log.exception("handover_failed")
+                await asyncio.sleep(RETRY_SECONDS)
+        if total:
+            log.info("deliveries_resumed", count=total)
+
+    async def _read(self, last_id: str) -> Sequence[OpenDelivery]:
+        return await self._feed.after(last_id, self._clock.now() + HORIZON)

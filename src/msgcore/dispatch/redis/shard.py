@@ -1,0 +1,60 @@
+"""One shard as a process sees it: which accounts it has, its epoch, and when it is worth asking."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from msgcore.dispatch.redis.codec import pack_account
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """A lease of this process, with what it takes to tell a shard of it that forgot everything."""
+
+    account_id: str
+    token: int
+    record: bytes
+
+
+@dataclass(slots=True)
+class Shard:
+    """`ready`: something may be claimable now; else `due` is when to look again (this process's clock).
+
+    `accounts` is how many took turns there when it was last asked.
+    """
+
+    index: int
+    key: str
+    epoch: bytes = b""
+    ready: bool = True
+    due: float = math.inf
+    accounts: int = 1
+    held: dict[str, HeldLease] = field(default_factory=dict[str, HeldLease])
+    holds: dict[str, int] = field(default_factory=dict[str, int])
+
+    def hold(self, delivery_id: str, lease: HeldLease) -> None:
+        """Remember a lease that was given to this process."""
+        self.held[delivery_id] = lease
+        self.holds[lease.account_id] = self.holds.get(lease.account_id, 0) + 1
+
+    def let_go(self, delivery_id: str) -> None:
+        """Forget a lease that is finished or lost."""
+        lease = self.held.pop(delivery_id, None)
+        if lease is not None:
+            left = self.holds[lease.account_id] - 1
+            if left:
+                self.holds[lease.account_id] = left
+            else:
+                del self.holds[lease.account_id]
+
+
+def make_shards(prefix: str, number: int) -> list[Shard]:
+    """All shards. Another number makes other keys, so a change begins with an empty scheduler."""
+    return [Shard(index, f"{{{prefix}:{number}:{index}}}") for index in range(number)]
+
+
+def shard_index(account_id: str, number: int) -> int:
+    """The shard of an account."""
+    return crc32(pack_account(account_id)) % number

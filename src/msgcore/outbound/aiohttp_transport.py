@@ -1,0 +1,273 @@
+"""The transport on aiohttp: one pooled session whose resolver and sockets are the egress guard's."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from msgcore import __version__
+from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
+from msgcore.outbound.transport import LARGEST_ANSWER, Download, Part, Response, TooLargeError, Transport
+from msgcore.security.egress import HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard
+
+USER_AGENT = f"MsgCore/{__version__}"
+CONNECT_SECONDS = 10.0
+BODY_SECONDS = 5.0
+"""How long the body of an answer may take once its head is there: mostly an id could still come."""
+KEEP_ALIVE_SECONDS = 15.0
+MOST_IDLE = 512
+"""Connections kept for another request. aiohttp bounds only those in use, and each host has its own: without
+this, ten thousand hosts within `KEEP_ALIVE_SECONDS` would keep as many files open."""
+DNS_CACHE_SECONDS = 30
+KNOWN_URLS = 4096
+STREAMED_FROM = 1024 * 1024
+"""Bytes from which a body is written in pieces: aiohttp writes one piece without a pause."""
+CHUNK = 65536
+PLAIN = "text/plain; charset=utf-8"
+UNKNOWN_TYPE = "application/octet-stream"
+
+BY_DEFAULT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+
+_Body = bytes | io.BytesIO | aiohttp.MultipartWriter | None
+_LOST = (aiohttp.ClientError, OSError)
+# Errors that come before the request is written.
+_NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+@asynccontextmanager
+async def open_transport(
+    guard: EgressGuard, *, limit: int, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[Transport]:
+    """A transport of at most `limit` requests under way (0: no limit), to addresses that `guard` allows.
+
+    `tls` verifies servers in place of the system's certificates.
+    """
+    async with aiohttp.ClientSession(
+        connector=_GuardedConnector(guard, limit, tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        trust_env=False,
+    ) as session:
+        yield _AiohttpTransport(session, guard)
+
+
+class _AiohttpTransport:
+    def __init__(self, session: aiohttp.ClientSession, guard: EgressGuard) -> None:
+        self._session = session
+        self._guard = guard
+        # Most requests go where others went lately.
+        self._target = lru_cache(KNOWN_URLS)(self._check)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Sequence[Part] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - one timer of aiohttp's, and only where wanted
+        max_bytes: int = LARGEST_ANSWER,
+    ) -> Response:
+        target = self._target(url)
+        answer = await self._send(method, target, headers, _as_payload(body), timeout)
+        return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
+
+    @asynccontextmanager
+    async def download(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - one timer of aiohttp's, and only where wanted
+    ) -> AsyncGenerator[Download]:
+        answer = await self._send("GET", self._target(url), headers, None, timeout)
+        async with answer:
+            yield _Download(answer)
+
+    def _check(self, url: str) -> URL:
+        self._guard.check_url(url)
+        try:
+            return URL(url)
+        except ValueError:
+            raise PermanentError("url_invalid", "The URL is malformed") from None
+
+    async def _send(
+        self, method: str, target: URL, headers: Mapping[str, str] | None, body: _Body, seconds: float | None
+    ) -> aiohttp.ClientResponse:
+        timeout = BY_DEFAULT if seconds is None else _bounded(seconds)
+        try:
+            return await self._session.request(
+                method, target, data=body, headers=headers, allow_redirects=False, timeout=timeout
+            )
+        except _LOST as error:
+            raise _as_delivery_error(error, target.host or "") from error
+
+
+class _Download:
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._answer.headers
+
+    async def read(self, max_bytes: int) -> bytes:
+        if (self._answer.content_length or 0) > max_bytes:
+            raise TooLargeError
+        try:
+            return await _read_bounded(self._answer, max_bytes)
+        except _LOST as error:
+            raise _as_delivery_error(error, self._answer.url.host or "") from error
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Connects only where the guard allows, and keeps a bounded number of idle connections."""
+
+    def __init__(self, guard: EgressGuard, limit: int, tls: ssl.SSLContext | None) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            resolver=_GuardedResolver(guard),
+            socket_factory=self._make_socket,
+            limit=limit,
+            ssl=tls or True,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            ttl_dns_cache=DNS_CACHE_SECONDS,
+            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
+        )
+        self._guard = guard
+        self._open: WeakSet[socket.socket] = WeakSet()
+
+    def _make_socket(self, info: AddrInfo) -> socket.socket:
+        # The last word on an address: literal ones never pass a resolver, and cached names pass it once.
+        made = self._guard.make_socket(info)
+        self._open.add(made)
+        return made
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        if len(self._open) - len(self._acquired) > MOST_IDLE:
+            self._drop_longest_idle()
+
+    def _drop_longest_idle(self) -> None:
+        # A host's entry is made anew when its first connection becomes idle, so the first is about the oldest.
+        key = next(iter(self._conns), None)
+        if key is None:
+            return
+        idle = self._conns[key]
+        protocol, _ = idle.popleft()
+        if not idle:
+            del self._conns[key]
+        protocol.close()
+
+
+class _GuardedResolver(AbstractResolver):
+    """Gives aiohttp only the addresses that the guard allows."""
+
+    def __init__(self, guard: EgressGuard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(info[4][0]),
+                port=port,
+                family=socket.AddressFamily(info[0]),
+                proto=info[2],
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for info in await self._guard.resolve(host, port)
+            if family in (socket.AF_UNSPEC, info[0])
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _bounded(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+
+
+def _as_payload(body: bytes | Sequence[Part] | None) -> _Body:
+    if body is None or isinstance(body, bytes):
+        return body if body is None else _streamed(body)
+    form = aiohttp.MultipartWriter("form-data")
+    for part in body:
+        of_kind = PLAIN if part.filename is None else UNKNOWN_TYPE
+        field = form.append(_streamed(part.data), {"Content-Type": part.mime_type or of_kind})
+        names = {"name": part.name} if part.filename is None else {"name": part.name, "filename": part.filename}
+        # Names as they are in UTF-8, as browsers send them: servers seldom know the percent form.
+        field.set_content_disposition("form-data", quote_fields=False, **names)
+    return form
+
+
+def _streamed(data: bytes) -> bytes | io.BytesIO:
+    return data if len(data) < STREAMED_FROM else io.BytesIO(data)
+
+
+async def _read_at_once(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+    """The body if all of it can be had in reasonable time and size; None if not."""
+    try:
+        if answer.content.is_eof():  # it came with the head, as most do: no timer needed
+            return await _read_bounded(answer, max_bytes)
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_bounded(answer, max_bytes)
+    except (TooLargeError, *_LOST):
+        return None
+    finally:
+        answer.close()  # where it was read to its end, the connection is back in the pool already
+
+
+async def _read_bounded(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """At most `max_bytes` bytes, decompressed piece by piece; raises TooLargeError as soon as there is more."""
+    parts: list[bytes] = []
+    left = max_bytes
+    async for part in answer.content.iter_chunked(CHUNK):
+        left -= len(part)
+        if left < 0:
+            answer.close()
+            raise TooLargeError
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _as_delivery_error(error: aiohttp.ClientError | OSError, host: str) -> DeliveryError:
+    if isinstance(error, aiohttp.InvalidURL):
+        return PermanentError("url_invalid", f"{host} is not a valid host")
+    if isinstance(error, _NOT_REACHED):
+        return TemporaryError("connection_failed", f"Cannot connect to {host}: {_reason(error)}")
+    if isinstance(error, TimeoutError):
+        return TemporaryError("timeout", f"{host} did not answer in time", reached="maybe")
+    return TemporaryError("connection_lost", f"The connection to {host} broke before it answered", reached="maybe")
+
+
+def _reason(error: Exception) -> str:
+    # The system's own words hold the resolved address; these do not.
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "the name is not known"
+        case aiohttp.ClientConnectorCertificateError():
+            return "its certificate is not valid"
+        case aiohttp.ClientConnectorSSLError():
+            return "the TLS handshake failed"
+        case _:
+            return "refused or unreachable"

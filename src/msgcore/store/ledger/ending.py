@@ -1,0 +1,126 @@
+"""Ending deliveries that wait, without an attempt: taken back by their sender, or past their `expiresAt`.
+
+Only what waits is ended. A delivery that is being sent belongs to its worker, and a worker that has
+claimed one which ended meanwhile finds out in `WorkLog.begin`, which leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
+from msgcore.core.ids import new_id
+from msgcore.store.bulk import CHUNK, Bulk, chunks
+from msgcore.store.database import Database
+from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.tables import attempts, deliveries
+from msgcore.store.tables.messages import IS_EXPIRING
+
+_WAITING = sorted(OPEN_STATES - {DeliveryState.SENDING})
+_COLUMNS = (
+    deliveries.c.id,
+    deliveries.c.project_id,
+    deliveries.c.platform_id,
+    deliveries.c.platform,
+    deliveries.c.state,
+)
+_INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancellation met: the `ids` that it ended, and how many were being `sending` or `sent`."""
+
+    ids: list[str]
+    sending: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a delivery ends: its state, which is also the entry of its timeline, and why."""
+
+    state: DeliveryState
+    message: str
+
+
+_CANCELLED = _Ending(DeliveryState.CANCELLED, "Cancelled before it was sent")
+_EXPIRED = _Ending(DeliveryState.EXPIRED, "expiresAt passed before the message could be sent")
+
+
+async def cancel_message(database: Database, message_id: str, now: datetime) -> Cancelled:
+    """Cancel those deliveries of a message that wait; all in one transaction."""
+    return await database.transact(lambda connection: _cancel(connection, deliveries.c.message_id == message_id, now))
+
+
+async def cancel_batch(database: Database, batch_id: str, now: datetime) -> Cancelled:
+    """Cancel those deliveries of a batch that wait; all in one transaction."""
+    return await database.transact(lambda connection: _cancel(connection, deliveries.c.batch_id == batch_id, now))
+
+
+async def expire_overdue(database: Database, now: datetime, *, limit: int = CHUNK) -> list[str]:
+    """End up to `limit` deliveries that wait although their `expiresAt` has passed; returns their ids.
+
+    The caller takes them out of the scheduler, and calls again while `limit` came back.
+    """
+    return await database.transact(lambda connection: _expire(connection, now, limit))
+
+
+def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) -> Cancelled:
+    waiting = select(*_COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
+    # In the order in which workers lock them too.
+    rows = connection.execute(waiting.order_by(deliveries.c.id).with_for_update()).all()
+    _end(connection, rows, _CANCELLED, now)
+    counted = select(deliveries.c.state, func.count().label("number")).where(chosen).group_by(deliveries.c.state)
+    left: dict[str, int] = {row.state: row.number for row in connection.execute(counted)}
+    return Cancelled(
+        ids=[row.id for row in rows],
+        sending=left.get(DeliveryState.SENDING, 0),
+        sent=sum(left.get(state, 0) for state in SENT_STATES),
+    )
+
+
+def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
+    overdue = select(*_COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
+    # What somebody else holds is met next time: whoever waits for nothing is in nobody's way.
+    query = overdue.order_by(deliveries.c.expires_at).limit(limit).with_for_update(skip_locked=True)
+    rows = connection.execute(query).all()
+    _end(connection, rows, _EXPIRED, now)
+    return [row.id for row in rows]
+
+
+def _end(connection: Connection, rows: Sequence[Any], ending: _Ending, now: datetime) -> None:
+    """Write the end of deliveries that the transaction holds: state, timeline and counts."""
+    ended = {
+        "state": ending.state,
+        "error_code": ending.state,
+        "error_message": ending.message,
+        "finished_at": now,
+    }
+    changes = CountChanges()
+    for row in rows:
+        changes.move(row.project_id, row.platform_id, row.platform, row.state, ending.state)
+    for ids in chunks([row.id for row in rows]):
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
+    _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
+    changes.apply(connection)
+
+
+def _timeline_row(delivery_id: str, ending: _Ending, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "delivery_id": delivery_id,
+        "number": 0,
+        "outcome": ending.state,
+        "error_code": ending.state,
+        "error_message": ending.message,
+        "reached": "no",
+        "retry_at": None,
+        "started_at": now,
+        "finished_at": now,
+    }

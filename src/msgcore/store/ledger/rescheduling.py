@@ -1,0 +1,91 @@
+"""Changing when deliveries are due, before anything was tried.
+
+Whoever holds a delivery in memory must learn of its new time. A scheduler in the same process is
+told at once; any other one looks at what was `rescheduled_after` its last look. Until then
+`WorkLog.begin` leaves out what was put off, so nothing is sent before its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from msgcore.core.clock import to_iso
+from msgcore.core.deliveries import DeliveryState
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.store.bulk import chunks
+from msgcore.store.database import Database
+from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.ledger.feed import PAGE, OpenDelivery
+from msgcore.store.tables import deliveries
+from msgcore.store.tables.messages import IS_RESCHEDULED
+
+_UNTRIED = (DeliveryState.QUEUED, DeliveryState.SCHEDULED)
+_COLUMNS = (
+    *(deliveries.c.id, deliveries.c.project_id, deliveries.c.platform_id, deliveries.c.platform),
+    *(deliveries.c.lane, deliveries.c.rank, deliveries.c.state, deliveries.c.due_at, deliveries.c.expires_at),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescheduled:
+    """The deliveries that have the new time, and how many others the message has: tried, sent or ended."""
+
+    moved: list[OpenDelivery]
+    others: int
+
+
+async def reschedule(database: Database, message_id: str, due_at: datetime, now: datetime) -> Rescheduled:
+    """Make those deliveries of a message that nobody tried yet due at `due_at` (which is not before `now`).
+
+    Raises InvalidInputError, with nothing changed, where that is not before a delivery's `expiresAt`.
+    """
+    return await database.transact(lambda connection: _reschedule(connection, message_id, due_at, now))
+
+
+async def rescheduled_after(database: Database, since: datetime, last_id: str) -> list[tuple[datetime, OpenDelivery]]:
+    """The next page of deliveries that wait with a time given to them after (`since`, `last_id`), and when it was.
+
+    Start with `feed.NIL`; a page shorter than `feed.PAGE` is the last.
+    """
+    when = deliveries.c.rescheduled_at
+    is_later = (when > since) | ((when == since) & (deliveries.c.id > last_id))
+    query = select(*_COLUMNS, when).where(IS_RESCHEDULED, is_later).order_by(when, deliveries.c.id).limit(PAGE)
+    async with database.read() as connection:
+        rows = (await connection.execute(query)).all()
+    return [(row.rescheduled_at, _open_delivery(row, row.due_at)) for row in rows]
+
+
+def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: datetime) -> Rescheduled:
+    of_message = deliveries.c.message_id == message_id
+    untried = select(*_COLUMNS).where(of_message, deliveries.c.state.in_(_UNTRIED), deliveries.c.attempts == 0)
+    # In the order in which workers lock them too.
+    rows = connection.execute(untried.order_by(deliveries.c.id).with_for_update()).all()
+    _check_expiry(rows, due_at)
+    state = DeliveryState.SCHEDULED if due_at > now else DeliveryState.QUEUED
+    changes = CountChanges()
+    for row in rows:
+        changes.move(row.project_id, row.platform_id, row.platform, row.state, state)
+    moved = {"state": state, "due_at": due_at, "first_due_at": due_at, "rescheduled_at": now}
+    for ids in chunks([row.id for row in rows]):
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(moved))
+    changes.apply(connection)
+    total = connection.execute(select(func.count()).select_from(deliveries).where(of_message)).scalar_one()
+    return Rescheduled([_open_delivery(row, due_at) for row in rows], total - len(rows))
+
+
+def _check_expiry(rows: Sequence[Any], due_at: datetime) -> None:
+    for row in rows:
+        if row.expires_at is not None and row.expires_at <= due_at:
+            until = to_iso(row.expires_at)
+            raise InvalidInputError.of(
+                [FieldError("/scheduled", f"scheduled must be before the message's options.expiresAt, {until}")]
+            )
+
+
+def _open_delivery(row: Any, due_at: datetime) -> OpenDelivery:
+    return OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, due_at, tried=False)
