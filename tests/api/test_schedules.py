@@ -171,6 +171,19 @@ class TestReschedule:
         assert any(reply.status == 200 for reply in replies)
 
 
+def test_what_waits_past_its_time_expires_without_an_attempt(running: Running) -> None:
+    platform_id = running.add_sandbox("waits")
+    assert running.key.ask("POST", f"projects/shop/platforms/{platform_id}/pause").status == 200
+    job_id = send(running, platform_id, "ann", "bob", expiresAt=in_seconds(1.0))
+    kept = send(running, platform_id, "ann", expiresAt=LATER)
+    wait_for(lambda: states(running, job_id), ["expired", "expired"])
+    assert [(row["attempts"], row["errorCode"]) for row in results(running, job_id)] == [(0, "expired")] * 2
+    assert states(running, kept) == ["queued"]
+    assert running.key.ask("POST", f"projects/shop/platforms/{platform_id}/resume").status == 200
+    wait_for(lambda: states(running, kept), ["sent"])
+    assert states(running, job_id) == ["expired", "expired"]
+
+
 def test_the_idempotent_answer_outlives_the_expiry(running: Running, platform_id: str) -> None:
     target = {"platformId": platform_id, "type": "user", "id": "ann"}
     body = {"targets": [target], "content": {"text": "hi"}, "options": {"expiresAt": in_seconds(1.0)}}

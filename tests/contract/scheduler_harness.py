@@ -190,8 +190,8 @@ class RedisHarness:
 
     async def left_over(self) -> list[str]:
         """What it still keeps: keys, beside the one that each shard has for good."""
-        found = await self.connection.keys(f"{{{self.connection.prefix}:*}}:*")
-        return [key.decode() for key in found]
+        pattern = f"{{{self.connection.prefix}:*}}:*"
+        return [str(key) async for key in self.connection._client.scan_iter(match=pattern, count=1000)]
 
     async def close(self) -> None:
         await self.inner.close()
@@ -210,7 +210,7 @@ class RedisClusterHarness(RedisHarness):
 async def load_all(scheduler: RedisScheduler) -> None:
     """Open every shard, with nothing in it."""
     for shard in scheduler.shards:
-        epoch, _ = await scheduler.run("open", shard)
+        epoch = await scheduler.run("open", shard)
         assert await scheduler.run("settle", shard, epoch) == 1
 
 

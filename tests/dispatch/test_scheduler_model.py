@@ -13,7 +13,14 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from contract.scheduler_book import Book
 from contract.scheduler_harness import (
@@ -180,7 +187,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(numbers=picks, ending=st.lists(endings, min_size=4, max_size=4))
     def finish(self, numbers: list[int], ending: list[Callable[[Lease], Outcome]]) -> None:
-        self.each(lambda side: side.finish([end(lease) for end, lease in zip(ending, side.picked(numbers), strict=False)]))
+        self.each(
+            lambda side: side.finish([end(lease) for end, lease in zip(ending, side.picked(numbers), strict=False)])
+        )
 
     @rule(numbers=picks)
     def renew(self, numbers: list[int]) -> None:

@@ -12,7 +12,7 @@ from msgcore.core.errors import InvalidInputError
 from msgcore.store.database import Database
 from msgcore.store.ledger import reads
 from msgcore.store.ledger.feed import NIL, Feed
-from msgcore.store.ledger.rescheduling import reschedule, rescheduled_after
+from msgcore.store.ledger.rescheduling import reschedule
 from store.ledger_rows import NOW, add_project
 from store.test_ending import accepted
 from store.test_ledger import Ledger, result
@@ -87,16 +87,16 @@ async def test_others_learn_of_it_page_by_page(ledger: Ledger) -> None:
     await accepted(ledger, "d", due_in=DAY)
     await reschedule(ledger.database, second.message["id"], NOW + timedelta(seconds=1), NOW + timedelta(seconds=1))
     await reschedule(ledger.database, first.message["id"], NOW + HOUR, NOW + timedelta(seconds=2))
-    found = await rescheduled_after(ledger.database, NOW, NIL)
+    found = await Feed(ledger.database).rescheduled_after(NOW, NIL)
     assert [(delivery.id, delivery.due_at) for _, delivery in found] == [
         (c, NOW + timedelta(seconds=1)),
         (a, NOW + HOUR),
         (b, NOW + HOUR),
     ]
     when, last = found[1]
-    assert [delivery.id for _, delivery in await rescheduled_after(ledger.database, when, last.id)] == [b]
+    assert [delivery.id for _, delivery in await Feed(ledger.database).rescheduled_after(when, last.id)] == [b]
     await ledger.start(c)
-    assert len(await rescheduled_after(ledger.database, NOW, NIL)) == 2
+    assert len(await Feed(ledger.database).rescheduled_after(NOW, NIL)) == 2
 
 
 async def test_workers_that_begin_meanwhile(ledger: Ledger) -> None:

@@ -114,7 +114,7 @@ class AccessMiddleware:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or raise InvalidInputError, UnauthenticatedError, ForbiddenError or NotFoundError."""
+        """Let the request through, or raise the ProblemError that says why not."""
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
         failure: Exception | None = cast("dict[str, Any]", scope).get(_FAILURE)
         if failure is not None:

@@ -146,15 +146,24 @@ class Feeder:
         await self._take_scheduled(now + HORIZON)
         if self._follow:
             await self._take_new(earliest_id(self._looked_at - OVERLAP))
+            await self._take_rescheduled(self._looked_at - OVERLAP)
             self._looked_at = now
-        async with self._gate:
-            page = await self._feed.after(self._sweep_from, now)
-            found = await self._enqueue(page)
-        self._on_found(0 if self._follow else found)
-        self._sweep_from = page[-1].id if len(page) == PAGE else NIL
+        await self._sweep(now)
         if now - self._cleaned_at > HOUSEKEEPING:
             self._cleaned_at = now
             await self._feed.drop_expired_keys(now)
+
+    async def _sweep(self, now: datetime) -> None:
+        """Look at one more page of the open deliveries, and at the next ones while there is something to find."""
+        found = PAGE
+        while found:
+            async with self._gate:
+                page = await self._feed.after(self._sweep_from, now)
+                found = await self._enqueue(page)
+            self._on_found(0 if self._follow else found)
+            self._sweep_from = page[-1].id if len(page) == PAGE else NIL
+            if self._sweep_from == NIL:
+                return
 
     async def _end_overdue(self, now: datetime) -> None:
         while ended := await self._feed.expire_overdue(now):
@@ -171,6 +180,14 @@ class Feeder:
         while page := await self._feed.after(last_id, self._loaded_until):
             await self._enqueue(page)
             last_id = page[-1].id
+
+    async def _take_rescheduled(self, since: datetime) -> None:
+        last_id = NIL
+        while page := await self._feed.rescheduled_after(since, last_id):
+            await self._scheduler.remove([delivery.id for _, delivery in page])
+            near = self._clock.now() + HORIZON
+            await self._enqueue([delivery for _, delivery in page if delivery.due_at <= near])
+            since, last_id = page[-1][0], page[-1][1].id
 
     async def _enqueue(self, page: Iterable[OpenDelivery]) -> int:
         return await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))

@@ -131,6 +131,7 @@ class MemoryScheduler:
                 self._agenda.leave_lane(entry, entry.lane)
             self._forget(entry, now)
             removed.append(delivery_id)
+        self._wake.set()  # what was behind them in their lanes may go on
         return removed
 
     async def pause(self, account_id: str) -> None:

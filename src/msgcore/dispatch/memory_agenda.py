@@ -99,7 +99,7 @@ class Agenda:
             return None if runnable.gone else self._pass(runnable, runnable, max(at, runnable.due), now)
         lane = runnable
         lane.offered = False
-        if not lane.waiting:
+        if lane.busy or not lane.waiting:
             return None
         head = lane.waiting[0]
         free_at = max(lane.asleep_until, lane.budget.free_at(now))

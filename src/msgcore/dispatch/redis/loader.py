@@ -46,11 +46,7 @@ class ShardLoader:
 
         `hold_accounts` is called once they can be told which accounts must wait. Raises SchedulerAwayError.
         """
-        epochs: dict[int, bytes] = {}
-        stale: list[str] = []
-        for shard in shards:
-            epochs[shard.index], before = await self._scheduler.run("open", shard)
-            stale.append(f"{shard.key}:{before.decode()}:*")
+        epochs: dict[int, bytes] = {shard.index: await self._scheduler.run("open", shard) for shard in shards}
         if await self._feed.any_sending():
             await asyncio.sleep(ADOPTION_SECONDS)
         await hold_accounts()
@@ -65,8 +61,8 @@ class ShardLoader:
             while settled == 0:  # -1: another epoch began meanwhile, which is for the next turn
                 settled = await self._scheduler.run("settle", shard, epochs[shard.index])
         log.info("shards_loaded", shards=[shard.index for shard in shards], deliveries=total)
-        for pattern in stale:
-            await self._scheduler.connection.drop(pattern)
+        for shard in shards:
+            await self._scheduler.connection.drop_before(shard.key, epochs[shard.index])
         return total
 
     async def _enqueue(self, page: Sequence[OpenDelivery], epochs: Mapping[int, bytes]) -> int:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Ticket
+from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, Release, SchedulerCounts, Ticket
 from msgcore.dispatch.redis.codec import (
     pack_account,
     pack_held,
@@ -105,7 +105,7 @@ class RedisScheduler:
             flags: bytes = await self.run("renew", shard, pack_leases(batch))
             lost += _flagged(batch, flags)
         for lease in lost:
-            self.shard_of(lease.account_id).let_go(lease.delivery_id)
+            self.shard_of(lease.account_id).let_go(lease)
         return lost
 
     async def finish(self, outcomes: Sequence[Outcome]) -> Finished:
@@ -117,7 +117,7 @@ class RedisScheduler:
             report.opened.extend(map(unpack_id, opened))
             report.closed.extend(map(unpack_id, closed))
             for outcome in batch:
-                shard.let_go(outcome.lease.delivery_id)
+                shard.let_go(outcome.lease)
             shard.ready = True
         self._wake.set()
         return report
@@ -230,26 +230,37 @@ class RedisScheduler:
         epoch, soonest, shard.accounts = reply[:3]
         if not epoch and self.on_closed is not None:
             self.on_closed()
-        if epoch and epoch != shard.epoch:
-            await self._adopt(shard)
         leases: list[Lease] = []
         for at in range(3, len(reply), 4):
             delivery_id, token, record = unpack_id(reply[at]), reply[at + 1], reply[at + 2]
             account_id = unpack_id(record[1:17])
-            shard.hold(delivery_id, HeldLease(account_id, token, record))
+            shard.hold(delivery_id, HeldLease(account_id, token, record, epoch))
             leases.append(Lease(delivery_id, account_id, token, float(reply[at + 3])))
         if len(leases) == limit:
             shard.ready = True
         elif soonest:
             shard.due = min(shard.due, self._clock.monotonic() + float(soonest))
+        if epoch and epoch != shard.epoch:
+            with suppress(SchedulerAwayError):  # these leases are good; the next claim tells of the others
+                await self._adopt(shard)
         return leases
 
     async def _adopt(self, shard: Shard) -> None:
         """Tell a shard that begins anew what this process is working on."""
+        told = dict(shard.held)
         arguments: list[bytes | int] = []
-        for delivery_id, lease in list(shard.held.items()):
-            arguments += [pack_id(delivery_id), lease.token, lease.record]
-        shard.epoch = bytes(await self.run("adopt", shard, *arguments))  # type: ignore[arg-type]
+        for delivery_id, lease in told.items():
+            arguments += [pack_id(delivery_id), lease.token, lease.epoch, lease.record]
+        shard.epoch = epoch = bytes(await self.run("adopt", shard, *arguments))
+        if not epoch:
+            return
+        ended: list[Outcome] = []
+        for delivery_id, lease in told.items():
+            lease.epoch = epoch
+            if shard.held.get(delivery_id) is not lease:
+                ended.append(Release(Lease(delivery_id, lease.account_id, lease.token)))
+        if ended:  # they were finished just before the shard heard of them
+            await self.run("finish", shard, pack_outcomes(ended))
 
     def _notice_due(self) -> None:
         now = self._clock.monotonic()

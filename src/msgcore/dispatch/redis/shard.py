@@ -6,16 +6,21 @@ import math
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from msgcore.core.deliveries import Lease
 from msgcore.dispatch.redis.codec import pack_account
 
 
 @dataclass(slots=True)
 class HeldLease:
-    """A lease of this process, with what it takes to tell a shard of it that forgot everything."""
+    """A lease of this process, with what it takes to tell a shard of it that forgot everything.
+
+    `epoch` is the last one of its shard that knew it.
+    """
 
     account_id: str
     token: int
     record: bytes
+    epoch: bytes
 
 
 @dataclass(slots=True)
@@ -35,19 +40,22 @@ class Shard:
     holds: dict[str, int] = field(default_factory=dict[str, int])
 
     def hold(self, delivery_id: str, lease: HeldLease) -> None:
-        """Remember a lease that was given to this process."""
+        """Remember a lease that was given to this process, in place of one that it lost."""
+        if delivery_id not in self.held:
+            self.holds[lease.account_id] = self.holds.get(lease.account_id, 0) + 1
         self.held[delivery_id] = lease
-        self.holds[lease.account_id] = self.holds.get(lease.account_id, 0) + 1
 
-    def let_go(self, delivery_id: str) -> None:
-        """Forget a lease that is finished or lost."""
-        lease = self.held.pop(delivery_id, None)
-        if lease is not None:
-            left = self.holds[lease.account_id] - 1
-            if left:
-                self.holds[lease.account_id] = left
-            else:
-                del self.holds[lease.account_id]
+    def let_go(self, lease: Lease) -> None:
+        """Forget a lease that is finished or lost, unless a newer one of the same delivery was given."""
+        held = self.held.get(lease.delivery_id)
+        if held is None or held.token != lease.token:
+            return
+        del self.held[lease.delivery_id]
+        left = self.holds[lease.account_id] - 1
+        if left:
+            self.holds[lease.account_id] = left
+        else:
+            del self.holds[lease.account_id]
 
 
 def make_shards(prefix: str, number: int) -> list[Shard]:

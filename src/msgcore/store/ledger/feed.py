@@ -13,7 +13,7 @@ from msgcore.core.deliveries import TRIED_STATES, DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger.ending import expire_overdue
 from msgcore.store.tables import deliveries, delivery_counts, idempotency_keys, project_platforms
-from msgcore.store.tables.messages import IS_OPEN, IS_SCHEDULED
+from msgcore.store.tables.messages import IS_OPEN, IS_RESCHEDULED, IS_SCHEDULED
 from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
 PAGE = 1000
@@ -85,6 +85,18 @@ class Feed:
         """End some of the deliveries that wait although their `expiresAt` has passed; returns their ids."""
         return await expire_overdue(self._database, now)
 
+    async def rescheduled_after(self, since: datetime, last_id: str) -> list[tuple[datetime, OpenDelivery]]:
+        """The next page of deliveries that wait with a time given to them after (`since`, `last_id`), and when it was.
+
+        Start with `NIL`; a page shorter than `PAGE` is the last.
+        """
+        when = deliveries.c.rescheduled_at
+        is_later = (when > since) | ((when == since) & (deliveries.c.id > last_id))
+        query = select(*_COLUMNS, when).where(IS_RESCHEDULED, is_later).order_by(when, deliveries.c.id).limit(PAGE)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [(row.rescheduled_at, _open_delivery(row)) for row in rows]
+
     async def drop_expired_keys(self, now: datetime) -> None:
         """Delete idempotency keys whose window is over."""
         async with self._database.write() as connection:
@@ -96,15 +108,16 @@ class Feed:
         query = select(*_COLUMNS).where(*conditions).order_by(*order).limit(PAGE)
         async with self._database.read() as connection:
             rows: Sequence[Any] = (await connection.execute(query)).all()
-        return [
-            OpenDelivery(
-                id=row.id,
-                platform_id=row.platform_id,
-                platform=row.platform,
-                lane=row.lane,
-                rank=row.rank,
-                due_at=row.due_at,
-                tried=row.state in TRIED_STATES,
-            )
-            for row in rows
-        ]
+        return [_open_delivery(row) for row in rows]
+
+
+def _open_delivery(row: Any) -> OpenDelivery:
+    return OpenDelivery(
+        id=row.id,
+        platform_id=row.platform_id,
+        platform=row.platform,
+        lane=row.lane,
+        rank=row.rank,
+        due_at=row.due_at,
+        tried=row.state in TRIED_STATES,
+    )

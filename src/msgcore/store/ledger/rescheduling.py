@@ -1,7 +1,7 @@
 """Changing when deliveries are due, before anything was tried.
 
 Whoever holds a delivery in memory must learn of its new time. A scheduler in the same process is
-told at once; any other one looks at what was `rescheduled_after` its last look. Until then
+told at once; any other one looks at what was rescheduled after its last look (`Feed.rescheduled_after`). Until then
 `WorkLog.begin` leaves out what was put off, so nothing is sent before its time.
 """
 
@@ -20,9 +20,8 @@ from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.store.bulk import chunks
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.ledger.feed import PAGE, OpenDelivery
+from msgcore.store.ledger.feed import OpenDelivery
 from msgcore.store.tables import deliveries
-from msgcore.store.tables.messages import IS_RESCHEDULED
 
 _UNTRIED = (DeliveryState.QUEUED, DeliveryState.SCHEDULED)
 _COLUMNS = (
@@ -45,19 +44,6 @@ async def reschedule(database: Database, message_id: str, due_at: datetime, now:
     Raises InvalidInputError, with nothing changed, where that is not before a delivery's `expiresAt`.
     """
     return await database.transact(lambda connection: _reschedule(connection, message_id, due_at, now))
-
-
-async def rescheduled_after(database: Database, since: datetime, last_id: str) -> list[tuple[datetime, OpenDelivery]]:
-    """The next page of deliveries that wait with a time given to them after (`since`, `last_id`), and when it was.
-
-    Start with `feed.NIL`; a page shorter than `feed.PAGE` is the last.
-    """
-    when = deliveries.c.rescheduled_at
-    is_later = (when > since) | ((when == since) & (deliveries.c.id > last_id))
-    query = select(*_COLUMNS, when).where(IS_RESCHEDULED, is_later).order_by(when, deliveries.c.id).limit(PAGE)
-    async with database.read() as connection:
-        rows = (await connection.execute(query)).all()
-    return [(row.rescheduled_at, _open_delivery(row, row.due_at)) for row in rows]
 
 
 def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: datetime) -> Rescheduled:

@@ -1,11 +1,12 @@
--- Tells a shard that begins a new epoch what is under way. ARGV[2]...: id, token and record of each lease.
+-- Tells a shard that begins a new epoch what is under way.
+-- ARGV[2]...: id, token, last epoch that knew it, and record of each lease. One that this epoch knew is finished or lost.
 -- Gives the epoch ('' while the shard is closed).
 
 if not state then return '' end
 local ids, tokens = {}, {}
-for i = 2, #ARGV, 3 do
-  local id, record = ARGV[i], with_due(ARGV[i + 2], 0)
-  if call('HEXISTS', P .. 'tokens', id) == 0 then
+for i = 2, #ARGV, 4 do
+  local id, record = ARGV[i], with_due(ARGV[i + 3], 0)
+  if ARGV[i + 2] ~= epoch and call('HEXISTS', P .. 'tokens', id) == 0 then
     local account, lane = account_in(record), lane_in(record)
     local a = account_of(account)
     local l = lane and lane_of(account, lane)
