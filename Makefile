@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-faults test-fuzz lint format typecheck bench lock clean
+.PHONY: help serve demo test test-faults test-fuzz test-model lint format typecheck bench lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,8 +27,9 @@ demo: $(RUN)  ## Show the whole way of a message on a throw-away gateway
 test: $(DEV)  ## Run all tests, with coverage of src
 	$(BIN)/pytest -n $(TEST_WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
 
-test-faults: $(DEV)  ## The long fault run: 20 x kill -9 while 2,000 messages flow
-	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 $(BIN)/pytest tests/faults
+test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied and restarted, messages flowing
+	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 \
+	MSGCORE_FAULT_WORKER_KILLS=10 MSGCORE_FAULT_WORKER_MESSAGES=20000 $(BIN)/pytest tests/faults
 
 test-fuzz: $(DEV)  ## The long fuzz run: many requests made from the OpenAPI document
 	MSGCORE_FUZZ_EXAMPLES=200 $(BIN)/pytest tests/e2e/test_openapi_fuzz.py

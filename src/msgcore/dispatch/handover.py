@@ -11,23 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
 from msgcore.core.clock import Clock
 from msgcore.core.deliveries import Ticket
-from msgcore.core.ids import earliest_id
 from msgcore.core.limits import RateLimits
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.tickets import HORIZON, tickets_of
 from msgcore.store.faults import is_away
-from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
+from msgcore.store.ledger.feed import NIL, PAGE, Feed
 
 log = structlog.stdlib.get_logger(__name__)
-
-OVERLAP = timedelta(seconds=10)
-"""How far before the first delivery that was not handed over others may lie that were committed after it."""
 
 RETRY_SECONDS = 0.5
 
@@ -50,6 +46,9 @@ class Handover:
         self._clock = clock
         self._gate = gate
         self._behind: str | None = None
+        """After which id the scheduler may miss some, in the order in which they are read; None when it has all."""
+        self._late: str | None = None
+        """The same for what was committed since the last page was read."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -63,15 +62,20 @@ class Handover:
 
     async def committed(self, tickets: Sequence[Ticket]) -> None:
         """Take newly committed deliveries (called with the gate held)."""
-        if self._behind is not None:
-            return
         horizon = HORIZON.total_seconds()
         near = [ticket for ticket in tickets if ticket.delay <= horizon]
+        if not near:
+            return
+        if self._behind is not None:
+            # Ids are older than their commits: what was read meanwhile may lie behind them.
+            late = _before(near)
+            self._late = late if self._late is None else min(self._late, late)
+            return
         try:
             await self._scheduler.enqueue(near)
         except SchedulerAwayError as error:
             log.warning("scheduler_away", error=str(error), deliveries=len(near))
-            self._fall_behind(earliest_id(self._clock.now() - OVERLAP))
+            self._fall_behind(_before(near))
 
     async def stop(self) -> None:
         """Stop catching up; what is left is found by whoever leads."""
@@ -82,19 +86,19 @@ class Handover:
 
     def _fall_behind(self, last_id: str) -> None:
         self._behind = last_id
-        self._task = asyncio.create_task(self._catch_up(last_id), name="handover")
+        self._task = asyncio.create_task(self._catch_up(), name="handover")
 
-    async def _catch_up(self, last_id: str) -> None:
+    async def _catch_up(self) -> None:
         total = 0
         while self._behind is not None:
             try:
-                while len(page := await self._read(last_id)) == PAGE:
-                    await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))
-                    last_id, total = page[-1].id, total + len(page)
+                while (size := await self._hand_over_page(self._behind)) == PAGE:
+                    total += size
+                total += size
+                # The scheduler is there, and little is left: nobody waits for long at the gate.
                 async with self._gate:  # nothing is committed meanwhile, so that nothing slips between
-                    while page := await self._read(last_id):
-                        await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))
-                        last_id, total = page[-1].id, total + len(page)
+                    while size := await self._hand_over_page(self._behind):
+                        total += size
                     self._behind = None
             except Exception as error:
                 if not (isinstance(error, SchedulerAwayError) or is_away(error)):
@@ -103,5 +107,19 @@ class Handover:
         if total:
             log.info("deliveries_resumed", count=total)
 
-    async def _read(self, last_id: str) -> Sequence[OpenDelivery]:
-        return await self._feed.after(last_id, self._clock.now() + HORIZON)
+    async def _hand_over_page(self, behind: str) -> int:
+        """Hand over the next page of the ledger after `behind`; returns its size."""
+        if self._late is not None:
+            behind, self._late = min(behind, self._late), None
+            self._behind = behind
+        now = self._clock.now()
+        page = await self._feed.after(behind, now + HORIZON)
+        if page:
+            await self._scheduler.enqueue(tickets_of(page, self._limits, now))
+            self._behind = page[-1].id
+        return len(page)
+
+
+def _before(tickets: Sequence[Ticket]) -> str:
+    """The id just below all of theirs."""
+    return str(UUID(int=UUID(min(ticket.delivery_id for ticket in tickets)).int - 1))

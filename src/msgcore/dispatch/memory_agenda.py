@@ -40,7 +40,9 @@ class Agenda:
             account = Account(ticket.account_id, ticket.limits, self._pacing)
             account.paused = ticket.account_id in self.paused
             self.accounts[ticket.account_id] = account
-        account.set_limits(ticket.limits)
+        if ticket.limits is not account.limits:
+            account.set_limits(ticket.limits)
+            self.join_ring(account)
         return account
 
     # --- what is ready

@@ -191,9 +191,8 @@ class Account:
 
     def set_limits(self, limits: RateLimits) -> None:
         """Adopt the limits that came with the newest delivery."""
-        if limits is not self.limits:
-            self.limits = limits
-            self.budget.adopt(limits.account)
+        self.limits = limits
+        self.budget.adopt(limits.account)
 
     def is_full(self) -> bool:
         """Whether as many of its deliveries are under way as it bears."""

@@ -337,7 +337,9 @@ class Processor:
             except SchedulerAwayError as error:
                 _log_fault(error, leases=len(running))
             else:
-                self._trail.lost(lost, running)
+                await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
+                held = {item.id for _, item in self._running.values()}
+                self._trail.lost([lease for lease in lost if lease.delivery_id in held], running)
 
 
 def _accounts_of(items: Mapping[str, WorkItem]) -> set[str]:

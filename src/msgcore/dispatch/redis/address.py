@@ -33,6 +33,7 @@ OPTIONS: dict[str, Any] = {
 }
 """A call is tried once: whether one whose answer got lost was done is for the caller to settle."""
 
+BAD_OPTION = "one of the options after ? is not known, or has a value that cannot be"
 KINDS = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
 
 
@@ -74,13 +75,14 @@ def _split(url: str) -> tuple[str, SplitResult]:
 
 
 def _made(client: Any, parts: SplitResult) -> Any:
-    pool = {"max_connections": CONNECTIONS} if client is RedisCluster else {}
+    # A slot that moved is asked for anew; to learn of all of them the library would break off what is under way.
+    pool = {"max_connections": CONNECTIONS, "reinitialize_steps": 0} if client is RedisCluster else {}
     try:
         made = client.from_url(parts.geturl(), **OPTIONS, **pool)
         if isinstance(made, Redis):
             made.connection_pool.make_connection()  # an option that is not known is met here
     except (ValueError, TypeError, RedisError):
-        raise _refusal("one of the options after ? is not known, or has a value that cannot be") from None
+        raise _refusal(BAD_OPTION) from None
     return made
 
 
@@ -92,16 +94,14 @@ def _sentinel(parts: SplitResult) -> Redis:
         raise _refusal("name the service, as in redis+sentinel://host:26379,host:26379/mymaster")
     addresses = [_address(host) for host in hosts.split(",")]
     plain = parts._replace(netloc=f"{credentials}{at}{addresses[0][0]}", path=f"/{_database(number)}")
+    make: Any = Sentinel
     try:
         options: dict[str, Any] = {**OPTIONS, **parse_url(plain.geturl())}
-    except ValueError:
-        raise _refusal("one of the options after ? has a value that cannot be") from None
-    tls = {"ssl": True} if options.pop("connection_class", None) else {}
-    for name in ("host", "port"):
-        options.pop(name, None)
-    own = {name: value for name, value in options.items() if name not in {"username", "password", "db"}}
-    sentinel: Any = Sentinel(addresses, sentinel_kwargs={**own, **tls}, **options, **tls)
-    return sentinel.master_for(service)
+        options |= {"ssl": True} if options.pop("connection_class", None) else {}
+        own = {name: value for name, value in options.items() if name not in {"host", "username", "password", "db"}}
+        return make(addresses, sentinel_kwargs=own, **options).master_for(service)
+    except (ValueError, TypeError):
+        raise _refusal(BAD_OPTION) from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -23,6 +23,9 @@ NAMES = ("adopt", "claim", "enqueue", "finish", "look", "open", "pause", "remove
 """The scripts."""
 
 _AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""For a cluster, AttributeError too: when it loses a node, the client library closes all connections under those
+who use them."""
+
 _NOT_NOW = (
     *("LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "READONLY", "MISCONF", "NOREPLICAS", "BUSY", "OOM"),
     *("NOAUTH", "NOPERM", "WRONGPASS"),
@@ -50,6 +53,8 @@ class RedisConnection:
     ) -> None:
         self.prefix = prefix
         self._client: Any = client
+        self._in_cluster = isinstance(client, RedisCluster)
+        self._away = (*_AWAY, AttributeError) if self._in_cluster else _AWAY
         self._channel = f"{prefix}:news"
         self._scripts = _Scripts(self._channel, lease_seconds, pacing)
 
@@ -69,6 +74,8 @@ class RedisConnection:
         """
         source, sha = self._scripts.of(script)
         try:
+            if self._in_cluster:
+                await self._client.initialize()  # else the first calls go to any node
             try:
                 return await self._client.evalsha(sha, 1, key, *arguments)
             except NoScriptError:
@@ -77,7 +84,7 @@ class RedisConnection:
             if str(error).startswith(_NOT_NOW):
                 raise SchedulerAwayError(str(error)) from None
             raise ScriptFailedError(f"{script}: {error}") from error
-        except _AWAY as error:
+        except self._away as error:
             raise SchedulerAwayError(f"{type(error).__name__}: {error}") from None
 
     async def ping(self) -> None:
@@ -90,22 +97,24 @@ class RedisConnection:
 
         Ends when the connection does.
         """
-        in_cluster = isinstance(self._client, RedisCluster)
+        pubsub: Any = None
         try:
-            listener: Any = await self._any_node() if in_cluster else self._client
-        except _AWAY:
-            return
-        pubsub = listener.pubsub(ignore_subscribe_messages=False)
-        try:
+            pubsub = await self._pubsub()
             await pubsub.subscribe(self._channel)
             async for message in pubsub.listen():
                 yield message["data"].decode() if message["type"] == "message" else ""
-        except _AWAY:
+        except self._away:
             return
         finally:
-            await pubsub.aclose()
-            if in_cluster:
-                await listener.aclose()
+            if pubsub is not None:
+                await pubsub.aclose()
+
+    async def _pubsub(self) -> Any:
+        """Every node of a cluster hears what is published on any; if one is lost, the next try takes another."""
+        if not self._in_cluster:
+            return self._client.pubsub(ignore_subscribe_messages=False)
+        await self._client.initialize()
+        return self._client.pubsub(node=self._client.get_random_node(), ignore_subscribe_messages=False)
 
     async def close_shard(self, key: str) -> None:
         """Mark a shard as not to be trusted; it is loaded anew. Raises SchedulerAwayError."""
@@ -128,15 +137,6 @@ class RedisConnection:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
-
-    async def _any_node(self) -> Redis:
-        """A client of its own for the cluster's news: every node hears what is published on any."""
-        await self._client.initialize()
-        node = self._client.get_random_node()
-        options: dict[str, Any] = {**node.connection_kwargs}
-        for name in ("host", "port", "redis_connect_func", "response_callbacks"):
-            options.pop(name, None)
-        return Redis(host=node.host, port=int(node.port), **options)
 
 
 @contextmanager

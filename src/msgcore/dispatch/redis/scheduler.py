@@ -65,13 +65,21 @@ class RedisScheduler:
         return self.shards[shard_index(account_id, len(self.shards))]
 
     async def enqueue(self, tickets: Sequence[Ticket]) -> int:
-        """Add deliveries; returns how many were not known. Those of a closed shard are left to its loader."""
-        added = 0
+        """Add deliveries; returns how many were not known. Those of a closed shard are left to its loader.
+
+        A shard that is away does not keep the others from getting theirs before SchedulerAwayError is raised.
+        """
+        added, fault = 0, None
         for shard, batch in self._by_shard(tickets, lambda ticket: ticket.account_id):
-            for limits, packed in pack_tickets(batch):
-                added += await self.run("enqueue", shard, "", limits, packed)
+            try:
+                for limits, packed in pack_tickets(batch):
+                    added += await self.run("enqueue", shard, "", limits, packed)
+            except SchedulerAwayError as error:
+                fault = error
             shard.ready = True
         self._wake.set()
+        if fault is not None:
+            raise fault
         return added
 
     async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:

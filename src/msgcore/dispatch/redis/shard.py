@@ -41,7 +41,7 @@ class Shard:
 
     def hold(self, delivery_id: str, lease: HeldLease) -> None:
         """Remember a lease that was given to this process, in place of one that it lost."""
-        if delivery_id not in self.held:
+        if delivery_id not in self.held:  # a delivery stays with its account
             self.holds[lease.account_id] = self.holds.get(lease.account_id, 0) + 1
         self.held[delivery_id] = lease
 

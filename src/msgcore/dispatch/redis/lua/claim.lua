@@ -16,19 +16,20 @@ end
 -- What was leased until then and is neither finished nor renewed goes back.
 local function give_up(id)
   local record = call('HGET', P .. 'd', id)
-  local lane = lane_in(record)
-  unlease(id, record)
-  if lane then lane_of(account_in(record), lane).state[BUSY] = 0 end
+  local account, lane = account_in(record), lane_in(record)
+  unlease(id, account, account_of(account))
+  if lane then lane_of(account, lane).state[BUSY] = 0 end
   give_back(id, record, due_in(record))
 end
 
 -- Gives how many entries it went through.
+local gone = {}
 local function expire(name)
-  local ids, gone = call('LPOP', P .. 'g' .. name, STEPS) or {}, {}
+  local ids = call('LPOP', P .. 'g' .. name, STEPS) or {}
   if #ids < STEPS then call('ZREM', P .. 'leases', name) end
   if #ids == 0 then return 0 end
   for i, packed in ipairs(call('HMGET', P .. 'tokens', unpack(ids))) do
-    -- What was leased or renewed more than once in a quarter of a second stands there as often.
+    -- What was leased or renewed more than once stands there as often.
     if packed and not gone[ids[i]] then
       local _, deadline = struct.unpack('<dd', packed)
       if deadline <= now then
@@ -73,7 +74,7 @@ local function unpark(r)
     end
     if rank then
       local a = account_of(id)
-      call('LPUSH', P .. 'r' .. rank .. id, runnable)
+      call('LPUSH', READY_QUEUE[rank] .. id, runnable)
       a[READY + rank] = a[READY + rank] + 1
       join_ring(id, a)
     end
@@ -131,14 +132,14 @@ end
 
 local function take_lane(id, a, runnable, at)
   local lane = sub(runnable, 2)
-  if a[ROUTED] == 0 and not lanes[id .. lane] and call('HEXISTS', P .. 'L' .. id, lane) == 0 then
+  local queue = QUEUE .. id .. lane
+  if a[ROUTED] == 0 and not lanes[queue] and not mark_of(id, lane, queue) then
     -- The usual case: a lane without a state.
-    local queue = P .. 'q' .. id .. lane
     local head = call('LPOP', queue)
     if not head then return nil end
     if #head > 16 then at = math.max(at, (struct.unpack('<d', head, 17))) end
     if at <= reach then
-      call('HSET', P .. 'L' .. id, lane, 'b')
+      set_mark(id, lane, queue, 'b')
       return sub(head, 1, 16), at
     end
     call('LPUSH', queue, head) -- the one before it was removed, and this one is due later
@@ -177,6 +178,40 @@ local function take(id, a, runnable, at)
   return delivery, at
 end
 
+-- Ready queues, a piece at a time, by key. What is left over goes back to their heads.
+local pieces, ahead = {}, 1
+
+local function read_piece(id, a, key)
+  -- One that a budget holds back is likely to give one only.
+  local paced = #a[BUDGET] > 0 or a[IN_FLIGHT] > 0
+  local piece = call('LPOP', key, paced and 1 or ahead) or {}
+  if #piece > 1 then
+    local fields = {}
+    for _, runnable in ipairs(piece) do
+      if byte(runnable) ~= DELIVERY then fields[#fields + 1] = sub(runnable, 2) end
+    end
+    read_marks(id, fields)
+  end
+  piece.at = 1
+  pieces[key] = piece
+  return piece
+end
+
+local function next_ready(id, a, key)
+  local piece = pieces[key]
+  if not piece or piece.at > #piece then piece = read_piece(id, a, key) end
+  piece.at = piece.at + 1
+  return piece[piece.at - 1]
+end
+
+local function put_pieces_back()
+  for key, piece in pairs(pieces) do
+    local left = {}
+    for i = #piece, piece.at, -1 do left[#left + 1] = piece[i] end
+    call_all('LPUSH', key, left)
+  end
+end
+
 local function pick(id, a)
   local rank = TURNS[a[TURN] + 1]
   a[TURN] = (a[TURN] + 1) % #TURNS
@@ -185,7 +220,7 @@ local function pick(id, a)
   end
   if a[READY + rank] == 0 then return nil end
   a[READY + rank] = a[READY + rank] - 1
-  return call('LPOP', P .. 'r' .. rank .. id)
+  return next_ready(id, a, READY_QUEUE[rank] .. id)
 end
 
 local function next_delivery(id, a)
@@ -232,9 +267,11 @@ end
 expire_leases()
 reach = now + AHEAD
 fire_timers()
+save_offers()
 local ring = call('LLEN', P .. 'ring')
 local reply, ids, tokens, waits, passed = {epoch, '', ring}, {}, {}, {}, 0
 local token = tonumber(call('HGET', shard, 'token'))
+if ring > 0 then ahead = math.max(1, math.min(STEPS, math.ceil(limit / ring))) end
 while #ids < limit and passed < ring do
   local id = next_account()
   local a = account_of(id)
@@ -256,15 +293,12 @@ while #ids < limit and passed < ring do
   end
 end
 put_ring_back()
+put_pieces_back()
+if passed > 0 and #ids < limit and not meta[4] then call('HSET', shard, 'passed', 1) end
 if #ids > 0 then
   call('HSET', shard, 'token', token + #ids)
   lease_all(ids, tokens)
-  local records = {}
-  for first = 1, #ids, STEPS do
-    for _, record in ipairs(call('HMGET', P .. 'd', unpack(ids, first, math.min(#ids, first + STEPS - 1)))) do
-      records[#records + 1] = record
-    end
-  end
+  local records = get_all(P .. 'd', ids)
   for i, id in ipairs(ids) do
     reply[i * 4], reply[i * 4 + 1], reply[i * 4 + 2] = id, tokens[i], records[i]
     reply[i * 4 + 3] = waits[i] > 0 and tostring(waits[i]) or 0

@@ -25,12 +25,13 @@ if not now then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local meta = call('HMGET', shard, 'state', 'epoch', 'run')
+local meta = call('HMGET', shard, 'state', 'epoch', 'run', 'passed')
 local state, epoch = meta[1], meta[2] or '0'
 -- A server that was restarted or took over may have lost the last moments: what it holds is not trusted.
 local run = string.match(call('INFO', 'server'), 'run_id:(%x+)')
 if meta[3] ~= run then state = false end
 local P = shard .. ':' .. epoch .. ':'
+local QUEUE, LANES, READY_QUEUE = P .. 'q', P .. 'L', {[0] = P .. 'r0', P .. 'r1', P .. 'r2'}
 
 local SIZE, LEASED, DELAYED, RING, PAUSED, ASLEEP, TURN, TIMER, IN_FLIGHT = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local FAILURES, COOLDOWN, UNTIL, PROBING, READY, BUDGET, ROUTED, PACED = 10, 11, 12, 13, 14, 17, 18, 19
@@ -38,8 +39,29 @@ local BUSY, OFFERED, REST, ALARM, PACE, LATER = 1, 2, 3, 4, 5, 6
 local ROUNDING = 0.000001
 local STEPS = 500
 
+-- What was read is kept, and written at the end of the script: calls cost more than all else.
 local accounts, lanes, routes = {}, {}, {}
+local marks, marked, offers, ended = {}, {}, {}, {}
 local joined, alarms = 0, {}
+
+-- A command with any number of arguments, a piece at a time.
+local function call_all(command, key, items)
+  for first = 1, #items, STEPS do
+    call(command, key, unpack(items, first, math.min(#items, first + STEPS - 1)))
+  end
+end
+
+-- A value each for any number of fields.
+local function get_all(key, fields)
+  if #fields <= STEPS then return #fields > 0 and call('HMGET', key, unpack(fields)) or {} end
+  local values = {}
+  for first = 1, #fields, STEPS do
+    for _, value in ipairs(call('HMGET', key, unpack(fields, first, math.min(#fields, first + STEPS - 1)))) do
+      values[#values + 1] = value
+    end
+  end
+  return values
+end
 
 -- What may go out by then is ready now; claims look further ahead than other scripts.
 local reach = now
@@ -161,19 +183,84 @@ local function join_ring(id, a)
 end
 
 local function offer(id, a, rank, runnable)
-  call('RPUSH', P .. 'r' .. rank .. id, runnable)
+  local key = READY_QUEUE[rank] .. id
+  local queue = offers[key]
+  if queue then queue[#queue + 1] = runnable else offers[key] = {runnable} end
   a[READY + rank] = a[READY + rank] + 1
   join_ring(id, a)
 end
 
+-- Before ready queues are read.
+local function save_offers()
+  for key, queue in pairs(offers) do call_all('RPUSH', key, queue) end
+  offers = {}
+end
+
 -- lanes
 
+-- The state of a lane as it is stored; `queue` is its key.
+local function mark_of(id, lane, queue)
+  local mark = marks[queue]
+  if mark == nil then
+    mark = call('HGET', LANES .. id, lane)
+    marks[queue] = mark
+  end
+  return mark
+end
+
+-- The same for many lanes of an account, ahead of time.
+local function read_marks(account, fields)
+  for i, mark in ipairs(get_all(LANES .. account, fields)) do
+    local queue = QUEUE .. account .. fields[i]
+    if marks[queue] == nil then marks[queue] = mark end
+  end
+end
+
+-- The same for the lanes of deliveries; false stands for none.
+local function read_marks_of(records)
+  local lanes_in = {}
+  for _, record in ipairs(records) do
+    local lane = record and lane_in(record)
+    if lane then
+      local account = account_in(record)
+      local fields = lanes_in[account]
+      if fields then fields[#fields + 1] = lane else lanes_in[account] = {lane} end
+    end
+  end
+  for account, fields in pairs(lanes_in) do read_marks(account, fields) end
+end
+
+-- That a lane is only busy ('b'), or has no state any more (false).
+local function set_mark(id, lane, queue, mark)
+  marks[queue] = mark
+  local fields = marked[id]
+  if not fields then
+    fields = {}
+    marked[id] = fields
+  end
+  fields[lane] = mark
+end
+
+local function save_marks(id, fields)
+  local set, gone = {}, {}
+  for lane, mark in pairs(fields) do
+    if mark then
+      set[#set + 1] = lane
+      set[#set + 1] = mark
+    else
+      gone[#gone + 1] = lane
+    end
+  end
+  call_all('HSET', LANES .. id, set)
+  call_all('HDEL', LANES .. id, gone)
+end
+
 local function lane_of(id, lane)
-  local key = id .. lane
-  local l = lanes[key]
+  local queue = QUEUE .. id .. lane
+  local l = lanes[queue]
   if l then return l end
-  local packed = call('HGET', P .. 'L' .. id, lane)
-  l = {account = id, lane = lane, queue = P .. 'q' .. key, stored = packed}
+  local packed = mark_of(id, lane, queue)
+  l = {account = id, lane = lane, queue = queue, stored = packed}
   if packed == 'b' then
     l.state = {1, 0, 0, 0, {}, 0}
   elseif packed then
@@ -181,7 +268,7 @@ local function lane_of(id, lane)
   else
     l.state = {0, call('EXISTS', l.queue), 0, 0, {}, 0}
   end
-  lanes[key] = l
+  lanes[queue] = l
   return l
 end
 
@@ -246,9 +333,12 @@ local function make_ready(id, record)
   local account, lane = account_in(record), lane_in(record)
   if not lane then
     offer(account, account_of(account), rank_in(record), 'd' .. id .. generation_in(record))
-  elseif not lanes[account .. lane] and call('HEXISTS', P .. 'L' .. account, lane) == 0 then
+    return
+  end
+  local queue = QUEUE .. account .. lane
+  if not lanes[queue] and not mark_of(account, lane, queue) then
     -- The usual case: a lane without a state, which is offered once it holds something.
-    if call('RPUSH', P .. 'q' .. account .. lane, place(id, record)) == 1 then
+    if call('RPUSH', queue, place(id, record)) == 1 then
       if byte(record) < 16 then
         offer(account, account_of(account), rank_in(record), 'l' .. lane)
       else
@@ -258,9 +348,8 @@ local function make_ready(id, record)
       end
     end
   else
-    local l = lane_of(account, lane)
-    call('RPUSH', l.queue, place(id, record))
-    offer_lane(l)
+    call('RPUSH', queue, place(id, record))
+    offer_lane(lane_of(account, lane))
   end
 end
 
@@ -282,10 +371,11 @@ end
 
 -- A lane goes on after its head is gone for good.
 local function go_on(account, lane)
-  if not lanes[account .. lane] and call('HGET', P .. 'L' .. account, lane) == 'b' then
-    local head = call('LINDEX', P .. 'q' .. account .. lane, 0)
+  local queue = QUEUE .. account .. lane
+  if not lanes[queue] and mark_of(account, lane, queue) == 'b' then
+    local head = call('LINDEX', queue, 0)
     if not head or #head == 16 then
-      call('HDEL', P .. 'L' .. account, lane)
+      set_mark(account, lane, queue, false)
       if head then offer(account, account_of(account), rank_in(call('HGET', P .. 'd', head)), 'l' .. lane) end
       return
     end
@@ -295,36 +385,30 @@ local function go_on(account, lane)
   offer_lane(l)
 end
 
-local function forget(id, record)
-  call('HDEL', P .. 'd', id)
-  local a = account_of(account_in(record))
-  a[SIZE] = a[SIZE] - 1
+-- Before other leases are written.
+local function end_leases()
+  call_all('HDEL', P .. 'tokens', ended)
+  ended = {}
 end
 
 -- Leases of a quarter of a second end together: one entry for all of them, however many there are.
 local function lease_all(ids, tokens)
   if #ids == 0 then return end
+  end_leases()
   local deadline = math.ceil((now + LEASE_SECONDS) * 4) / 4
   local name, values = string.format('%.2f', deadline), {}
   for i, id in ipairs(ids) do
     values[i * 2 - 1], values[i * 2] = id, struct.pack('<dd', tokens[i], deadline)
   end
-  for first = 1, #ids, STEPS do
-    call('HSET', P .. 'tokens', unpack(values, first * 2 - 1, math.min(#values, (first + STEPS - 1) * 2)))
-    call('RPUSH', P .. 'g' .. name, unpack(ids, first, math.min(#ids, first + STEPS - 1)))
-  end
+  call_all('HSET', P .. 'tokens', values)
+  call_all('RPUSH', P .. 'g' .. name, ids)
   call('ZADD', P .. 'leases', deadline, name)
 end
 
-local function token_of(id)
-  local packed = call('HGET', P .. 'tokens', id)
-  return packed and (struct.unpack('<d', packed)) or nil
-end
+local function token_in(lease) return lease and (struct.unpack('<d', lease)) end
 
-local function unlease(id, record)
-  call('HDEL', P .. 'tokens', id)
-  local account = account_in(record)
-  local a = account_of(account)
+local function unlease(id, account, a)
+  ended[#ended + 1] = id
   a[LEASED] = a[LEASED] - 1
   join_ring(account, a)
 end
@@ -345,9 +429,9 @@ local function save_lane(l)
     end
   end
   if not plain then
-    call('HSET', P .. 'L' .. l.account, l.lane, cmsgpack.pack(s))
+    call('HSET', LANES .. l.account, l.lane, cmsgpack.pack(s))
   elseif l.stored then
-    call('HDEL', P .. 'L' .. l.account, l.lane)
+    call('HDEL', LANES .. l.account, l.lane)
   end
 end
 
@@ -357,6 +441,7 @@ local function save_route(r)
   end
 end
 
+-- Gives whether it is still there.
 local function save_account(id, a)
   -- A lane in its ready queues thinks that it is offered, even if nothing is left in it.
   if a[SIZE] == 0 and a[RING] == 0 and a[READY] + a[READY + 1] + a[READY + 2] == 0 then
@@ -368,24 +453,35 @@ local function save_account(id, a)
     if fresh <= now then
       call('HDEL', P .. 'a', id)
       call('DEL', P .. 'R' .. id, P .. 'r0' .. id, P .. 'r1' .. id, P .. 'r2' .. id)
-      return
+      return false
     elseif a[TIMER] == 0 then
       a[TIMER] = fresh + AHEAD
       alarm(a[TIMER], 'a' .. id)
     end
   end
-  call('HSET', P .. 'a', id, cmsgpack.pack(a))
+  return true
 end
 
 local function save()
+  save_offers()
+  end_leases()
+  for id, fields in pairs(marked) do save_marks(id, fields) end
   for _, l in pairs(lanes) do save_lane(l) end
   for _, r in pairs(routes) do save_route(r) end
-  for id, a in pairs(accounts) do save_account(id, a) end
+  local kept = {}
+  for id, a in pairs(accounts) do
+    if save_account(id, a) then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack(a)
+    end
+  end
+  call_all('HSET', P .. 'a', kept)
 end
 
--- Tell those who wait, if they wait for nothing now, or for something later.
+-- Tell those who wait, if they wait for nothing now, or for something later, or left what they may not take.
 local function wake()
-  local news = joined > 0 and call('LLEN', P .. 'ring') == joined
+  local news = joined > 0 and (meta[4] or call('LLEN', P .. 'ring') == joined)
+  if news and meta[4] then call('HDEL', shard, 'passed') end
   if not news and next(alarms) then
     local first = call('ZRANGE', P .. 'timers', 0, 0)[1]
     news = first and alarms[first]

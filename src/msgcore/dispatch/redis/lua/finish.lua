@@ -3,7 +3,7 @@
 
 local DONE, RETRY, WAIT = 0, 1, 2
 local LANE, ROUTE, ACCOUNT = 1, 2, 3
-local lost, opened, closed = {}, {}, {}
+local lost, opened, closed, final = {}, {}, {}, {}
 
 -- Lets nothing of the scope out before then; gives until when the delivery itself must wait.
 local function silence(record, scope, until_then)
@@ -41,7 +41,7 @@ end
 local function settle(id, record, kind, wait, flags, scope, pace_scope, pace_wait)
   local account, lane = account_in(record), lane_in(record)
   local a = account_of(account)
-  unlease(id, record)
+  unlease(id, account, a)
   if kind == WAIT or (kind == DONE and flags % 2 == 1) then
     answered(account, a)
   elseif kind == RETRY and flags >= 2 then
@@ -49,7 +49,8 @@ local function settle(id, record, kind, wait, flags, scope, pace_scope, pace_wai
   end
   if kind == DONE then
     if pace_scope > 0 then silence(record, pace_scope - 1, now + pace_wait) end
-    forget(id, record)
+    final[#final + 1] = id
+    a[SIZE] = a[SIZE] - 1
     if lane then go_on(account, lane) end
     return
   end
@@ -60,22 +61,23 @@ local function settle(id, record, kind, wait, flags, scope, pace_scope, pace_wai
   give_back(id, record, due)
 end
 
-local outcomes, position = ARGV[2], 1
-while position <= #outcomes do
-  local id, token, kind, wait, flags, scope, pace_scope, pace_wait
-  id, token, kind, wait, flags, scope, pace_scope, pace_wait, position =
-    struct.unpack('<c16dBdBBBd', outcomes, position)
-  if not state then
-    lost[#lost + 1] = '0'
-  elseif token_of(id) ~= token then
-    lost[#lost + 1] = '1'
+local OUTCOME, outcomes, ids = 44, ARGV[2], {}
+for position = 1, #outcomes, OUTCOME do ids[#ids + 1] = sub(outcomes, position, position + 15) end
+if not state then return {string.rep('0', #ids), opened, closed} end
+
+local leases, records, over = get_all(P .. 'tokens', ids), get_all(P .. 'd', ids), {}
+read_marks_of(records)
+for i, id in ipairs(ids) do
+  local _, token, kind, wait, flags, scope, pace_scope, pace_wait =
+    struct.unpack('<c16dBdBBBd', outcomes, (i - 1) * OUTCOME + 1)
+  if over[id] or token_in(leases[i]) ~= token then
+    lost[i] = '1'
   else
-    lost[#lost + 1] = '0'
-    settle(id, call('HGET', P .. 'd', id), kind, wait, flags, scope, pace_scope, pace_wait)
+    lost[i], over[id] = '0', true
+    settle(id, records[i], kind, wait, flags, scope, pace_scope, pace_wait)
   end
 end
-if state then
-  save()
-  wake()
-end
+call_all('HDEL', P .. 'd', final)
+save()
+wake()
 return {table.concat(lost), opened, closed}

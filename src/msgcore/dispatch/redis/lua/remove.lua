@@ -16,7 +16,9 @@ for position = 1, #ARGV[2], 16 do
       call('LREM', l.queue, 1, place(id, record))
       offer_lane(l)
     end
-    forget(id, record)
+    call('HDEL', P .. 'd', id)
+    local a = account_of(account)
+    a[SIZE] = a[SIZE] - 1
   else
     removed[#removed + 1] = '0'
   end

@@ -6,7 +6,7 @@ while position <= #ARGV[2] do
   id, token, position = struct.unpack('<c16d', ARGV[2], position)
   if not state then
     lost[#lost + 1] = '0'
-  elseif token_of(id) == token then
+  elseif token_in(call('HGET', P .. 'tokens', id)) == token then
     ids[#ids + 1], tokens[#tokens + 1] = id, token
     lost[#lost + 1] = '0'
   else

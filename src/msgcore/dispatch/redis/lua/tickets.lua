@@ -2,11 +2,15 @@
 -- (1 byte), record, and the delay (a double) where the flags say so.
 -- Limits: a list of {account budgets, lane budgets, route budgets, in flight}.
 
-local function set_limits(record, spec)
-  local account = account_in(record)
-  local a = account_of(account)
-  a[BUDGET] = adopt(a[BUDGET], spec[1])
-  a[IN_FLIGHT] = spec[4]
+local function limit_account(account, a, spec)
+  local budget = adopt(a[BUDGET], spec[1])
+  if budget ~= a[BUDGET] or spec[4] ~= a[IN_FLIGHT] then
+    a[BUDGET], a[IN_FLIGHT] = budget, spec[4]
+    join_ring(account, a)
+  end
+end
+
+local function limit_lane_and_route(record, account, a, spec)
   local lane, route = lane_in(record), route_in(record)
   if lane and (#spec[2] > 0 or a[PACED] == 1) then
     a[PACED] = 1
@@ -20,35 +24,57 @@ local function set_limits(record, spec)
   end
 end
 
-local function add(id, record, wait, keeps_place)
-  local a = account_of(account_in(record))
+local limits_of = {}
+local function add(id, record, keeps_place, spec)
+  local account = account_in(record)
+  local a = account_of(account)
   a[SIZE] = a[SIZE] + 1
-  if wait > 0 then
-    record = with_due(record, now + wait)
-    call('HSET', P .. 'd', id, record)
+  if limits_of[account] ~= spec then
+    limits_of[account] = spec
+    limit_account(account, a, spec)
   end
-  if wait > 0 and not (keeps_place and lane_in(record)) then
+  limit_lane_and_route(record, account, a, spec)
+  if byte(record) >= 16 and not (keeps_place and lane_in(record)) then
     delay(id, record)
   else
     make_ready(id, record)
   end
 end
 
-local function add_all(packed_limits, tickets)
-  local limits = cmsgpack.unpack(packed_limits)
-  local position, added = 1, 0
+local function read_all(tickets)
+  local position, ids, records, flags, numbers = 1, {}, {}, {}, {}
   while position <= #tickets do
-    local id = sub(tickets, position, position + 15)
-    local flags, number, length = byte(tickets, position + 16, position + 18)
-    local record = sub(tickets, position + 19, position + 18 + length)
+    local i, length = #ids + 1
+    ids[i] = sub(tickets, position, position + 15)
+    flags[i], numbers[i], length = byte(tickets, position + 16, position + 18)
+    records[i] = sub(tickets, position + 19, position + 18 + length)
     position = position + 19 + length
-    local wait = 0
-    if flags % 2 == 1 then wait, position = struct.unpack('<d', tickets, position) end
-    if call('HSETNX', P .. 'd', id, record) == 1 then
-      set_limits(record, limits[number])
-      add(id, record, wait, flags >= 2)
-      added = added + 1
+    if flags[i] % 2 == 1 then
+      local wait
+      wait, position = struct.unpack('<d', tickets, position)
+      records[i] = with_due(records[i], now + wait)
     end
   end
-  return added
+  return ids, records, flags, numbers
+end
+
+local function add_all(packed_limits, tickets)
+  local limits = cmsgpack.unpack(packed_limits)
+  local ids, records, flags, numbers = read_all(tickets)
+  local known, fresh, values = get_all(P .. 'd', ids), {}, {}
+  for i, id in ipairs(ids) do
+    if not known[i] and not fresh[id] then
+      fresh[id] = i
+      values[#values + 1] = id
+      values[#values + 1] = records[i]
+    end
+  end
+  call_all('HSET', P .. 'd', values)
+  read_marks_of(records)
+  for i, id in ipairs(ids) do
+    if fresh[id] == i then
+      add(id, records[i], flags[i] >= 2, limits[numbers[i]])
+    end
+  end
+  return #values / 2
 end
