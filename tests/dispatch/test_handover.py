@@ -122,7 +122,7 @@ class Process:
 
 
 @given(seed=st.integers(0, 2**32), away=st.sampled_from([0.05, 0.3, 0.7]), starts_empty=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 async def test_nothing_is_missed_and_no_lane_is_overtaken(seed: int, away: float, starts_empty: bool) -> None:
     chance = random.Random(seed)
     process = Process(scheduler := MoodyScheduler(chance, away))
@@ -208,6 +208,54 @@ async def test_a_commit_that_is_older_by_id_than_what_was_read_is_not_missed() -
         await process.handover.committed([Ticket(early.id, ACCOUNT, "slow")])
     await process.is_live()
     assert early.id in {lease.delivery_id for lease in await scheduler.claim(10)}
+    await process.handover.stop()
+
+
+async def test_a_page_that_shows_a_message_without_the_one_before_it_is_read_again() -> None:
+    """Ids are given before the gate opens, so the first of a lane may be older than all that is missing."""
+    process = Process(scheduler := MoodyScheduler(random.Random(1), 1.0))
+    first = OpenDelivery(new_id(), ACCOUNT, "sandbox", "x", 1, datetime.now(UTC), tried=False)
+    await process.accept("other")
+    scheduler.away = 0.0
+    read = process.ledger.after
+    second: list[str] = []
+
+    async def slow(last_id: str, until: datetime) -> list[OpenDelivery]:
+        process.ledger.after = read  # type: ignore[method-assign]
+        async with process.gate:
+            process.ledger.rows[first.id] = first
+            await process.handover.committed([Ticket(first.id, ACCOUNT, "x")])
+        second.append(await process.accept("x"))
+        return await read(last_id, until)
+
+    process.ledger.after = slow  # type: ignore[method-assign] - both are committed just before the rows are read
+    await process.is_live()
+    while process.ledger.rows:
+        before = len(process.ledger.rows)
+        await process.work()
+        assert len(process.ledger.rows) < before
+    assert process.claimed["x"] == [first.id, *second]
+    await process.handover.stop()
+
+
+async def test_what_is_committed_while_a_page_is_read_is_due_at_once() -> None:
+    process = Process(scheduler := MoodyScheduler(random.Random(1), 1.0))
+    await process.accept("x")
+    scheduler.away = 0.0
+    read = process.ledger.after
+
+    async def slow(last_id: str, until: datetime) -> list[OpenDelivery]:
+        process.ledger.after = read  # type: ignore[method-assign]
+        async with asyncio.timeout(SECONDS):
+            while datetime.now(UTC) < until - HORIZON + timedelta(milliseconds=2):
+                await asyncio.sleep(0)
+        await process.accept("y")
+        return await read(last_id, until)
+
+    process.ledger.after = slow  # type: ignore[method-assign] - a read during which a message is accepted
+    await process.is_live()
+    counts = await scheduler.counts()
+    assert (counts.waiting, counts.delayed) == (2, 0)
     await process.handover.stop()
 
 

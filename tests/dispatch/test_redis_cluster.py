@@ -103,9 +103,12 @@ async def test_every_shard_is_worked_on_where_it_is(
 async def test_news_of_any_shard_are_heard_from_any_node(cluster: ValkeyCluster, api: RedisScheduler) -> None:
     clients = [node.client() for node in cluster.nodes]
     try:
-        ears = [client.pubsub(ignore_subscribe_messages=True) for client in clients]
+        ears = [client.pubsub() for client in clients]
         for ear in ears:
             ear.subscribe("msgcore:news")
+            confirmed = ear.get_message(timeout=SECONDS)
+            assert confirmed is not None
+            assert confirmed["type"] == "subscribe"
         await api.enqueue(tickets(delivery(account=account) for account in one_each(api)))
         for ear in ears:
             heard: set[str] = set()

@@ -9,7 +9,7 @@ import pytest
 from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
 from msgcore.core.deliveries import Done, Lease, Release, Ticket, Wait
 from msgcore.core.errors import Scope
-from msgcore.core.limits import Budget, RateLimits
+from msgcore.core.limits import Budget, Pace, RateLimits
 
 LANE_PACED = RateLimits(lane=(Budget(1, 10.0),))
 ROUTE_PACED = RateLimits(route=(Budget(1, 60.0),))
@@ -138,3 +138,14 @@ async def test_a_silent_account_that_became_empty_goes_on_as_usual(harness: Harn
     await harness.advance(6)
     await add(harness, "3")
     assert await claimed(harness) == ["3"]
+
+
+async def test_nothing_is_kept_of_a_lane_that_rested_when_it_became_empty(harness: Harness) -> None:
+    await add(harness, "1")
+    await add(harness, "2", lane="y", limits=RateLimits(lane=(Budget(1, 1.0),)))
+    spent = Pace(Scope.LANE, 0, 2.0)
+    await harness.scheduler.finish([Done(lease, pace=spent) for lease in await claim(harness)])
+    for _ in range(3):
+        await harness.advance(LEASE_SECONDS)
+        await claim(harness)
+    assert await harness.left_over() == []

@@ -138,7 +138,9 @@ def test_hostile_text_takes_no_more_than_linear_time(piece: str) -> None:
     assert growth(Redactor().text, piece, 16_000 // len(piece)) < QUADRATIC / 2
 
 
-secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=12, max_size=60)
+secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=12, max_size=60).filter(
+    lambda text: not text.isdigit()  # digits alone may be part of a number that has nothing to do with them
+)
 plain = st.text(max_size=40)
 
 

@@ -109,13 +109,17 @@ class Handover:
 
     async def _hand_over_page(self, behind: str) -> int:
         """Hand over the next page of the ledger after `behind`; returns its size."""
-        if self._late is not None:
-            behind, self._late = min(behind, self._late), None
-            self._behind = behind
-        now = self._clock.now()
-        page = await self._feed.after(behind, now + HORIZON)
+        while True:
+            if self._late is not None:
+                behind = min(behind, self._late)
+            self._behind, self._late = behind, None
+            page = await self._feed.after(behind, self._clock.now() + HORIZON)
+            # Else something was committed that lies before the page, which may hold what follows it in its lane.
+            if self._late is None or self._late >= behind:
+                break
         if page:
-            await self._scheduler.enqueue(tickets_of(page, self._limits, now))
+            # By the time after the reading: what was committed meanwhile is due, not scheduled for later.
+            await self._scheduler.enqueue(tickets_of(page, self._limits, self._clock.now()))
             self._behind = page[-1].id
         return len(page)
 

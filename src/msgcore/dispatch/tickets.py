@@ -23,7 +23,7 @@ def ticket_of(delivery: OpenDelivery, limits: RateLimits, now: datetime) -> Tick
         account_id=delivery.platform_id,
         lane=delivery.lane,
         rank=RANKS[delivery.rank],
-        delay=max(0.0, (delivery.due_at - now).total_seconds()),
+        delay=0.0 if delivery.is_due else max(0.0, (delivery.due_at - now).total_seconds()),
         limits=limits,
         keeps_place=delivery.tried,
     )

@@ -161,7 +161,7 @@ class _Scripts:
             f"{BREAKER.failures}, {BREAKER.cooldown!r}, {BREAKER.longest!r}\n"
             f"local TURNS = {{{', '.join(str(int(rank)) for rank in TURNS)}}}\n"
         )
-        common = constants + (folder / "common.lua").read_text()
+        common = constants + "\n".join((folder / f"{name}.lua").read_text() for name in ("common", "queues"))
         tickets = (folder / "tickets.lua").read_text()
         self._scripts: dict[str, tuple[str, str]] = {}
         for name in NAMES:

@@ -17,11 +17,15 @@ from msgcore.store.tables.messages import IS_OPEN, IS_RESCHEDULED, IS_SCHEDULED
 from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
 PAGE = 1000
+_DUE_STATES = frozenset({DeliveryState.QUEUED, DeliveryState.SENDING})
 NIL = "00000000-0000-0000-0000-000000000000"
 
 
 class OpenDelivery(msgspec.Struct, frozen=True):
-    """A delivery that is not final, as far as a scheduler needs to know it."""
+    """A delivery that is not final, as far as a scheduler needs to know it.
+
+    `is_due`: it need not wait, whatever the clocks of this process and of the one that accepted it say.
+    """
 
     id: str
     platform_id: str
@@ -30,6 +34,7 @@ class OpenDelivery(msgspec.Struct, frozen=True):
     rank: int
     due_at: datetime
     tried: bool
+    is_due: bool = False
 
 
 _COLUMNS = (
@@ -120,4 +125,5 @@ def _open_delivery(row: Any) -> OpenDelivery:
         rank=row.rank,
         due_at=row.due_at,
         tried=row.state in TRIED_STATES,
+        is_due=row.state in _DUE_STATES,
     )
