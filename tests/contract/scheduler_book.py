@@ -152,6 +152,7 @@ class Book:
         lost: list[Lease] = []
         opened: list[str] = []
         closed: list[str] = []
+        vague = {name for name, account in self.accounts.items() if account.vague}
         for outcome in outcomes:
             entry = self._held(outcome.lease)
             if entry is None:
@@ -159,7 +160,7 @@ class Book:
             else:
                 self._finish(entry, outcome, now, opened, closed)
         assert sorted(report.lost, key=_lease_order) == sorted(lost, key=_lease_order)
-        vague = {name for name, account in self.accounts.items() if account.vague}
+        vague |= {name for name, account in self.accounts.items() if account.vague}
         assert sorted(name for name in report.opened if name not in vague) == sorted(opened)
         assert sorted(name for name in report.closed if name not in vague) == sorted(closed)
 
