@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 COVERAGE_MIN ?= 90
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
