@@ -16,6 +16,7 @@ from msgcore.api.metrics import CountedRequests
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
+from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
@@ -150,10 +151,7 @@ class Gateway:
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
         self.life.phase = "stopping"
-        if self._maintenance is not None:
-            self._maintenance.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._maintenance
+        await end(self._maintenance)
         await self._accept_log.drain()
         if self._feeder is not None:
             await self._feeder.stop()

@@ -18,6 +18,7 @@ import structlog
 from msgcore.core.clock import Clock
 from msgcore.core.ids import earliest_id
 from msgcore.core.limits import RateLimits
+from msgcore.core.tasks import end
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
@@ -100,10 +101,7 @@ class Feeder:
 
     async def stop(self) -> None:
         """Stop feeding."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def hurry(self) -> None:
         """Look now: the scheduler was found empty."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -18,6 +17,7 @@ import structlog
 from msgcore.core.clock import Clock
 from msgcore.core.deliveries import Ticket
 from msgcore.core.limits import RateLimits
+from msgcore.core.tasks import end
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.tickets import HORIZON, tickets_of
 from msgcore.store.faults import is_away
@@ -79,10 +79,7 @@ class Handover:
 
     async def stop(self) -> None:
         """Stop catching up; what is left is found by whoever leads."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def _fall_behind(self, last_id: str) -> None:
         self._behind = last_id

@@ -21,6 +21,7 @@ from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import Done, Finished, Lease, Outcome, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.retry import RetryPolicy
+from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
@@ -104,9 +105,7 @@ class Processor:
             async with asyncio.timeout(LONGEST_BACKOFF):
                 await self._recorder.drain()  # tasks that were interrupted left their outcomes there
         for loop in self._loops:
-            loop.cancel()
-            with suppress(asyncio.CancelledError):
-                await loop
+            await end(loop)
 
     # --- claiming
 

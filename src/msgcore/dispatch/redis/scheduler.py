@@ -17,6 +17,7 @@ import structlog
 
 from msgcore.core.clock import Clock
 from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, Release, SchedulerCounts, Ticket
+from msgcore.core.tasks import end
 from msgcore.dispatch.redis.codec import (
     pack_account,
     pack_held,
@@ -205,10 +206,7 @@ class RedisScheduler:
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        if self._listening is not None:
-            self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+        await end(self._listening)
         await self.connection.close()
 
     async def run(self, script: str, shard: Shard, *arguments: str | bytes | float) -> Any:
