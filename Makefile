@@ -25,7 +25,7 @@ demo: $(RUN)  ## Show the whole way of a message on a throw-away gateway
 	@exec $(BIN)/msgcore demo
 
 test: $(DEV)  ## Run all tests, with coverage of src
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
 
 test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied and restarted, messages flowing
 	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 \

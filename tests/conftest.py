@@ -13,9 +13,27 @@ import pytest
 
 from msgcore.store.database import Database
 from msgcore.store.migrate import upgrade
+from servers.gateway import GatewayProcess
 from servers.postgres import PostgresServer
+from servers.processes import fork
+
+GatewayProcess.start_process = staticmethod(fork)
 
 MIGRATED = "migrated"
+
+
+SLOW_FIRST = ("e2e", "faults", "cli", "api", "dispatch")
+"""The folders whose files take long: begun last, they would be waited for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files so that no worker ends long after the others."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
 
 
 def migrate(url: str) -> None:

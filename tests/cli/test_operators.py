@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 
 from api.conftest import Running
 from servers.command import Msgcore
-from servers.gateway import UNMEASURED
+from servers.processes import run
 
 NO_ID = "01920000-0000-7000-8000-000000000000"
 
@@ -28,15 +27,7 @@ class Desk:
     platform_id: str
 
     def run(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "msgcore", *arguments],
-            env=self.running.gateway.environment | UNMEASURED,
-            input=answer,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run([*arguments], self.running.gateway.environment, answer)
 
     def read(self, *arguments: str) -> list[Any]:
         """What a command prints with --json."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgcore.config import known_variables
 from servers.gateway import free_port
+from servers.processes import run
 
 READY = "ready on "
 
@@ -32,14 +33,7 @@ class Msgcore:
         return f"http://127.0.0.1:{self.port}"
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._command(arguments),
-            env=self.environ | environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run([*arguments], self.environ | environ)
 
     def start(self, *arguments: str, until: str = READY, **environ: str) -> tuple[subprocess.Popen[str], list[str]]:
         """The process, and what it printed up to and with the line that starts with `until`."""

@@ -6,19 +6,17 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from servers.processes import UNMEASURED as UNMEASURED  # noqa: PLC0414 - who starts gateways needs it
+from servers.processes import Process, Start, execute
 
 PASSWORD = "Benchmark1"
-
-UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
-"""Variables of a process whose coverage is not measured: under load, measuring takes most of the time."""
 
 
 def free_port() -> int:
@@ -30,6 +28,9 @@ def free_port() -> int:
 
 class GatewayProcess:
     """One `msgcore` process on loopback with a data directory of its own."""
+
+    start_process: ClassVar[Start] = staticmethod(execute)
+    """How to start it; benchmarks do it as users do, tests fork."""
 
     def __init__(
         self,
@@ -53,24 +54,19 @@ class GatewayProcess:
             **({"MSGCORE_DATABASE_URL": database_url} if database_url else {}),
             **settings,
         }
-        self.log = (self.data_dir / "server.log").open("ab")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.log = self.data_dir / "server.log"
+        self.log.touch()
+        self.process: Process | None = None
 
     def start(self, seconds: float = 30.0) -> GatewayProcess:
         """Start and wait until it answers."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "msgcore", self._command],
-            env=self.environment,
-            stdout=self.log,
-            stderr=self.log,
-            stdin=subprocess.DEVNULL,
-        )
+        self.process = self.start_process([self._command], self.environment, self.log)
         if self._command == "worker":
             return self
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"msgcore {self._command} ended with {self.process.returncode}: {self.tail()}")
+            if (status := self.process.poll()) is not None:
+                raise RuntimeError(f"msgcore {self._command} ended with {status}: {self.tail()}")
             try:
                 urllib.request.urlopen(f"{self.url}/api/v1/health", timeout=1).close()
             except OSError:
@@ -81,7 +77,7 @@ class GatewayProcess:
 
     def tail(self) -> str:
         """The end of its log."""
-        return (self.data_dir / "server.log").read_text(errors="replace")[-2000:]
+        return self.log.read_text(errors="replace")[-2000:]
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> int:
         """End it by a signal and wait; the exit status."""
@@ -98,7 +94,6 @@ class GatewayProcess:
     ) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill(signal.SIGTERM)
-        self.log.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
