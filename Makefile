@@ -29,10 +29,11 @@ test: $(DEV)  ## Run all tests, with coverage of src
 
 test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied and restarted, messages flowing
 	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 \
-	MSGCORE_FAULT_WORKER_KILLS=10 MSGCORE_FAULT_WORKER_MESSAGES=20000 $(BIN)/pytest tests/faults
+	MSGCORE_FAULT_WORKER_KILLS=10 MSGCORE_FAULT_WORKER_MESSAGES=20000 \
+	MSGCORE_FAULT_LANE_MESSAGES=1000 $(BIN)/pytest --timeout 3600 tests/faults
 
 test-fuzz: $(DEV)  ## The long fuzz run: many requests made from the OpenAPI document
-	MSGCORE_FUZZ_EXAMPLES=200 $(BIN)/pytest tests/e2e/test_openapi_fuzz.py
+	MSGCORE_FUZZ_EXAMPLES=200 $(BIN)/pytest --timeout 3600 tests/e2e/test_openapi_fuzz.py
 
 lint: $(DEV)  ## Check style, formatting, types and the direction of imports
 	$(BIN)/ruff check

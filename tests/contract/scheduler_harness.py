@@ -142,6 +142,9 @@ class NamedScheduler:
     async def wait(self, seconds: float) -> None:
         await self.inner.wait(seconds)
 
+    def look_again(self) -> None:
+        self.inner.look_again()
+
     async def counts(self) -> SchedulerCounts:
         return await self.inner.counts()
 

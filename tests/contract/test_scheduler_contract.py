@@ -541,6 +541,17 @@ class TestCountsAndWaiting:
         await asyncio.wait_for(waiter, 5)
         assert await claim_ids(harness) == ["1"]
 
+    async def test_a_caller_that_has_places_again_gets_what_its_share_held_back(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(tickets("1", "2", "3", "4", "5", "6"))
+        assert len(await harness.scheduler.claim(4, share=3)) == 3
+        assert await harness.scheduler.claim(1, share=3) == []
+        await harness.scheduler.wait(0)
+        waiter = asyncio.create_task(harness.scheduler.wait(60))
+        await asyncio.sleep(0)
+        harness.scheduler.look_again()
+        await asyncio.wait_for(waiter, 5)
+        assert len(await harness.scheduler.claim(4, share=3)) == 3
+
     async def test_wait_ends_when_something_falls_due(self, harness: Harness) -> None:
         await harness.scheduler.wait(0)
         await harness.scheduler.enqueue(tickets("1", delay=5.0))

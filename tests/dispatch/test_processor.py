@@ -252,6 +252,30 @@ async def test_lanes_of_an_account_run_side_by_side_and_leave_places_free(core: 
     assert core.adapter.most_running == 12, "three quarters of 16"
 
 
+async def test_what_waits_for_the_ledger_leaves_places_to_others_but_not_without_end(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_record = asyncio.Event()
+    record = WorkLog.record
+
+    async def late(self: WorkLog, results: Any) -> None:
+        await may_record.wait()
+        await record(self, results)
+
+    monkeypatch.setattr(WorkLog, "record", late)
+    for first in range(0, 60, 10):
+        await core.accept(*(f"user-{number}" for number in range(first, first + 10)))
+    try:
+        async with asyncio.timeout(10):
+            while len(core.adapter.calls) <= 16:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert len(core.adapter.calls) <= 32
+    finally:
+        may_record.set()
+    await core.until(sent=60)
+
+
 async def test_refused_credentials_pause_the_account_and_cost_no_attempt(core: Core) -> None:
     core.adapter.script = failing(AuthenticationError("401", "token revoked"))
     new = await core.accept("ann")

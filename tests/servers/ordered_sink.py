@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +14,17 @@ from aiohttp import web
 
 
 class OrderedSink:
-    """`lanes` has what arrived for each target, in order; `received` how often each message did."""
+    """`lanes` has what was taken for each target, in order; `received` how often each message was.
 
-    def __init__(self, *, seconds: float = 0.0) -> None:
+    It takes `seconds` for each, and refuses with status 500 those for which `fails` says so; `refused` counts them.
+    """
+
+    def __init__(self, *, seconds: float = 0.0, fails: Callable[[], bool] = lambda: False) -> None:
         self.lanes: dict[str, list[str]] = defaultdict(list)
         self.received: Counter[str] = Counter()
         self.port = 0
-        self.fails: set[str] = set()
+        self.refused = 0
+        self._fails = fails
         self._seconds = seconds
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -58,6 +63,9 @@ class OrderedSink:
         text = body["content"]["text"]
         if self._seconds:
             await asyncio.sleep(self._seconds)
+        if self._fails():
+            self.refused += 1
+            return web.Response(status=500)
         self.received[text] += 1
         self.lanes[body["target"]["id"]].append(text)
         return web.Response(status=204)

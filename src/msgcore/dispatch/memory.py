@@ -174,6 +174,10 @@ class MemoryScheduler:
             handle.cancel()
         self._wake.clear()
 
+    def look_again(self) -> None:
+        """End a wait: the caller has places again, so what its share held back may be claimable."""
+        self._wake.set()
+
     async def counts(self) -> SchedulerCounts:
         """How many deliveries are held; one step an account, however much is queued."""
         counts = SchedulerCounts()

@@ -1,8 +1,9 @@
 """The processor: claims what is due, lets the platform's adapter send it, records what came of it.
 
 One loop claims batches; each delivery then runs as a task of its own, at most `concurrency` at a
-time; outcomes are recorded in groups. A delivery keeps its place among the running until its
-outcome is in the ledger, so a database that is away holds the work back instead of piling it up.
+time; outcomes are recorded in groups. What is claimed, sent and recorded overlaps: a place is free
+for the next delivery when its attempt is over. As many again may wait for their outcome to be
+recorded, and no more, so a database that is away holds the work back instead of piling it up.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from msgcore.store.ledger.work import WorkItem, WorkLog, WorkResult
 log = structlog.stdlib.get_logger(__name__)
 
 IDLE_SECONDS = 60.0
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.002
+AT_ONCE = 8
+"""Attempts of one batch that start together; between such groups, whoever else is ready gets its turn."""
 LONGEST_BACKOFF = 5.0
 AWAY_SECONDS = 0.5
 DEFAULT_RETRY = RetryPolicy()
@@ -77,6 +80,9 @@ class Processor:
         self._send_timeout = send_timeout
         self._recorder: GroupCommit[Verdict, None] = GroupCommit(self._record)
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
+        self._busy = 0  # claimed, and the attempt not over
+        self._unrecorded = 0  # the attempt over, and its outcome not in the ledger
+        self._beginning: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
@@ -92,9 +98,11 @@ class Processor:
         """Finish what is running within `seconds`, interrupt the rest, record all of it."""
         self._stopping = True
         self._freed.set()
-        await self._scheduler.enqueue(())  # wakes the claim loop, which then ends
+        self._scheduler.look_again()  # wakes the claim loop, which then ends
         for loop in self._loops[:1]:
             await asyncio.wait([loop])
+        if self._beginning:
+            await asyncio.wait(self._beginning)
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=seconds)
             for task in late:
@@ -121,24 +129,44 @@ class Processor:
             if not leases:
                 await self._scheduler.wait(IDLE_SECONDS)
                 continue
-            try:
-                await self._begin(leases)
-            except Exception as error:  # noqa: BLE001 - the claimed deliveries go back, whatever it was
-                _log_fault(error, deliveries=len(leases))
-                await self._finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
-                await asyncio.sleep(1.0)
+            self._busy += len(leases)
+            # Not waited for: what another account needs sent must not wait for a transaction of this batch.
+            task = asyncio.create_task(self._begin_or_return(leases))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
 
     async def _room(self) -> int:
         """How many more may run; waits for the first place, then a moment for more.
 
         Claiming place by place would cost a transaction for each delivery.
         """
-        while len(self._running) >= self._concurrency and not self._stopping:
+        while self._places() <= 0 and not self._stopping:
             self._freed.clear()
             await self._freed.wait()
-        if len(self._running) > self._concurrency // 2:
+        if self._busy > self._concurrency // 2:
             await asyncio.sleep(GATHER_SECONDS)
-        return max(1, self._concurrency - len(self._running))
+        return max(1, self._places())
+
+    def _places(self) -> int:
+        return self._concurrency - self._busy - max(0, self._unrecorded - self._concurrency)
+
+    async def _begin_or_return(self, leases: Sequence[Lease]) -> None:
+        try:
+            await self._begin(leases)
+        except Exception as error:  # noqa: BLE001 - the claimed deliveries go back, whatever it was
+            _log_fault(error, deliveries=len(leases))
+            await self._finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
+            if not self._stopping:
+                await asyncio.sleep(1.0)  # with their places taken: a database that is away is not pressed
+            self._leave(len(leases))
+
+    def _leave(self, places: int = 1) -> None:
+        """Give places back; when half of all are free, those that their share held back may have them."""
+        half, before = self._concurrency // 2, self._busy
+        self._busy -= places
+        self._freed.set()
+        if self._busy <= half < before:
+            self._scheduler.look_again()
 
     async def _begin(self, leases: Sequence[Lease]) -> None:
         claimed_at = self._clock.monotonic()
@@ -146,6 +174,7 @@ class Processor:
         gone = [Done(lease, answered=False) for lease in leases if lease.delivery_id not in items]
         if gone:
             await self._finish(gone)
+            self._leave(len(gone))
         work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
         try:
             bodies = await self._messages.get([item.message_id for item in items.values()])
@@ -155,23 +184,36 @@ class Processor:
             for lease, item in work:
                 self._run(lease, item, self._give_back(lease, item))
             return
-        for lease, item in work:  # from here on nothing can fail between two of them
+        for number, (lease, item) in enumerate(work, 1):
             body, record = bodies.get(item.message_id), records[item.platform_id]
             self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> None:
+        task = asyncio.create_task(self._carry_out(work))
         self._running[task] = lease, item
         task.add_done_callback(self._done)
 
-    async def _give_back(self, lease: Lease, item: WorkItem) -> None:
+    async def _carry_out(self, work: Coroutine[Any, Any, Verdict]) -> None:
+        try:
+            verdict = await work
+        finally:
+            self._leave()
+        self._unrecorded += 1
+        try:
+            await self._recorder.submit(verdict)
+        finally:
+            self._unrecorded -= 1
+            self._freed.set()
+
+    async def _give_back(self, lease: Lease, item: WorkItem) -> Verdict:
         """Undo the beginning of an attempt; the delivery is due again after a second."""
         result = self._judge.released(lease, item, self._clock.now()).result
-        await self._recorder.submit(Verdict(result, Wait(lease, 1.0, Scope.DELIVERY)))
+        return Verdict(result, Wait(lease, 1.0, Scope.DELIVERY))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        self._freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_task_failed", exc_info=error)
 
@@ -179,14 +221,13 @@ class Processor:
 
     async def _work_on(
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None, when: float
-    ) -> None:
+    ) -> Verdict:
         # The task's own context: each line that the adapter logs has these ids.
         structlog.contextvars.bind_contextvars(delivery_id=item.id, message_id=item.message_id)
         self._trail.begun(item)
         if lease.wait:  # claimed a little ahead, so that the call can be made at the moment its budget allows
             await asyncio.sleep(when - self._clock.monotonic())
-        verdict = await self._attempt(lease, item, body, record)
-        await self._recorder.submit(verdict)
+        return await self._attempt(lease, item, body, record)
 
     async def _attempt(
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None

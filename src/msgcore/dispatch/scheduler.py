@@ -69,6 +69,10 @@ class Scheduler(Protocol):
         """Return when something may have become claimable, or after that many seconds."""
         ...
 
+    def look_again(self) -> None:
+        """End a wait: the caller has places again, so what its share held back may be claimable."""
+        ...
+
     async def counts(self) -> SchedulerCounts:
         """How many deliveries are held, without scanning them."""
         ...

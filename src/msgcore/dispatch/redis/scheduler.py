@@ -200,6 +200,12 @@ class RedisScheduler:
             handle.cancel()
         self._wake.clear()
 
+    def look_again(self) -> None:
+        """End a wait: the caller has places again, so what its share held back may be claimable."""
+        for shard in self.shards:
+            shard.ready = shard.ready or bool(shard.holds)
+        self._wake.set()
+
     async def is_live(self, shard: Shard) -> bool:
         """Whether a shard is loaded and can be trusted. Raises SchedulerAwayError."""
         return await self.run("state", shard) == b"live"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,9 +17,9 @@ from msgcore.store.tables import delivery_counts, project_platforms
 from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
 SLOTS = 16
-"""Rows that one count is spread over, so that processes seldom wait for each other's row lock."""
+"""Rows that one count is spread over, so that transactions seldom wait for each other's row lock."""
 
-SLOT = os.getpid() % SLOTS
+_turns = count(os.getpid())
 
 Key = tuple[str, str, str, str]
 """Project, account, platform name, state."""
@@ -42,13 +43,14 @@ class CountChanges:
 
     def apply(self, connection: Connection) -> None:
         """Write the changes. Rows are touched in one order everywhere, so writers cannot deadlock."""
+        slot = next(_turns) % SLOTS  # another one each time: of one process, too, several run at once
         rows = [
             {
                 "project_id": project,
                 "platform_id": account,
                 "platform": platform,
                 "state": state,
-                "slot": SLOT,
+                "slot": slot,
                 "count": number,
             }
             for (project, account, platform, state), number in sorted(self._changes.items())
