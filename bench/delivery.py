@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from itertools import count
 
 import aiohttp
+import psutil
 import uvloop
 
 from bench.accept import Sending, message
@@ -40,6 +41,12 @@ async def bare_loop(url: str, messages: int, concurrency: int) -> float:
         started = time.perf_counter()
         await asyncio.gather(*(post() for _ in range(concurrency)))
         return messages / (time.perf_counter() - started)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU time that a process has used so far. Hardly depends on what else the machine does, as a rate does."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def sink_state(url: str) -> tuple[int, float, float]:
@@ -92,6 +99,10 @@ def measure(place: Place, options: argparse.Namespace, sink: str) -> float:
     with place.gateway("api") as accepting:
         print(f"  backlog: {Sending(accepting.url, key, platform_id).send(options.messages).line()}")
     with place.gateway(MSGCORE_CONCURRENCY=str(options.concurrency)) as delivering:
+        process = psutil.Process(delivering.process.pid)
+        before = cpu_seconds(process)
         rate = drain_rate(sink, options.messages)
+        each = (cpu_seconds(process) - before) / options.messages
+        print(f"  CPU time of the gateway: {1e6 * each:.0f} microseconds a message")
         print(f"  queue: {delivering.metrics(key)}")
     return rate

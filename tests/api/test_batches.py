@@ -14,6 +14,7 @@ import pytest
 
 from api.conftest import Running
 from servers.api_client import Reply
+from servers.patience import PATIENCE
 
 BATCH = "projects/shop/messages/batch"
 SETTINGS = {"MSGCORE_MAX_BODY_BYTES": str(4 * 1024 * 1024)}
@@ -52,7 +53,7 @@ def progress(running: Running, batch_id: str) -> dict[str, Any]:
 
 
 def wait_until_done(running: Running, batch_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while (found := progress(running, batch_id))["status"] != "completed":
         assert time.monotonic() < deadline, found
         time.sleep(0.02)
@@ -92,7 +93,7 @@ class TestForms:
         body = lines(message(platform_id, f"Zoë-{number}") for number in range(50))
         body = body.replace(b"\\u00eb", "ë".encode())
         pieces = [body[start : start + 17] for start in range(0, len(body), 17)]
-        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
         headers = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked", **running.key.headers}
         connection.request("POST", f"/api/v1/{BATCH}", iter(pieces), headers, encode_chunked=True)
         answer = connection.getresponse()
@@ -211,7 +212,7 @@ class TestRefused:
 
     def test_too_many_bytes(self, running: Running, platform_id: str) -> None:
         for media_type in ("application/json", "application/x-ndjson"):
-            connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
             with suppress(BrokenPipeError, ConnectionResetError):
                 headers = {"Content-Type": media_type, **running.key.headers}
                 connection.request("POST", f"/api/v1/{BATCH}", b"[" + b" " * 4 * 1024 * 1024, headers)
@@ -279,7 +280,7 @@ class TestAfterwards:
         ]
         reply = send(running, body)
         batch_id = reply.body["batchId"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while counts(progress(running, batch_id)) != {"sent": 1, "failed": 1, "scheduled": 1}:
             assert time.monotonic() < deadline, progress(running, batch_id)
             time.sleep(0.02)
@@ -303,7 +304,7 @@ class TestAfterwards:
     def test_cancelling_what_waits(self, running: Running, platform_id: str) -> None:
         reply = send(running, [message(platform_id, "ann"), *later(platform_id, *"abc")])
         batch_id = reply.body["batchId"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while counts(progress(running, batch_id)) != {"sent": 1, "scheduled": 3}:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -318,7 +319,7 @@ class TestAfterwards:
         """Each delivery is cancelled or sent, and what the answer said is what happened."""
         reply = send(running, [message(platform_id, f"slow-20ms:{number}") for number in range(1500)])
         batch_id = reply.body["batchId"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not counts(progress(running, batch_id)).get("sent"):
             assert time.monotonic() < deadline
             time.sleep(0.005)

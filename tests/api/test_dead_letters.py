@@ -10,6 +10,7 @@ import pytest
 
 from api.conftest import ALL_SCOPES, Running
 from servers.api_client import ApiClient, Reply
+from servers.patience import PATIENCE
 
 REFUSED = "sandbox_refused"
 
@@ -38,7 +39,7 @@ class Shop:
         return int(self.ask("GET", "messages/queue/metrics").body[word])
 
     def wait_for(self, **expected: int) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE
         while (found := {word: self.count(word) for word in expected}) != expected:
             assert time.monotonic() < deadline, found
             time.sleep(0.02)

@@ -13,6 +13,7 @@ import pytest
 
 from api.conftest import Running
 from servers.api_client import ApiClient, Reply
+from servers.patience import PATIENCE
 
 LONG_WAY = {"Origin": "https://app.example.com"}
 SEND = "projects/shop/messages/send"
@@ -92,7 +93,7 @@ def test_a_body_that_comes_in_pieces(running: Running, platform_id: str) -> None
     """Of announced length, and chunked."""
     data = json.dumps(message(platform_id)).encode()
     for headers in ({"Content-Length": str(len(data))}, {"Transfer-Encoding": "chunked"}):
-        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
         connection.request(
             "POST",
             f"/api/v1/{SEND}",

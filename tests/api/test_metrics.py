@@ -12,6 +12,7 @@ import pytest
 from api.conftest import PASSWORD, Running
 from msgcore.observability.catalogue import CATALOGUE
 from servers.metrics import Exposition, scrape
+from servers.patience import PATIENCE
 
 TOKEN = "metrics-token-of-this-test"
 SETTINGS = {"MSGCORE_METRICS_TOKEN": TOKEN}
@@ -48,7 +49,7 @@ def test_counters_move_by_exactly_what_happened(running: Running) -> None:
     send(running, box, "ann", "bob", "fail-permanent", "fail-times-1", "throttle-50ms")
     send(running, wrong, "auth-failure")
     expected = {"sent": 4, "failed": 1, "retry": 1, "throttled": 1, "authentication": 1}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while difference(attempts(before), attempts(after := look(running))) != expected:
         assert time.monotonic() < deadline, difference(attempts(before), attempts(after))
         time.sleep(0.05)
@@ -68,7 +69,7 @@ def test_gauges_are_those_of_the_ledger(running: Running) -> None:
     box = running.add_sandbox("gauged")
     send(running, box, "slow-20s:gauged")
     send(running, box, "slow-20s:gauged")  # waits behind the first, in its lane
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not (waited := look(running)).value("msgcore_oldest_waiting_seconds"):
         assert time.monotonic() < deadline, waited.text
         time.sleep(0.1)
@@ -97,7 +98,7 @@ def test_both_ways_of_sending_are_counted_as_one_route(running: Running) -> None
     send(running, box, "ann")
     send(running, box, "ann", Origin="https://app.example.com")
     assert running.key.ask("POST", "projects/shop/messages/send", {}).status == 400
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while answered() != [good + 2, bad + 1]:  # a request is counted after its answer
         assert time.monotonic() < deadline, (good, bad, answered())
         time.sleep(0.02)
@@ -131,7 +132,7 @@ def test_labels_stay_bounded_whatever_is_asked(running: Running) -> None:
 
 def ask_oddly(running: Running, method: str, path: str) -> None:
     """A request with a method that HTTP does not know."""
-    connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
     connection.request(method, path)
     assert connection.getresponse().status >= 400
     connection.close()
@@ -175,7 +176,7 @@ def test_health_shows_counts(running: Running) -> None:
     assert (before["dispatch"]["state"], before["dispatch"]["leader"]) == ("running", True)
     assert before["dispatch"]["lagSeconds"] >= 0
     running.key.ask("PATCH", f"projects/shop/platforms/{box}", {"isActive": False})
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not (shown := next((one for one in health(running)[1]["platforms"] if one["off"]), None)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

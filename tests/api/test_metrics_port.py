@@ -16,6 +16,7 @@ import pytest
 from msgcore.config import Settings
 from servers.gateway import GatewayProcess, free_port
 from servers.metrics import Exposition, scrape
+from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 
 MESSAGES = "/api/v1/projects/bench/messages"
@@ -31,7 +32,7 @@ def until(check: Callable[[], bool], seconds: float = 20) -> None:
 def ask(url: str) -> tuple[int, dict[str, Any]]:
     """Status and body; status 0 when nobody listens."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -10,6 +10,7 @@ import pytest
 
 from api.conftest import ALL_SCOPES, Running
 from servers.api_client import ApiClient, Reply
+from servers.patience import PATIENCE
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def counts(running: Running, project: str) -> dict[str, int]:
 
 
 def wait_until(is_so: Callable[[], bool], show: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < deadline, show()
         time.sleep(0.02)

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from api.conftest import Running
+from servers.patience import PATIENCE
 
 
 def counts(running: Running) -> dict[str, int]:
@@ -14,7 +15,7 @@ def counts(running: Running) -> dict[str, int]:
 
 
 def wait_for(running: Running, expected: dict[str, int]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while (found := counts(running)) != expected:
         assert time.monotonic() < deadline, found
         time.sleep(0.02)

@@ -10,6 +10,7 @@ import pytest
 
 from api.conftest import Running
 from servers.api_client import Reply
+from servers.patience import PATIENCE
 
 SETTINGS = {"MSGCORE_QUEUE_QUOTA": "200"}
 LONG_WAY = {"Origin": "https://app.example.com"}
@@ -57,7 +58,7 @@ def test_many_senders_fill_it_and_no_more(running: Running, platform_id: str) ->
 
     cancelled = running.key.ask("POST", f"projects/shop/messages/{taken[0].body['jobId']}/cancel")
     assert cancelled.body["cancelled"] == 2
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while (reply := send_batch(running, body(platform_id, "x"), body(platform_id, "y"))).status == 429:
         assert time.monotonic() < deadline, reply
         time.sleep(0.1)

@@ -12,6 +12,7 @@ import pytest
 
 from api.conftest import Running
 from servers.api_client import Reply
+from servers.patience import PATIENCE
 
 LATER = "2035-01-01T00:00:00Z"
 
@@ -40,7 +41,7 @@ def states(running: Running, job_id: str) -> list[str]:
 
 
 def wait_for(found: Callable[[], Any], expected: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while (last := found()) != expected:
         assert time.monotonic() < deadline, last
         time.sleep(0.02)
@@ -189,7 +190,7 @@ def test_the_idempotent_answer_outlives_the_expiry(running: Running, platform_id
     body = {"targets": [target], "content": {"text": "hi"}, "options": {"expiresAt": in_seconds(1.0)}}
     first = running.key.ask("POST", "projects/shop/messages/send", body, Idempotency_Key="short")
     assert first.status == 201, first
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while (refused := running.key.ask("POST", "projects/shop/messages/send", body)).status == 201:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from servers.gateway import GatewayProcess
+from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 
 MESSAGES = "/api/v1/projects/bench/messages"
@@ -41,7 +42,7 @@ class Apart:
 
 
 def wait_for(found: Callable[[], Any], expected: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while (last := found()) != expected:
         assert time.monotonic() < deadline, last
         time.sleep(0.05)

@@ -9,6 +9,7 @@ import time
 
 from servers.api_client import ApiClient
 from servers.command import Msgcore
+from servers.patience import PATIENCE
 
 
 def serve(msgcore: Msgcore, **environ: str) -> subprocess.Popen[str]:
@@ -17,7 +18,7 @@ def serve(msgcore: Msgcore, **environ: str) -> subprocess.Popen[str]:
 
 
 def wait_until_up(client: ApiClient, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         try:
             if client.ask("GET", "health").status == 200:
@@ -40,12 +41,12 @@ def test_a_message_goes_through_and_it_stops_in_order(msgcore: Msgcore) -> None:
         ).body["id"]
         body = {"targets": [{"platformId": sandbox, "type": "user", "id": "ann"}], "content": {"text": "hi"}}
         job = admin.ask("POST", "projects/shop/messages/send", body).body["jobId"]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while admin.ask("GET", f"projects/shop/messages/status/{job}").body["status"] != "completed":
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode in {0, -signal.SIGTERM}  # uvicorn ends itself by the signal that it was sent
     finally:
         process.kill()
@@ -54,6 +55,6 @@ def test_a_message_goes_through_and_it_stops_in_order(msgcore: Msgcore) -> None:
 
 def test_what_keeps_it_from_starting_is_said(msgcore: Msgcore) -> None:
     process = serve(msgcore, MSGCORE_ENCRYPTION_KEY="short")
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "msgcore: MSGCORE_ENCRYPTION_KEY" in log

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgcore.cli.mailbox import Mailbox
 from servers.command import Msgcore
+from servers.patience import PATIENCE
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -43,7 +44,7 @@ async def test_the_readmes_commands_send_a_message_and_an_email(msgcore: Msgcore
     async with mailbox.listening() as port:
         script = "".join(commands).replace("http://127.0.0.1:7890", msgcore.url).replace("8025", str(port))
         shell = await asyncio.create_subprocess_exec("/bin/sh", "-e", "-c", script, stdout=subprocess.PIPE)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             printed, _ = await shell.communicate()
             mail = await mailbox.next_mail()
     assert shell.returncode == 0

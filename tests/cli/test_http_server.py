@@ -14,6 +14,7 @@ from msgcore.cli.http_server import Address, HttpServer, require_free
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 
 Message = dict[str, Any]
 
@@ -91,7 +92,7 @@ async def test_stop_is_bounded(app: App, where: Address) -> None:
     serving = await server.start()
     held = asyncio.create_task(get(where, "/held"))
     await app.entered.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await server.stop(0.05)
     assert serving.cancelling()
     app.release.set()

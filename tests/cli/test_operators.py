@@ -13,6 +13,7 @@ import pytest
 
 from api.conftest import Running
 from servers.command import Msgcore
+from servers.patience import PATIENCE
 from servers.processes import run
 
 NO_ID = "01920000-0000-7000-8000-000000000000"
@@ -61,7 +62,7 @@ class Desk:
 
 
 def wait_until(is_so: Callable[[], bool], show: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < deadline, show()
         time.sleep(0.05)

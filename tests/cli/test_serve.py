@@ -14,10 +14,11 @@ from typing import Any
 
 from msgcore.cli.welcome import next_steps
 from servers.command import Msgcore
+from servers.patience import PATIENCE
 
 
 def health(msgcore: Msgcore) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{msgcore.url}/api/v1/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"{msgcore.url}/api/v1/health", timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -46,7 +47,7 @@ def test_later_starts_print_one_line(msgcore: Msgcore) -> None:
 def test_the_printed_commands_send_a_message(msgcore: Msgcore) -> None:
     msgcore.start("serve")
     script = "\n".join(line[2:] for line in next_steps(msgcore.url).splitlines() if line.startswith("  "))
-    done = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=True)
     answer = json.loads(done.stdout[done.stdout.rindex('{"success"') :])
     assert answer["success"] is True
     assert answer["jobId"]
@@ -86,7 +87,7 @@ def _announced(msgcore: Msgcore, command: str, until: str, **environ: str) -> tu
 
 def test_the_page_of_the_api_loads_a_pinned_script(msgcore: Msgcore) -> None:
     msgcore.start("serve")
-    with urllib.request.urlopen(f"{msgcore.url}/docs", timeout=10) as answer:
+    with urllib.request.urlopen(f"{msgcore.url}/docs", timeout=PATIENCE) as answer:
         page = answer.read().decode()
     assert re.search(r"/@scalar/api-reference@\d+\.\d+\.\d+\"", page)
     assert "@latest" not in page

@@ -17,11 +17,10 @@ from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.tickets import tickets_of
 from msgcore.store.ledger.feed import PAGE, OpenDelivery
+from servers.patience import PATIENCE
 from servers.valkey import ValkeyServer
 
 ACCOUNT = "01920000-0000-7000-8000-0000000000aa"
-SECONDS = 20
-"""How long what happens at once may take on a busy machine."""
 
 
 def delivery(lane: str | None = None, account: str = ACCOUNT) -> OpenDelivery:
@@ -92,7 +91,7 @@ async def listen(server: ValkeyServer, *schedulers: RedisScheduler) -> None:
 async def heard(server: ValkeyServer, number: int) -> None:
     """Until so many listen."""
     with server.client() as client:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while client.pubsub_numsub("msgcore:news")[0][1] != number:
                 await asyncio.sleep(0.01)
 
@@ -100,9 +99,9 @@ async def heard(server: ValkeyServer, number: int) -> None:
 async def claim(scheduler: RedisScheduler, number: int) -> list[Lease]:
     """Claim until there are so many, waiting in between as a processor does."""
     leases: list[Lease] = []
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while len(leases) < number:
-            await scheduler.wait(SECONDS)
+            await scheduler.wait(PATIENCE)
             leases += await scheduler.claim(number - len(leases))
     return leases
 
@@ -110,7 +109,7 @@ async def claim(scheduler: RedisScheduler, number: int) -> list[Lease]:
 async def drain(feed: ListFeed, *schedulers: RedisScheduler) -> list[str]:
     """Work until nothing is left; gives the ids in the order in which they were claimed."""
     given: list[str] = []
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while (await schedulers[0].counts()).waiting:
             for scheduler in schedulers:
                 leases = await scheduler.claim(50)

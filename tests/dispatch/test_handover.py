@@ -23,11 +23,11 @@ from msgcore.dispatch.tickets import HORIZON
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.feed import Feed, OpenDelivery
+from servers.patience import PATIENCE
 from store.ledger_rows import add_project, new_message
 
 ACCOUNT = "01920000-0000-7000-8000-0000000000aa"
 PAGE = 5
-SECONDS = 20
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -119,7 +119,7 @@ class Process:
         return len(leases)
 
     async def is_live(self) -> None:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while not self.handover.is_live:
                 await asyncio.sleep(0)
 
@@ -185,7 +185,7 @@ async def test_an_answer_does_not_wait_for_a_scheduler_that_hangs() -> None:
     scheduler.enqueue = hanging  # type: ignore[method-assign] - a server that does not answer
     for _ in range(10):
         await asyncio.sleep(0)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         await process.accept("x")
     hangs.set()
     await process.is_live()
@@ -201,7 +201,7 @@ async def test_a_commit_that_is_older_by_id_than_what_was_read_is_not_missed() -
     for _ in range(PAGE * 2):
         await process.accept("x")
     scheduler.away = 0.0
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while (await scheduler.counts()).waiting < PAGE * 2:
             await asyncio.sleep(0)
     async with process.gate:
@@ -245,7 +245,7 @@ async def test_what_is_committed_while_a_page_is_read_is_due_at_once() -> None:
 
     async def slow(last_id: str, until: datetime) -> list[OpenDelivery]:
         process.ledger.after = read  # type: ignore[method-assign]
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while datetime.now(UTC) < until - HORIZON + timedelta(milliseconds=2):
                 await asyncio.sleep(0)
         await process.accept("y")
@@ -284,7 +284,7 @@ async def test_the_ledger_is_read_from_the_first_that_was_not_handed_over(databa
         message = new_message("ann", "ben", now=now)
         await log.accept(message)
         lanes += [row["id"] for row in message.deliveries]
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while not over.is_live:
             await asyncio.sleep(0.01)
     given: list[str] = []

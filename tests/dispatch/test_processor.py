@@ -43,6 +43,7 @@ from msgcore.store.ledger.feed import Feed
 from msgcore.store.ledger.work import WorkLog
 from msgcore.store.lock import Leadership
 from msgcore.store.tables import project_platforms
+from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
 
 KEYRING = Keyring(b"k" * 32)
@@ -150,7 +151,7 @@ class Core:
 
     async def until(self, **wanted: int) -> None:
         """Until the ledger has exactly these open and final deliveries."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 counts = await count_by_state(self.database, project_id=PROJECT)
                 found = {state.value: number for state, number in counts.items() if number}
@@ -244,7 +245,7 @@ async def test_lanes_of_an_account_run_side_by_side_and_leave_places_free(core: 
 
     core.adapter.script = slow
     await core.accept(*(f"user-{n}" for n in range(50)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while core.adapter.running < 12:
             await asyncio.sleep(0.005)
     gate.set()
@@ -266,7 +267,7 @@ async def test_what_waits_for_the_ledger_leaves_places_to_others_but_not_without
     for first in range(0, 60, 10):
         await core.accept(*(f"user-{number}" for number in range(first, first + 10)))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(core.adapter.calls) <= 16:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
@@ -279,7 +280,7 @@ async def test_what_waits_for_the_ledger_leaves_places_to_others_but_not_without
 async def test_refused_credentials_pause_the_account_and_cost_no_attempt(core: Core) -> None:
     core.adapter.script = failing(AuthenticationError("401", "token revoked"))
     new = await core.accept("ann")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await core.timeline(new) != ["authentication"]:
             await asyncio.sleep(0.01)
     await core.until(queued=1)
@@ -309,7 +310,7 @@ async def test_credentials_that_cannot_be_decrypted_pause_the_account(core: Core
             update(project_platforms).values(credentials_encrypted=Keyring(b"x" * 32).encrypt(b"{}", context=ACCOUNT))
         )
     new = await core.accept("ann")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await core.timeline(new) != ["authentication"]:
             await asyncio.sleep(0.01)
     assert core.adapter.calls == []
@@ -453,7 +454,7 @@ async def test_a_pause_and_its_end_are_heard_from_other_processes(core: Core) ->
             await connection.execute(update(project_platforms).values(columns))
 
     await note(is_active=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while ACCOUNT not in await core.scheduler.paused():
             await asyncio.sleep(0.01)
     await core.accept("ann")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dispatch.redis_workers import SECONDS, ListFeed, claim, delivery, listen, load, tickets, worker
+from dispatch.redis_workers import ListFeed, claim, delivery, listen, load, tickets, worker
 from msgcore.core.errors import StartupError
 from msgcore.dispatch.redis import RedisConnection
 from msgcore.dispatch.scheduler import SchedulerAwayError
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 from servers.tls import Authority, tls_before
 from servers.valkey import ValkeySentinel, ValkeyServer
 
@@ -162,7 +163,7 @@ async def test_sentinels_name_the_server_and_the_one_that_takes_over() -> None:
                 await listen(first, scheduler)
                 await replicated(first, second)
                 first.kill()
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE):
                     while not await took_over(scheduler):
                         await asyncio.sleep(0.1)
                 feed.sending = True
@@ -191,7 +192,7 @@ async def took_over(scheduler: object) -> bool:
 
 async def replicates(master: ValkeyServer) -> None:
     with master.client() as client:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while client.info("replication").get("slave0", {}).get("state") != "online":
                 await asyncio.sleep(0.05)
 
@@ -199,13 +200,13 @@ async def replicates(master: ValkeyServer) -> None:
 async def replicated(master: ValkeyServer, replica: ValkeyServer) -> None:
     with master.client() as client, replica.client() as copy:
         wanted = client.info("replication")["master_repl_offset"]
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while copy.info("replication")["master_repl_offset"] < wanted:
                 await asyncio.sleep(0.05)
 
 
 async def knows_replica(sentinel: ValkeySentinel) -> None:
     with sentinel.client() as client:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while not client.sentinel_slaves(sentinel.service):
                 await asyncio.sleep(0.05)

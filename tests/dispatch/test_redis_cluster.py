@@ -8,12 +8,13 @@ from contextlib import suppress
 
 import pytest
 
-from dispatch.redis_workers import SECONDS, ListFeed, delivery, load, tickets, worker
+from dispatch.redis_workers import ListFeed, delivery, load, tickets, worker
 from msgcore.core.deliveries import Done, Lease
 from msgcore.core.ids import new_id
 from msgcore.dispatch.redis import RedisScheduler, scheduler
 from msgcore.dispatch.redis.shard import Shard
 from msgcore.dispatch.scheduler import SchedulerAwayError
+from servers.patience import PATIENCE
 from servers.valkey import ValkeyCluster, ValkeyServer
 
 SHARDS = 12
@@ -41,8 +42,8 @@ async def idle(cluster: ValkeyCluster, api: RedisScheduler) -> AsyncIterator[Red
     async with worker(cluster.url, shards=SHARDS) as made:
         assert await made.claim(100) == []
         made._wake.clear()
-        listening = asyncio.create_task(made.wait(SECONDS * 10))
-        async with asyncio.timeout(SECONDS):
+        listening = asyncio.create_task(made.wait(PATIENCE * 10))
+        async with asyncio.timeout(PATIENCE):
             while listener_of(cluster) is None:
                 await asyncio.sleep(0.02)
         await listening  # the first of the news: it listens
@@ -74,9 +75,9 @@ def one_each(scheduler: RedisScheduler) -> list[str]:
 async def take(idle: RedisScheduler, number: int) -> list[Lease]:
     """What it is given when it waits for news; a shard that is away is tried again."""
     leases: list[Lease] = []
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while len(leases) < number:
-            await idle.wait(SECONDS)
+            await idle.wait(PATIENCE)
             with suppress(SchedulerAwayError):
                 leases += await idle.claim(100)
     return leases
@@ -106,13 +107,13 @@ async def test_news_of_any_shard_are_heard_from_any_node(cluster: ValkeyCluster,
         ears = [client.pubsub() for client in clients]
         for ear in ears:
             ear.subscribe("msgcore:news")
-            confirmed = ear.get_message(timeout=SECONDS)
+            confirmed = ear.get_message(timeout=PATIENCE)
             assert confirmed is not None
             assert confirmed["type"] == "subscribe"
         await api.enqueue(tickets(delivery(account=account) for account in one_each(api)))
         for ear in ears:
             heard: set[str] = set()
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 while len(heard) < SHARDS:
                     message = ear.get_message(timeout=0.1)
                     text = message["data"].decode() if message else ""
@@ -146,7 +147,7 @@ async def test_when_a_node_is_lost_the_others_go_on(
         else:
             assert await api.is_live(api.shards[index])
 
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while listener_of(cluster) is None:  # it listens to another node
             await asyncio.sleep(0.05)
     waiting = asyncio.create_task(take(idle, 1))
@@ -155,7 +156,7 @@ async def test_when_a_node_is_lost_the_others_go_on(
     await waiting
 
     lost.start()  # empty: its shards are loaded anew
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(SchedulerAwayError):
                 if len(await closed(api)) == len(away):

@@ -9,7 +9,6 @@ import pytest
 
 from dispatch.redis_workers import (
     ACCOUNT,
-    SECONDS,
     ListFeed,
     claim,
     delivery,
@@ -23,6 +22,7 @@ from dispatch.redis_workers import (
 from msgcore.core.deliveries import Lease, Ticket
 from msgcore.core.ids import new_id
 from msgcore.dispatch.redis import RedisScheduler, scheduler
+from servers.patience import PATIENCE
 from servers.valkey import ValkeyServer
 
 OTHER_ACCOUNT = "01920000-0000-7000-8000-0000000000bb"
@@ -104,13 +104,13 @@ async def test_a_worker_that_left_its_share_to_others_hears_of_other_accounts(
     await api.enqueue(tickets(delivery() for _ in range(10)))
     held = await claim(idle, 1)
     assert await idle.claim(1, share=1.0) == []
-    waiting = asyncio.create_task(idle.wait(SECONDS * 2))
+    waiting = asyncio.create_task(idle.wait(PATIENCE * 2))
     await asyncio.sleep(0)
     await api.enqueue(tickets([delivery(account=OTHER_ACCOUNT)]))
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         await waiting
         while not (given := await idle.claim(1, share=1.0)):
-            await idle.wait(SECONDS * 2)
+            await idle.wait(PATIENCE * 2)
     assert [lease.account_id for lease in given] == [OTHER_ACCOUNT]
     assert await end(ListFeed(), idle, held) == []
 

@@ -20,6 +20,7 @@ from msgcore.store.ledger.work import WorkItem, WorkResult
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.metrics import Exposition
+from servers.patience import PATIENCE
 from store.ledger_rows import NOW
 
 SEND = "projects/bench/messages/send"
@@ -38,7 +39,7 @@ def lines(gateway: GatewayProcess) -> list[dict[str, Any]]:
 
 
 def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.05)

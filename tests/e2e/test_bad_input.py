@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from servers.gateway import GatewayProcess
+from servers.patience import PATIENCE
 
 OTHER_ID = "01920000-0000-7000-8000-0000000000ff"
 
@@ -36,7 +37,7 @@ class Sender:
         }
 
     def post(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=PATIENCE)
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused by its length, before it is sent whole
                 connection.request(

@@ -16,6 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from servers.gateway import GatewayProcess, free_port
+from servers.patience import PATIENCE
 
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "specs" / "contract-shapes.json").read_text(encoding="utf-8")
@@ -88,7 +89,7 @@ class Walk:
             headers=self._headers[entry["auth"]] | ({} if body is None else {"content-type": "application/json"}),
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 status, found = answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
@@ -112,7 +113,7 @@ class Walk:
 
     def finish_job(self) -> None:
         entry = next(entry for entry in RECORDED if entry["name"] == "status")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if self.ask(entry)[1]["state"] in {"completed", "failed"}:
                 return

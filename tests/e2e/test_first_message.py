@@ -20,6 +20,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from servers.gateway import GatewayProcess, free_port
+from servers.patience import PATIENCE
 
 
 class Postbox:
@@ -55,7 +56,7 @@ def gateway(request: pytest.FixtureRequest) -> Any:
         yield running
 
 
-def until(condition: Any, seconds: float = 30.0) -> Any:
+def until(condition: Any, seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -17,6 +17,7 @@ from aiosmtpd.smtp import AuthResult
 from msgcore.core.scopes import ApiScope
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess, free_port
+from servers.patience import PATIENCE
 
 ALL_SCOPES = [scope.value for scope in ApiScope]
 PASSWORD = "Planted" + secrets.token_hex(8) + "1"
@@ -57,7 +58,7 @@ def configure(key: ApiClient, platform: str, name: str, credentials: dict[str, A
 
 
 def wait_for_log(path: Path, *words: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not all(word in path.read_text(errors="replace") for word in words):
         assert time.monotonic() < deadline, path.read_text(errors="replace")[-3000:]
         time.sleep(0.05)

@@ -27,6 +27,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from servers.gateway import UNMEASURED, GatewayProcess, free_port
+from servers.patience import PATIENCE
 
 KILLS = int(os.environ.get("MSGCORE_FAULT_KILLS", "3"))
 MESSAGES = int(os.environ.get("MSGCORE_FAULT_MESSAGES", "300"))
@@ -84,7 +85,7 @@ class Senders:
                 method="POST",
             )
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                     assert answer.status == 201
                     self.accepted.add(subject)
                     return
@@ -97,7 +98,7 @@ class Senders:
                 time.sleep(0.02)
 
 
-def wait_until_idle(gateway: GatewayProcess, key: str, seconds: float = 90.0) -> dict[str, int]:
+def wait_until_idle(gateway: GatewayProcess, key: str, seconds: float = PATIENCE) -> dict[str, int]:
     deadline = time.monotonic() + seconds
     while True:
         metrics = gateway.metrics(key)

@@ -25,6 +25,7 @@ import pytest
 
 from servers.gateway import UNMEASURED, GatewayProcess
 from servers.ordered_sink import OrderedSink
+from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 
@@ -51,7 +52,7 @@ class Senders:
         self.threads = [threading.Thread(target=self._send_all, args=(n,), daemon=True) for n in range(SENDERS)]
 
     def _send_all(self, sender: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._gateway.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._gateway.port, timeout=PATIENCE)
         for number in range(MESSAGES // SENDERS):
             lane = f"lane-{sender}-{number % LANES_OF_SENDER}"
             text = f"{lane}:{number:06}"
@@ -135,7 +136,7 @@ def inject(fault: str, worker: GatewayProcess, valkey: ValkeyServer, rng: random
         valkey.start()
 
 
-def wait_until_idle(gateway: GatewayProcess, key: str, seconds: float = 120.0) -> int:
+def wait_until_idle(gateway: GatewayProcess, key: str, seconds: float = PATIENCE) -> int:
     deadline = time.monotonic() + seconds
     while True:
         left = gateway.metrics(key)["total"]

@@ -29,6 +29,7 @@ from msgcore.security.egress import EgressGuard
 from servers.adapters import LARGEST_ATTACHMENT
 from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
 from servers.http_sink import HttpSink
+from servers.patience import PATIENCE
 from servers.smtp import PASSWORD, USER, Certificate, SmtpServer, smtp_server
 
 PDF = b"%PDF-1.7 tiny"
@@ -213,7 +214,7 @@ async def test_attachments_that_take_too_long_sent_nothing(
 ) -> None:
     monkeypatch.setattr("msgcore.platforms.email.ATTACHMENT_SECONDS", 0.05)
     sink.never_answers()
-    async with smtp_server() as server, asyncio.timeout(20):
+    async with smtp_server() as server, asyncio.timeout(PATIENCE):
         with pytest.raises(TemporaryError) as raised:
             await send(adapter, server, attachments=[{"url": sink.url}])
         assert not server.sessions

@@ -28,6 +28,7 @@ from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.webhook import WebhookAdapter
 from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
 from servers.http_sink import HttpSink
+from servers.patience import PATIENCE
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -205,7 +206,7 @@ async def test_an_answer_that_never_ends_is_still_a_yes(
     monkeypatch.setattr("msgcore.outbound.aiohttp_transport.BODY_SECONDS", 0.05)
     sink.answer = never_ends
     delivery = make_delivery("bob", make_content(text="Hello"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         receipt = await adapter.send(make_account("webhook", {"url": sink.url, "secret": SECRET}), delivery)
     assert receipt == SentReceipt(delivery.id)
 

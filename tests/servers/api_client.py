@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from servers.patience import PATIENCE
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -40,7 +42,7 @@ class ApiClient:
         if data is not None:
             sent.setdefault("Content-Type", "application/json")
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
         try:
             connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", data, self.headers | sent)
             answer = connection.getresponse()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgcore.config import known_variables
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 from servers.processes import run
 
 READY = "ready on "
@@ -56,7 +57,7 @@ class Msgcore:
     def end(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and wait; gives status and log."""
         process.send_signal(number)
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=PATIENCE)
         return process.returncode, log
 
     def kill_all(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from servers.patience import PATIENCE
 from servers.processes import UNMEASURED as UNMEASURED  # noqa: PLC0414 - who starts gateways needs it
 from servers.processes import Process, Start, execute
 
@@ -58,7 +59,7 @@ class GatewayProcess:
         self.log.touch()
         self.process: Process | None = None
 
-    def start(self, seconds: float = 30.0) -> GatewayProcess:
+    def start(self, seconds: float = PATIENCE) -> GatewayProcess:
         """Start and wait until it answers."""
         self.process = self.start_process([self._command], self.environment, self.log)
         if self._command == "worker":
@@ -106,7 +107,7 @@ class GatewayProcess:
             request.add_header("content-type", "application/json")
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or b"null")
 
     def set_up(self, project: str = "bench") -> str:

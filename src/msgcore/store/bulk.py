@@ -1,4 +1,4 @@
-"""Writing many rows with one statement, without what an ORM adds to each row.
+"""Writing and finding many rows with one statement, without what an ORM adds to each row.
 
 SQLAlchemy compiles the statement once for each kind of database; from then on a row costs its
 column types' conversions and what the driver does. For the batches of the hot paths this takes
@@ -11,8 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect
+import msgspec
+from sqlalchemy import Boolean, ColumnElement, Connection, Dialect, Text, TypeDecorator, bindparam
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 CHUNK = 1000
 """Rows that one statement names: both databases take some 32,000 bound values, and plan such lists quickly."""
@@ -24,6 +30,48 @@ _Encode = Callable[[Row], tuple[Any, ...]]
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Parts of a list of ids, each short enough for the `IN` of a statement."""
     return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+
+
+class _IdList(TypeDecorator[Sequence[str]]):
+    """Ids as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return Text()
+        return dialect.type_descriptor(postgresql.ARRAY(postgresql.UUID(as_uuid=True)))
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
+
+
+class Among(FunctionElement[bool]):
+    """Whether a column of ids holds one of those that are bound as the list `name`.
+
+    Unlike the `IN` of a list, whose text is another for each length, it is compiled by SQLAlchemy and
+    prepared by the server once.
+    """
+
+    inherit_cache = True
+    type = Boolean()
+    _is_implicitly_boolean = True  # else SQLite gets `... = 1`, and scans the table
+
+    def __init__(self, column: ColumnElement[str], name: str = "ids") -> None:
+        super().__init__(column, bindparam(name, type_=_IdList()))
+
+
+@compiles(Among)
+def _among(element: Among, compiler: SQLCompiler, **options: Any) -> str:  # pyright: ignore[reportUnusedFunction]
+    column, ids = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY ({ids})"
+
+
+@compiles(Among, "sqlite")
+def _among_on_sqlite(element: Among, compiler: SQLCompiler, **options: Any) -> str:  # pyright: ignore[reportUnusedFunction]
+    column, ids = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608 - both are what the compiler made
 
 
 class Bulk:

@@ -30,6 +30,9 @@ PRISMA = frozenset({"schema", "connection_limit", "pool_timeout", "connect_timeo
 
 CONNECT_SECONDS = 10
 
+BATCHES_AT_ONCE = 4
+"""Of one kind, on PostgreSQL: the next need not wait for the round trips of the one before it."""
+
 
 def database_url(text: str) -> URL:
     """The URL with the driver that MsgCore uses, and its parameters as that driver names them.
@@ -120,6 +123,11 @@ class Database:
                 return await connection.run_sync(work)
         async with self._write_turn:
             return await self._thread.run(work)
+
+    @property
+    def parallel(self) -> int:
+        """How many of a process's batches gain from transactions side by side: SQLite has one writer."""
+        return 1 if self.kind == "sqlite" else BATCHES_AT_ONCE
 
     def connections(self) -> dict[str, int]:
         """How many connections are `in_use` and how many `idle`, over all pools."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Text, bindparam, insert, select, type_coerce,
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState
 from msgcore.core.ids import new_id
-from msgcore.store.bulk import Bulk
+from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.pauses import PausedBy
@@ -82,21 +82,19 @@ _WORK_COLUMNS = (
 
 # Row locks are PostgreSQL's; SQLite has one writer, and leaves them out. They are taken in the order of the ids
 # everywhere, so that nobody who changes several deliveries at once can deadlock with a worker.
-_SELECT_WORK = (
-    select(*_WORK_COLUMNS)
-    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+_SELECT_WORK = select(*_WORK_COLUMNS).where(Among(deliveries.c.id)).order_by(deliveries.c.id).with_for_update()
+_SELECT_ATTEMPTS = (
+    select(deliveries.c.id, deliveries.c.attempts, deliveries.c.state)
+    .where(Among(deliveries.c.id))  # without the state: SQLite would go by its index, over all that is being sent
     .order_by(deliveries.c.id)
     .with_for_update()
 )
-_SELECT_RUNNING = (
-    select(deliveries.c.id, deliveries.c.attempts)
-    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.state == SENDING)
-    .order_by(deliveries.c.id)
-    .with_for_update()
-)
+_SELECT_MESSAGES = select(
+    messages.c.id, type_coerce(messages.c.content, Text), type_coerce(messages.c.options, Text)
+).where(Among(messages.c.id))
 _MARK_SENDING = (
     update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .where(Among(deliveries.c.id))
     .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1, started_at=bindparam("now"))
 )
 _OUTCOME = (
@@ -121,6 +119,11 @@ class WorkLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def parallel(self) -> int:
+        """How many batches are best written at once."""
+        return self._database.parallel
+
     async def begin(self, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
         """Start an attempt of each delivery that is still open and was not put off; the others are left out.
 
@@ -134,11 +137,9 @@ class WorkLog:
 
     async def load_messages(self, message_ids: Sequence[str]) -> dict[str, StoredMessage]:
         """The content and options of messages, by id."""
-        as_text = (type_coerce(column, Text).label(column.name) for column in (messages.c.content, messages.c.options))
-        query = select(messages.c.id, *as_text).where(messages.c.id.in_(list(message_ids)))
         async with self._database.read() as connection:
-            rows = await connection.execute(query)
-            return {row.id: StoredMessage(row.content, row.options) for row in rows}
+            rows = await connection.execute(_SELECT_MESSAGES, {"ids": list(message_ids)})
+            return {id_: StoredMessage(content, options) for id_, content, options in rows}
 
     async def record(self, results: Sequence[WorkResult]) -> None:
         """Write the end of attempts: state, timeline, counts and, for failures, the platform's log.
@@ -237,8 +238,8 @@ def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
 
 def _current(connection: Connection, results: Sequence[WorkResult]) -> list[WorkResult]:
     """Those results that end the attempt which the ledger has as running."""
-    rows = connection.execute(_SELECT_RUNNING, {"ids": [result.item.id for result in results]})
-    running = {row.id: row.attempts for row in rows}
+    rows = connection.execute(_SELECT_ATTEMPTS, {"ids": [result.item.id for result in results]})
+    running = {id_: attempts for id_, attempts, state in rows if state == SENDING}
     return [result for result in results if running.get(result.item.id) == result.item.attempt]
 
 
