@@ -54,6 +54,7 @@ async def warm_up(ledger: WorkLog, services: AdapterServices, server: str) -> No
     The first transaction of a process takes some 100 ms, by which its first calls would come late.
     """
     await ledger.begin([NIL], datetime.now(UTC))
+    await ledger.load_messages([NIL])
     await services.http.request("GET", f"{server}/report")
 
 

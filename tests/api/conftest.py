@@ -11,6 +11,7 @@ from msgcore.core.scopes import ApiScope
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.postgres import PostgresServer
+from servers.processes import MEASURED
 
 EMAIL, PASSWORD = "ann@example.com", "Passw0rd1"
 ALL_SCOPES = [scope.value for scope in ApiScope]
@@ -47,7 +48,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         name = f"api_{request.module.__name__.rpartition('.')[2]}"
         database_url = server.create_database(name)
     folder = tmp_path_factory.mktemp("gateway")
-    settings = {"MSGCORE_SHUTDOWN_SECONDS": "0.5"} | getattr(request.module, "SETTINGS", {})
+    settings = {"MSGCORE_SHUTDOWN_SECONDS": "0.5", **MEASURED} | getattr(request.module, "SETTINGS", {})
     with GatewayProcess(data_dir=folder, database_url=database_url, **settings) as gateway:
         nobody = ApiClient(gateway.url, {})
         signed_up = nobody.ask("POST", "auth/signup", {"email": EMAIL, "password": PASSWORD, "name": "Ann"})

@@ -327,9 +327,9 @@ class TestRestart:
         await core.stop()
         core.build()
         made = [(await core.accept("ann")).deliveries[0]["id"] for _ in range(5)]
-        await core.accept(*(f"u{n}" for n in range(1500)))
+        await core.accept(*(f"u{n}" for n in range(1100)))
         await core.start()
-        await core.until(sent=1505)
+        await core.until(sent=1105)
         assert [call.id for call in core.adapter.calls if call.target.id == "ann"] == made
 
     async def test_an_interrupted_delivery_is_sent_again_and_says_so(self, core: Core) -> None:

@@ -33,7 +33,7 @@ from msgcore.core.deliveries import Done, Lease, Outcome, Rank, Release, Retry, 
 from msgcore.core.errors import Scope
 from msgcore.core.limits import BREAKER, UNLIMITED, Budget, Pace, RateLimits
 
-EXAMPLES = int(os.environ.get("MSGCORE_MODEL_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MSGCORE_MODEL_EXAMPLES", "20"))
 PLENTY = 1000
 ACCOUNTS = ("a", "b", "c")
 LIMITS = (

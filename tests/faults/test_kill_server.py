@@ -26,7 +26,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from servers.gateway import UNMEASURED, GatewayProcess, free_port
+from servers.gateway import GatewayProcess, free_port
 from servers.patience import PATIENCE
 
 KILLS = int(os.environ.get("MSGCORE_FAULT_KILLS", "3"))
@@ -124,7 +124,7 @@ def mailbox() -> Any:
 def test_what_was_answered_arrives(mailbox: tuple[Mailbox, int], capsys: pytest.CaptureFixture[str]) -> None:
     box, smtp_port = mailbox
     rng = random.Random(SEED)
-    with GatewayProcess(**UNMEASURED) as gateway:
+    with GatewayProcess() as gateway:
         key = gateway.set_up()
         platform_id = gateway.add_platform(
             key, "email", {"smtpHost": "127.0.0.1", "smtpPort": smtp_port, "fromEmail": "shop@example.com"}

@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from servers.gateway import UNMEASURED, GatewayProcess
+from servers.gateway import GatewayProcess
 from servers.ordered_sink import OrderedSink
 from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
@@ -38,7 +38,7 @@ LANES_OF_SENDER = 10
 SINK_SECONDS = 0.02
 """How long the receiver takes, so that some deliveries are always under way."""
 
-SETTINGS = {**UNMEASURED, "MSGCORE_LEASE_SECONDS": "3", "MSGCORE_RECONCILE_SECONDS": "0.5"}
+SETTINGS = {"MSGCORE_LEASE_SECONDS": "3", "MSGCORE_RECONCILE_SECONDS": "0.5"}
 
 
 class Senders:

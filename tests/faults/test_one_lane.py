@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.gateway import UNMEASURED, GatewayProcess
+from servers.gateway import GatewayProcess
 from servers.ordered_sink import OrderedSink
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
@@ -36,7 +36,6 @@ def test_a_lane_keeps_its_order_though_a_fifth_of_the_calls_fails(
             database_url=postgres.create_database("lane"),
             MSGCORE_REDIS_URL=valkey.url,
             MSGCORE_RATE_LIMIT_MAX="1000000",
-            **UNMEASURED,
         ) as gateway,
     ):
         key = gateway.set_up()

@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from servers.patience import PATIENCE
-from servers.processes import UNMEASURED as UNMEASURED  # noqa: PLC0414 - who starts gateways needs it
-from servers.processes import Process, Start, execute
+from servers.processes import UNMEASURED, Process, Start, execute
 
 PASSWORD = "Benchmark1"
 
@@ -48,6 +47,7 @@ class GatewayProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MSGCORE_")} | {
+            **UNMEASURED,
             "MSGCORE_PORT": str(self.port),
             "MSGCORE_DATA_DIR": str(self.data_dir),
             "MSGCORE_EGRESS_ALLOW": "127.0.0.0/8",

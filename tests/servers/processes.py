@@ -24,6 +24,9 @@ MEASURE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 UNMEASURED = dict.fromkeys(MEASURE, "")
 """Variables of a process whose coverage is not measured: under load, measuring takes most of the time."""
 
+MEASURED = {name: os.environ.get(name, "") for name in MEASURE}
+"""And of one whose coverage is, where that of the tests is."""
+
 IMPORTED = "msgcore.cli.serve"
 
 _forks = multiprocessing.get_context("forkserver")

@@ -102,3 +102,36 @@ async def test_drain_waits_for_what_was_submitted() -> None:
     await writer.drain()
     assert flush.batches == [[5]]
     assert await task == 50
+
+
+async def test_several_batches_at_a_time_where_the_database_takes_them() -> None:
+    started: list[list[int]] = []
+    gates = {1: asyncio.Event(), 2: asyncio.Event()}
+
+    async def flush(batch: Sequence[int]) -> Sequence[int | Exception]:
+        started.append(list(batch))
+        await gates.get(batch[0], asyncio.Event()).wait()
+        return [n * 10 for n in batch]
+
+    writer = GroupCommit(flush, parallel=2)
+    tasks: list[asyncio.Task[int]] = []
+    for number in (1, 2, 3, 4):
+        tasks.append(asyncio.create_task(writer.submit(number)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert started == [[1], [2]]  # the others wait for a writer, together
+    gates[3] = asyncio.Event()
+    gates[2].set()
+    assert await tasks[1] == 20
+    gates[3].set()
+    gates[1].set()
+    assert await asyncio.gather(*tasks) == [10, 20, 30, 40]
+    assert started == [[1], [2], [3, 4]]
+    await writer.drain()
+
+
+async def test_what_is_submitted_while_a_writer_ends_is_written() -> None:
+    flush = Recorder()
+    writer = GroupCommit(flush)
+    for number in range(50):
+        assert await asyncio.wait_for(writer.submit(number * 100), 10) == number * 1000

@@ -65,15 +65,16 @@ class Pacing:
     """How budgets are kept to the moment, although what lies between a claim and its call takes time.
 
     A claim looks `ahead` so many seconds and says when each call may be made, so that the worker is ready by
-    then. The first call of a budget that has rested opens connections and comes late: the second one leaves
-    it a tenth of the interval, at least `least_start` and at most `most_start` seconds. Measured with
+    then. The first call of a budget that has rested opens connections, in several processes at once where
+    there are some, and comes late: the second one leaves it a tenth of the interval, at least `least_start`
+    and at most `most_start` seconds. Measured with
     `python -m bench limits`; without the two, calls that came late were too close to the next for a platform
     that counts in sliding windows.
     """
 
     ahead: float = 0.25
-    least_start: float = 0.1
-    most_start: float = 0.25
+    least_start: float = 0.35
+    most_start: float = 0.5
 
 
 PACING = Pacing()

@@ -14,26 +14,25 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
 from msgcore.core.content import Target, TargetType
-from msgcore.core.deliveries import Done, Finished, Lease, Outcome, Wait
+from msgcore.core.deliveries import Done, Lease, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
 from msgcore.observability.metrics import Metrics
 from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
-from msgcore.store.faults import is_away
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.ledger.work import WorkItem, WorkLog, WorkResult
+from msgcore.store.ledger.work import WorkItem, WorkLog
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -41,8 +40,6 @@ IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.002
 AT_ONCE = 8
 """Attempts of one batch that start together; between such groups, whoever else is ready gets its turn."""
-LONGEST_BACKOFF = 5.0
-AWAY_SECONDS = 0.5
 DEFAULT_RETRY = RetryPolicy()
 SHARE = 3.0
 """An account holds at most so many times as many places as are free: one alone gets three quarters of all, and
@@ -78,7 +75,7 @@ class Processor:
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
-        self._recorder: GroupCommit[Verdict, None] = GroupCommit(self._record)
+        self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail)
         self._beginner: GroupCommit[Sequence[Lease], dict[str, WorkItem]] = GroupCommit(
             self._begin_groups, weigh=len, parallel=work.parallel
         )
@@ -125,8 +122,9 @@ class Processor:
             room = await self._room()
             try:
                 leases = await self._scheduler.claim(room, share=SHARE)
+                claimed_at = self._clock.monotonic()
             except SchedulerAwayError as error:
-                _log_fault(error)
+                log_fault(error)
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
             if not leases:
@@ -134,7 +132,7 @@ class Processor:
                 continue
             self._busy += len(leases)
             # Not waited for: what another account needs sent must not wait for a transaction of this batch.
-            task = asyncio.create_task(self._begin_or_return(leases))
+            task = asyncio.create_task(self._begin_or_return(leases, claimed_at))
             self._beginning.add(task)
             task.add_done_callback(self._beginning.discard)
 
@@ -153,12 +151,12 @@ class Processor:
     def _places(self) -> int:
         return self._concurrency - self._busy - max(0, self._unrecorded - self._concurrency)
 
-    async def _begin_or_return(self, leases: Sequence[Lease]) -> None:
+    async def _begin_or_return(self, leases: Sequence[Lease], claimed_at: float) -> None:
         try:
-            await self._begin(leases)
+            await self._begin(leases, claimed_at)
         except Exception as error:  # noqa: BLE001 - the claimed deliveries go back, whatever it was
-            _log_fault(error, deliveries=len(leases))
-            await self._finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
+            log_fault(error, deliveries=len(leases))
+            await self._recorder.finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
             if not self._stopping:
                 await asyncio.sleep(1.0)  # with their places taken: a database that is away is not pressed
             self._leave(len(leases))
@@ -171,19 +169,18 @@ class Processor:
         if self._busy <= half < before:
             self._scheduler.look_again()
 
-    async def _begin(self, leases: Sequence[Lease]) -> None:
-        claimed_at = self._clock.monotonic()
+    async def _begin(self, leases: Sequence[Lease], claimed_at: float) -> None:
         items = await self._beginner.submit(leases)
         gone = [Done(lease, answered=False) for lease in leases if lease.delivery_id not in items]
         if gone:
-            await self._finish(gone)
+            await self._recorder.finish(gone)
             self._leave(len(gone))
         work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
         try:
             bodies = await self._messages.get([item.message_id for item in items.values()])
             records = {account_id: await self._accounts.get(account_id) for account_id in _accounts_of(items)}
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
-            _log_fault(error, deliveries=len(work))
+            log_fault(error, deliveries=len(work))
             for lease, item in work:
                 self._run(lease, item, self._give_back(lease, item))
             return
@@ -210,7 +207,7 @@ class Processor:
             self._leave()
         self._unrecorded += 1
         try:
-            await self._recorder.submit(verdict)
+            await self._recorder.record(verdict)
         finally:
             self._unrecorded -= 1
             self._freed.set()
@@ -315,7 +312,7 @@ class Processor:
         try:
             paused = await self._work.pause_account(item, error.message, record.updated_at, self._clock.now())
         except Exception as fault:  # noqa: BLE001 - its next attempt writes it
-            _log_fault(fault, platform_id=item.platform_id)
+            log_fault(fault, platform_id=item.platform_id)
             paused = "already"
         self._accounts.forget(item.platform_id)
         if paused == "changed":
@@ -328,54 +325,6 @@ class Processor:
         with suppress(SchedulerAwayError):  # the feeder does it when the scheduler is back
             await self._scheduler.pause(account_id)
 
-    # --- recording
-
-    async def _record(self, verdicts: Sequence[Verdict]) -> Sequence[None]:
-        stored = verdicts
-        try:
-            await self._store([verdict.result for verdict in verdicts])
-        except Exception:  # noqa: BLE001 - told apart below
-            # One result cannot be stored as it is; it must not hold the others back. One that cannot be stored
-            # at all keeps its lease, which runs out: the next attempt begins as an uncertain one.
-            stored = [verdict for verdict in verdicts if await self._store_alone(verdict.result)]
-        self._trail.recorded(stored)
-        finished = await self._finish([verdict.outcome for verdict in stored])
-        self._trail.finished(finished, stored)
-        return [None] * len(verdicts)
-
-    async def _finish(self, outcomes: Sequence[Outcome]) -> Finished:
-        """Tell the scheduler, however long it is away: until then their places stay taken."""
-        while True:
-            try:
-                return await self._scheduler.finish(outcomes)
-            except SchedulerAwayError as error:
-                _log_fault(error, outcomes=len(outcomes))
-                await asyncio.sleep(AWAY_SECONDS)
-
-    async def _store(self, results: Sequence[WorkResult]) -> None:
-        """Write results, however long the database is away."""
-        backoff = 0.1
-        while True:
-            try:
-                return await self._work.record(results)
-            except Exception as error:
-                if not is_away(error):
-                    raise
-                _log_fault(error, outcomes=len(results))
-                await asyncio.sleep(backoff)
-                backoff = min(LONGEST_BACKOFF, backoff * 2)
-
-    async def _store_alone(self, result: WorkResult) -> bool:
-        # What the platform said may not fit into the database; that it said it does.
-        for form in (result, msgspec.structs.replace(result, provider_message_id=None, error_message=None)):
-            try:
-                await self._store([form])
-            except Exception:  # it does not come from the outside world, so it is worth a traceback
-                log.exception("outcome_not_storable", delivery_id=result.item.id)
-            else:
-                return True
-        return False
-
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
@@ -383,7 +332,7 @@ class Processor:
             try:
                 lost = await self._scheduler.renew([lease for lease, _ in self._running.values()])
             except SchedulerAwayError as error:
-                _log_fault(error, leases=len(running))
+                log_fault(error, leases=len(running))
             else:
                 await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
                 held = {item.id for _, item in self._running.values()}
@@ -405,13 +354,3 @@ def _require(
     if adapter is None:
         raise PermanentError("platform_unknown", f"This server has no platform {record.platform!r}")
     return record, body, adapter
-
-
-def _log_fault(error: Exception, **about: object) -> None:
-    """A server that is away is the operator's business; anything else is ours, with a traceback."""
-    if isinstance(error, SchedulerAwayError):
-        log.warning("scheduler_away", error=str(error), **about)
-    elif is_away(error):
-        log.warning("ledger_away", error=type(error).__name__, **about)
-    else:
-        log.error("dispatch_failed", exc_info=error, **about)

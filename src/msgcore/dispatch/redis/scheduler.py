@@ -239,15 +239,17 @@ class RedisScheduler:
         except SchedulerAwayError:
             shard.due = self._clock.monotonic() + RECONNECT_SECONDS
             raise
-        epoch, soonest, shard.accounts = reply[:3]
+        epoch, soonest, shard.accounts, stamp = reply[:4]
         if not epoch and self.on_closed is not None:
             self.on_closed()
+        lag = shard.clock.lag(float(stamp), self._clock.monotonic()) if epoch else 0.0
         leases: list[Lease] = []
-        for at in range(3, len(reply), 4):
+        for at in range(4, len(reply), 4):
             delivery_id, token, record = unpack_id(reply[at]), reply[at + 1], reply[at + 2]
             account_id = unpack_id(record[1:17])
             shard.hold(delivery_id, HeldLease(account_id, token, record, epoch))
-            leases.append(Lease(delivery_id, account_id, token, float(reply[at + 3])))
+            wait = float(reply[at + 3])
+            leases.append(Lease(delivery_id, account_id, token, max(0.0, wait - lag)))
         if len(leases) == limit:
             shard.ready = True
         elif soonest:

@@ -23,6 +23,33 @@ class HeldLease:
     epoch: bytes
 
 
+DRIFT = 0.0005
+"""Seconds a second by which two clocks may part: what NTP slews at most (RFC 5905, section 11.3)."""
+
+LONGEST_LAG = 1.0
+"""A reply that seems to be older was sent by a clock that was set."""
+
+
+@dataclass(slots=True)
+class ServerClock:
+    """A server's clock as seen by this process: tells how old a reply is.
+
+    The quickest reply of late is taken for one that came at once. Planned calls would else be late by
+    what each reply happened to wait for, and so too close to the next one.
+    """
+
+    offset: float = math.inf
+    seen: float = 0.0
+
+    def lag(self, stamp: float, now: float) -> float:
+        """Seconds that a reply took which the server stamped so and that arrived `now` (this process's clock)."""
+        sample = now - stamp
+        expected = self.offset + DRIFT * (now - self.seen)
+        self.offset = sample if sample > expected + LONGEST_LAG else min(sample, expected)
+        self.seen = now
+        return sample - self.offset
+
+
 @dataclass(slots=True)
 class Shard:
     """`ready`: something may be claimable now; else `due` is when to look again (this process's clock).
@@ -36,6 +63,7 @@ class Shard:
     ready: bool = True
     due: float = math.inf
     accounts: int = 1
+    clock: ServerClock = field(default_factory=ServerClock)
     held: dict[str, HeldLease] = field(default_factory=dict[str, HeldLease])
     holds: dict[str, int] = field(default_factory=dict[str, int])
 

@@ -1,8 +1,8 @@
 -- ARGV[2]: how many at most. ARGV[3]: share, or ''. ARGV[4]: account ids and how many leases the caller has of each.
 -- Gives the epoch ('' while the shard is closed), seconds until something becomes ready ('' if nothing will), how many
--- accounts took turns, and id, token, record and seconds to wait of each lease.
+-- accounts took turns, the moment of the claim, and id, token, record and seconds to wait of each lease.
 
-if not state then return {'', '', 0} end
+if not state then return {'', '', 0, '0'} end
 
 local DELIVERY = byte('d')
 local limit, share, held = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
@@ -269,7 +269,7 @@ reach = now + AHEAD
 fire_timers()
 save_offers()
 local ring = call('LLEN', P .. 'ring')
-local reply, ids, tokens, waits, passed = {epoch, '', ring}, {}, {}, {}, 0
+local reply, ids, tokens, waits, passed = {epoch, '', ring, string.format('%.6f', now)}, {}, {}, {}, 0
 local token = tonumber(call('HGET', shard, 'token'))
 if ring > 0 then ahead = math.max(1, math.min(STEPS, math.ceil(limit / ring))) end
 while #ids < limit and passed < ring do
@@ -300,8 +300,8 @@ if #ids > 0 then
   lease_all(ids, tokens)
   local records = get_all(P .. 'd', ids)
   for i, id in ipairs(ids) do
-    reply[i * 4], reply[i * 4 + 1], reply[i * 4 + 2] = id, tokens[i], records[i]
-    reply[i * 4 + 3] = waits[i] > 0 and tostring(waits[i]) or 0
+    reply[i * 4 + 1], reply[i * 4 + 2], reply[i * 4 + 3] = id, tokens[i], records[i]
+    reply[i * 4 + 4] = waits[i] > 0 and tostring(waits[i]) or 0
   end
 end
 save()
