@@ -7,7 +7,9 @@ about a fifth of the time of `Connection.execute` with a list of dictionaries.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from operator import itemgetter
 from typing import Any
 
@@ -89,10 +91,11 @@ class Bulk:
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Run it for these rows, in their order, in one round trip where the driver can."""
         if rows:
-            text, encode = self._for(connection.dialect)
+            text, encode = self.of(connection.dialect)
             connection.exec_driver_sql(text, [encode(row) for row in rows])
 
-    def _for(self, dialect: Dialect) -> tuple[str, _Encode]:
+    def of(self, dialect: Dialect) -> tuple[str, _Encode]:
+        """The text of the statement for one row, and what makes a row its arguments."""
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
@@ -108,6 +111,51 @@ class Bulk:
             raise ValueError(f"not given by every row: {', '.join(sorted(unknown))}")
         types = [binds[name].type.dialect_impl(dialect) for name in names]
         return str(compiled), _encoder(names, [kind.bind_processor(dialect) for kind in types])
+
+
+class Together:
+    """Several bulk insertions that PostgreSQL makes with one statement, and so in one round trip, or not at all."""
+
+    def __init__(self, *bulks: Bulk) -> None:
+        self._bulks = bulks
+        self._texts: dict[tuple[bool, ...], str] = {}
+
+    def statement(self, dialect: Dialect, *rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
+        """The statement's text and its arguments: an array for each column of each insertion that has rows."""
+        arguments: list[list[Any]] = []
+        texts: list[str] = []
+        for bulk, some in zip(self._bulks, rows, strict=True):
+            if some:
+                text, encode = bulk.of(dialect)
+                columns = [list(column) for column in zip(*map(encode, some), strict=True)]
+                texts.append(text)
+                arguments += columns
+        present = tuple(map(bool, rows))
+        if present not in self._texts:
+            self._texts[present] = _as_one(texts)
+        return self._texts[present], tuple(arguments)
+
+
+_VALUES = re.compile(r"VALUES \((.*?)\)(?= ON CONFLICT|$)")
+_PLACE = re.compile(r"\$\d+")
+
+
+def _as_one(texts: Sequence[str]) -> str:
+    """INSERT statements of one row each as one of arrays."""
+    place = count(1)
+    parts: list[str] = []
+    for text in texts:
+        match = _VALUES.search(text)
+        if match is None:
+            raise ValueError(f"no insertion: {text}")
+        arrays = ", ".join(f"{_PLACE.sub(lambda _: f'${next(place)}', each)}[]" for each in match[1].split(", "))
+        head, tail = text[: match.start()], text[match.end() :]
+        alias = f"given{len(parts)}"
+        parts.append(f"{head}SELECT * FROM unnest({arrays}) AS {alias}{tail}")  # noqa: S608 - compiled above
+    *first, last = parts
+    if not first:
+        return last
+    return "WITH " + ", ".join(f"part{number} AS ({part})" for number, part in enumerate(first)) + f" {last}"
 
 
 def _encoder(names: Sequence[str], processors: Sequence[Callable[[Any], Any] | None]) -> _Encode:

@@ -19,10 +19,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import Ticket
 from msgcore.core.errors import IdempotencyMismatchError, UnavailableError
-from msgcore.store.bulk import Bulk
+from msgcore.store.bulk import Bulk, Together
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.ledger.counts import ADD_COUNTS, CountChanges
 from msgcore.store.tables import batches, deliveries, idempotency_keys, messages
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
@@ -149,12 +149,19 @@ class AcceptLog:
 
     async def _flush(self, batch: Sequence[New]) -> Sequence[Accepted | Exception]:
         async with self.gate:
-            sorted_out = await self._database.transact(lambda connection: _write(connection, batch))
+            sorted_out = await self._write(batch)
             if sorted_out.fresh:
                 await self._on_committed(
                     [ticket for new in sorted_out.fresh for message in new.messages for ticket in message.tickets]
                 )
         return sorted_out.results
+
+    async def _write(self, batch: Sequence[New]) -> _Batch:
+        if self._database.kind == "sqlite" or any(new.idempotency is not None for new in batch):
+            return await self._database.transact(lambda connection: _write(connection, batch))
+        statement = _INSERT.statement(self._database.engine.dialect, *_rows(batch))
+        await self._database.execute_at_once(*statement)
+        return _Batch(list(batch), [Accepted(new.row["id"], new.row["created_at"]) for new in batch])
 
 
 def _weight(new: New) -> int:
@@ -263,13 +270,21 @@ _INSERT_DELIVERIES = Bulk(
 )
 
 
+_INSERT_ALL = (_INSERT_BATCHES, _INSERT_MESSAGES, _INSERT_DELIVERIES, ADD_COUNTS)
+_INSERT = Together(*_INSERT_ALL)
+
+
 def _insert(connection: Connection, fresh: Sequence[New]) -> None:
+    for bulk, rows in zip(_INSERT_ALL, _rows(fresh), strict=True):
+        bulk.run(connection, rows)
+
+
+def _rows(fresh: Sequence[New]) -> tuple[list[dict[str, Any]], ...]:
+    """What is to be inserted, for each of `_INSERT_ALL`."""
     changes = CountChanges()
     new_messages = [message for new in fresh for message in new.messages]
     rows = [row for new in new_messages for row in new.deliveries]
     for row in rows:
         changes.enter(row["project_id"], row["platform_id"], row["platform"], row["state"])
-    _INSERT_BATCHES.run(connection, [new.row for new in fresh if isinstance(new, NewBatch)])
-    _INSERT_MESSAGES.run(connection, [new.message for new in new_messages])
-    _INSERT_DELIVERIES.run(connection, rows)
-    changes.apply(connection)
+    batch_rows = [new.row for new in fresh if isinstance(new, NewBatch)]
+    return batch_rows, [new.message for new in new_messages], rows, changes.rows()

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +21,12 @@ SLOTS = 16
 """Rows that one count is spread over, so that transactions seldom wait for each other's row lock."""
 
 _turns = count(os.getpid())
+
+
+def next_slot() -> int:
+    """Another one for each transaction: of one process, too, several run at once."""
+    return next(_turns) % SLOTS
+
 
 Key = tuple[str, str, str, str]
 """Project, account, platform name, state."""
@@ -42,9 +49,13 @@ class CountChanges:
             self.enter(project_id, platform_id, platform, after)
 
     def apply(self, connection: Connection) -> None:
-        """Write the changes. Rows are touched in one order everywhere, so writers cannot deadlock."""
-        slot = next(_turns) % SLOTS  # another one each time: of one process, too, several run at once
-        rows = [
+        """Write the changes."""
+        ADD_COUNTS.run(connection, self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The changes as rows for `ADD_COUNTS`, in one order everywhere, so that writers cannot deadlock."""
+        slot = next_slot()
+        return [
             {
                 "project_id": project,
                 "platform_id": account,
@@ -56,7 +67,6 @@ class CountChanges:
             for (project, account, platform, state), number in sorted(self._changes.items())
             if number
         ]
-        _ADD.run(connection, rows)
 
 
 def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
@@ -67,7 +77,7 @@ def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     )
 
 
-_ADD = Bulk(_upsert, ("project_id", "platform_id", "platform", "state", "slot", "count"))
+ADD_COUNTS = Bulk(_upsert, ("project_id", "platform_id", "platform", "state", "slot", "count"))
 
 
 async def count_by_state(

@@ -1,7 +1,7 @@
 """Working on deliveries: what a worker reads before an attempt and writes after it.
 
-Two transactions a batch: `begin` marks the attempts as started, so that a crash leaves a trace,
-and `record` writes what became of them.
+Two transactions a batch: `begin` marks the attempts as started (see `beginning`), and `record` writes
+what became of them.
 """
 
 from __future__ import annotations
@@ -17,34 +17,12 @@ from msgcore.core.deliveries import OPEN_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
+from msgcore.store.ledger.beginning import INSERT_ATTEMPTS, SENDING, WorkItem, begin
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.pauses import PausedBy
-from msgcore.store.tables import attempts, deliveries, events, messages, platform_logs, project_platforms
+from msgcore.store.tables import deliveries, events, messages, platform_logs, project_platforms
 
 OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
-
-
-class WorkItem(msgspec.Struct, frozen=True):
-    """A delivery that a worker is about to send. `attempt` counts from 1 and includes this one.
-
-    `uncertain`: an earlier attempt may have reached the platform, and nobody knows.
-    """
-
-    id: str
-    message_id: str
-    project_id: str
-    platform_id: str
-    platform: str
-    target_type: str
-    target_id: str
-    attempt: int
-    throttles: int
-    on_uncertain: str
-    uncertain: bool
-    first_due_at: datetime
-    expires_at: datetime | None
-    created_at: datetime
-    started_at: datetime
 
 
 class WorkResult(msgspec.Struct, frozen=True):
@@ -70,19 +48,6 @@ class StoredMessage(msgspec.Struct, frozen=True):
     options: str | None
 
 
-SENDING = DeliveryState.SENDING.value
-
-_WORK_COLUMNS = (
-    *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
-    *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id),
-    *(deliveries.c.state, deliveries.c.attempts, deliveries.c.throttles),
-    *(deliveries.c.on_uncertain, deliveries.c.uncertain, deliveries.c.due_at, deliveries.c.rescheduled_at),
-    *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.created_at, deliveries.c.started_at),
-)
-
-# Row locks are PostgreSQL's; SQLite has one writer, and leaves them out. They are taken in the order of the ids
-# everywhere, so that nobody who changes several deliveries at once can deadlock with a worker.
-_SELECT_WORK = select(*_WORK_COLUMNS).where(Among(deliveries.c.id)).order_by(deliveries.c.id).with_for_update()
 _SELECT_ATTEMPTS = (
     select(deliveries.c.id, deliveries.c.attempts, deliveries.c.state)
     .where(Among(deliveries.c.id))  # without the state: SQLite would go by its index, over all that is being sent
@@ -92,11 +57,6 @@ _SELECT_ATTEMPTS = (
 _SELECT_MESSAGES = select(
     messages.c.id, type_coerce(messages.c.content, Text), type_coerce(messages.c.options, Text)
 ).where(Among(messages.c.id))
-_MARK_SENDING = (
-    update(deliveries)
-    .where(Among(deliveries.c.id))
-    .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1, started_at=bindparam("now"))
-)
 _OUTCOME = (
     *("state", "attempts", "throttles", "due_at", "uncertain", "provider_message_id"),
     *("error_code", "error_message", "sent_at", "finished_at"),
@@ -109,7 +69,6 @@ _RECORD = Bulk(
     ),
     ("b_id", *(f"b_{name}" for name in _OUTCOME)),
 )
-_INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 _INSERT_LOGS = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
 
 
@@ -130,7 +89,7 @@ class WorkLog:
         A delivery found in `sending` was started before and never ended: its last attempt is
         written to its timeline as uncertain.
         """
-        items = await self._database.transact(lambda connection: _begin(connection, delivery_ids, now))
+        items = await begin(self._database, delivery_ids, now)
         # Claims come in the order of the lanes' turns; keep it.
         by_id = {item.id: item for item in items}
         return [by_id[i] for i in delivery_ids if i in by_id]
@@ -199,30 +158,6 @@ class WorkLog:
         return "now"
 
 
-def _begin(connection: Connection, delivery_ids: Sequence[str], now: datetime) -> list[WorkItem]:
-    """The transaction of `WorkLog.begin`."""
-    rows = connection.execute(_SELECT_WORK, {"ids": list(delivery_ids)}).all()
-    items: list[WorkItem] = []
-    changes = CountChanges()
-    for row in rows:
-        if row.state in OPEN_STATES and not _is_put_off(row, now):
-            items.append(_work_item(row, now))
-            changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.SENDING)
-    if items:
-        connection.execute(_MARK_SENDING, {"ids": [item.id for item in items], "now": now})
-        _INSERT_ATTEMPTS.run(connection, [_uncertain_row(row, now) for row in rows if row.state == SENDING])
-        changes.apply(connection)
-    return items
-
-
-def _is_put_off(row: Any, now: datetime) -> bool:
-    """Whether it was given a later time, which whoever claimed it did not know yet.
-
-    Only then: what the scheduler says is due is due, however wrong this machine's clock is.
-    """
-    return row.state == DeliveryState.SCHEDULED and row.rescheduled_at is not None and row.due_at > now
-
-
 def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
     """The transaction of `WorkLog.record`."""
     current = _current(connection, results)
@@ -231,7 +166,7 @@ def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
         item = result.item
         changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
     _RECORD.run(connection, [_delivery_row(result) for result in current])
-    _INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
+    INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
     _INSERT_LOGS.run(connection, [_log_row(result) for result in current if result.state == DeliveryState.FAILED])
     changes.apply(connection)
 
@@ -241,26 +176,6 @@ def _current(connection: Connection, results: Sequence[WorkResult]) -> list[Work
     rows = connection.execute(_SELECT_ATTEMPTS, {"ids": [result.item.id for result in results]})
     running = {id_: attempts for id_, attempts, state in rows if state == SENDING}
     return [result for result in results if running.get(result.item.id) == result.item.attempt]
-
-
-def _work_item(row: Any, now: datetime) -> WorkItem:
-    return WorkItem(
-        id=row.id,
-        message_id=row.message_id,
-        project_id=row.project_id,
-        platform_id=row.platform_id,
-        platform=row.platform,
-        target_type=row.target_type,
-        target_id=row.target_id,
-        attempt=row.attempts + 1,
-        throttles=row.throttles,
-        on_uncertain=row.on_uncertain,
-        uncertain=row.uncertain or row.state == DeliveryState.SENDING,
-        first_due_at=row.first_due_at,
-        expires_at=row.expires_at,
-        created_at=row.created_at,
-        started_at=now,
-    )
 
 
 def _delivery_row(result: WorkResult) -> dict[str, Any]:
@@ -278,21 +193,6 @@ def _delivery_row(result: WorkResult) -> dict[str, Any]:
         "b_error_message": result.error_message,
         "b_sent_at": result.sent_at,
         "b_finished_at": result.finished_at if final else None,
-    }
-
-
-def _uncertain_row(row: Any, now: datetime) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "delivery_id": row.id,
-        "number": row.attempts,
-        "outcome": "uncertain",
-        "error_code": "interrupted",
-        "error_message": "The worker stopped before the answer was recorded; the platform may have taken the message",
-        "reached": "maybe",
-        "retry_at": now,
-        "started_at": row.started_at or now,
-        "finished_at": now,
     }
 
 
