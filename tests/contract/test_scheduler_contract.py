@@ -394,6 +394,21 @@ class TestRoutes:
         await harness.advance(1.01)
         assert await claim_ids(harness) == ["3"]
 
+    async def test_a_lane_whose_head_was_removed_costs_its_route_no_turn(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue(
+            tickets("1", route="edit", limits=self.LIMITS)
+            + tickets("2", "3", "5", lane="x", route="edit", limits=self.LIMITS)
+        )
+        assert await claim_ids(harness) == ["1"]
+        await harness.scheduler.remove(["2"])
+        assert await claim_ids(harness) == []
+        await harness.scheduler.enqueue(tickets("4", route="edit", limits=self.LIMITS))
+        assert await claim_ids(harness) == []
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["3"]
+        await harness.advance(1.01)
+        assert await claim_ids(harness) == ["4"]  # while the lane is busy with the third
+
     async def test_a_throttled_route_is_silent(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("1", "2", route="edit", limits=self.LIMITS) + tickets("other"))
         first, _ = await harness.scheduler.claim(10)

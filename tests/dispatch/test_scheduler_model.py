@@ -31,7 +31,7 @@ from contract.scheduler_harness import (
 )
 from msgcore.core.deliveries import Done, Lease, Outcome, Rank, Release, Retry, Ticket, Wait
 from msgcore.core.errors import Scope
-from msgcore.core.limits import BREAKER, UNLIMITED, Budget, Pace, RateLimits
+from msgcore.core.limits import BREAKER, PACING, UNLIMITED, Budget, Pace, RateLimits
 
 EXAMPLES = int(os.environ.get("MSGCORE_MODEL_EXAMPLES", "20"))
 PLENTY = 1000
@@ -281,6 +281,20 @@ class OneServer(Machine):
     harnesses = (MemoryHarness, RedisHarness)
 
 
+class MemoryAhead(MemoryHarness):
+    pacing = PACING
+
+
+class RedisAhead(RedisHarness):
+    pacing = PACING
+
+
+class AheadOfTime(Machine):
+    """Claims that say when each call may be made, as workers make them."""
+
+    harnesses = (MemoryAhead, RedisAhead)
+
+
 class OfCluster(Machine):
     """Where several shards are asked, a small claim need not reach all of them."""
 
@@ -302,6 +316,10 @@ def drive(machine: type[Machine], examples: int) -> None:
 
 def test_one_process_and_one_server_do_what_any_scheduler_may() -> None:
     drive(OneServer, EXAMPLES)
+
+
+def test_claims_ahead_of_time_are_what_any_scheduler_may_give() -> None:
+    drive(AheadOfTime, EXAMPLES)
 
 
 def test_a_cluster_does_what_any_scheduler_may() -> None:

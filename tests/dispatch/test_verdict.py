@@ -19,7 +19,7 @@ from msgcore.core.errors import (
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.verdict import LONGEST_THROTTLE, Judge, as_delivery_error
 from msgcore.platforms.base import SentReceipt
-from msgcore.store.ledger.work import WorkItem
+from msgcore.store.ledger.beginning import WorkItem
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LEASE = Lease("d", "a", 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from contextlib import suppress
 from itertools import count
 
 from msgcore.core.deliveries import Ticket
@@ -75,7 +76,10 @@ class Agenda:
     def leave_lane(self, entry: Entry, lane: Lane) -> None:
         """Take a delivery out of its lane; the caller offers the lane anew."""
         if entry.route is not None and lane.waiting[0] is entry:
-            lane.offered = False  # it may be parked for a route that is not the next one's
+            # It may be parked for a route that is not the next one's, and would cost that route a turn.
+            lane.offered = False
+            with suppress(ValueError):
+                entry.route.parked.remove(lane)
         lane.waiting.remove(entry)
 
     def next_entry(self, account: Account, now: float) -> tuple[Entry, float] | None:

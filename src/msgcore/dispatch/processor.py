@@ -32,7 +32,8 @@ from msgcore.observability.metrics import Metrics
 from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.ledger.work import WorkItem, WorkLog
+from msgcore.store.ledger.beginning import WorkItem
+from msgcore.store.ledger.work import WorkLog
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -14,7 +14,8 @@ import structlog
 from msgcore.core.deliveries import Finished, Lease
 from msgcore.dispatch.verdict import Verdict
 from msgcore.observability.metrics import Metrics
-from msgcore.store.ledger.work import WorkItem, WorkResult
+from msgcore.store.ledger.beginning import WorkItem
+from msgcore.store.ledger.work import WorkResult
 
 log = structlog.stdlib.get_logger(__name__)
 levels = logging.getLogger(__name__)

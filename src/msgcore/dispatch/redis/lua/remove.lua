@@ -11,8 +11,11 @@ for position = 1, #ARGV[2], 16 do
       end_delay(record)
     elseif lane then
       local l = lane_of(account, lane)
-      -- The lane may be parked for a route that is not the next one's.
-      if route_in(record) and head_of(l) == id then l.state[OFFERED] = 0 end
+      -- The lane may be parked for a route that is not the next one's, and would cost that route a turn.
+      if route_in(record) and head_of(l) == id then
+        l.state[OFFERED] = 0
+        call('LREM', route_of(account, route_in(record)).parked, 1, 'l' .. lane)
+      end
       call('LREM', l.queue, 1, place(id, record))
       offer_lane(l)
     end
