@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Any, Literal, cast, get_args, get_origin
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from msgcore.core.errors import StartupError
+from msgcore.setting_kinds import (
+    GENERATE_SECRET,
+    Allowed,
+    DatabaseUrl,
+    DataDir,
+    EncryptionKey,
+    HostName,
+    HttpUrl,
+    JwtSecret,
+    MetricsToken,
+    Networks,
+    OptionalPort,
+    Origins,
+    RedisPrefix,
+    RedisUrl,
+)
 
-GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
 MASK = "********"
 
 _BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
-_DATABASE_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:/")
-_REDIS_SCHEME = re.compile(r"(redis|rediss|valkey|valkeys)(\+(sentinel|cluster))?://")
 
 _ELSEWHERE = frozenset(
     {
@@ -40,112 +51,9 @@ _ELSEWHERE = frozenset(
 """Variables of the client tools, which often share a shell with the server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """In words, which values a setting takes; completes the sentence "use ..."."""
-
-    text: str
-
-
 def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
     """A setting read from the first of `variables` that is set; the later ones are the original's names."""
     return Field(default=default, description=meaning, json_schema_extra={"variables": list(variables)}, **rules)
-
-
-def _split(value: Any) -> Any:
-    """A comma-separated text as a tuple without blanks; anything else as it is."""
-    if isinstance(value, str):
-        return tuple(part for part in map(str.strip, value.split(",")) if part)
-    return value
-
-
-def _http_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise ValueError("not an http URL")
-    if parts.query or parts.fragment or parts.port == 0:  # reading .port raises for one above 65535
-        raise ValueError("more than scheme, host, port and path")
-    return text.rstrip("/")
-
-
-def _origin(text: str) -> str:
-    if text != "*" and urlsplit(_http_url(text)).path:
-        raise ValueError("an origin has no path")
-    return text.rstrip("/")
-
-
-def _network(text: str) -> str:
-    return str(ip_network(text, strict=False))
-
-
-def _matching(pattern: str | re.Pattern[str]) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not compiled.match(secret.get_secret_value()):
-            raise ValueError("does not match")
-        return secret
-
-    return AfterValidator(check)
-
-
-def _each(check: Callable[[str], str]) -> AfterValidator:
-    def check_all(items: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(check, items))
-
-    return AfterValidator(check_all)
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("a URL like https://gateway.example.com")]
-Origins = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_split),
-    _each(_origin),
-    Allowed("* or origins like https://app.example.com, comma-separated"),
-]
-Networks = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_split),
-    _each(_network),
-    Allowed("IP networks like 10.0.0.0/8, comma-separated"),
-]
-DatabaseUrl = Annotated[
-    SecretStr | None,
-    _matching(_DATABASE_SCHEME),
-    Allowed("postgresql://user:password@host:5432/name or sqlite:////path/to/file"),
-]
-RedisUrl = Annotated[
-    SecretStr | None,
-    _matching(_REDIS_SCHEME),
-    Allowed("redis://, rediss://, redis+sentinel:// or redis+cluster:// followed by host:port"),
-]
-RedisPrefix = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$"), Allowed("1 to 32 letters, digits, dots, hyphens or underscores")
-]
-EncryptionKey = Annotated[
-    SecretStr | None,
-    _matching(r"[0-9a-fA-F]{64}\Z"),
-    Allowed(f"64 hex digits; generate them with: {GENERATE_SECRET}"),
-]
-JwtSecret = Annotated[
-    SecretStr | None,
-    _matching(r"(?s).{32,}\Z"),
-    Allowed(f"at least 32 characters; generate them with: {GENERATE_SECRET}"),
-]
-MetricsToken = Annotated[
-    SecretStr | None,
-    _matching(r"[!-~]{16,}\Z"),
-    Allowed(f"at least 16 printable ASCII characters without blanks; generate them with: {GENERATE_SECRET}"),
-]
-OptionalPort = Annotated[
-    Annotated[int, Field(ge=1, le=65535)] | None, Allowed("a whole number from 1 to 65535, another than MSGCORE_PORT")
-]
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$"), Allowed("an address to listen on, like 127.0.0.1")]
-DataDir = Annotated[Path, AfterValidator(_absolute), Allowed("a path of a folder")]
 
 
 def _local_url(values: dict[str, Any]) -> str:

@@ -40,6 +40,11 @@ async def loader() -> AsyncIterator[AttachmentLoader]:
         yield AttachmentLoader(transport, LARGEST)
 
 
+async def only(loader: AttachmentLoader, given: Attachment) -> LoadedAttachment:
+    (file,) = await loader.load([given])
+    return file
+
+
 CHECKS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("url", {"url": "https://example.com/a"}, []),
     ("data", {"data": "QUJD"}, []),
@@ -71,10 +76,10 @@ async def test_checks_at_accept(fields: dict[str, Any], pointers: list[str], loa
     given = attachment(**fields)
     assert [error.pointer for error in check_attachment(given, "/a/0")] == pointers
     if "data" in fields and not pointers:
-        assert (await loader.load(given)).data in (b"ABC", b"AB", b"A")
+        assert (await only(loader, given)).data in (b"ABC", b"AB", b"A")
     if pointers == ["/a/0/data"] and fields["data"]:
         with pytest.raises(PermanentError) as raised:
-            await loader.load(given)
+            await only(loader, given)
         assert raised.value.code == "attachment_invalid"
 
 
@@ -89,7 +94,7 @@ LOADS: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("fields", "name", "mime_type"), [case[1:] for case in LOADS], ids=[case[0] for case in LOADS])
 async def test_inline_files(fields: dict[str, Any], name: str, mime_type: str, loader: AttachmentLoader) -> None:
-    assert await loader.load(attachment(**fields)) == LoadedAttachment(name, mime_type, b"ABC")
+    assert await only(loader, attachment(**fields)) == LoadedAttachment(name, mime_type, b"ABC")
 
 
 FETCHES: list[tuple[str, str, dict[str, Any], str, str]] = [
@@ -108,7 +113,7 @@ async def test_fetched_files(
     path: str, fields: dict[str, Any], name: str, mime_type: str, loader: AttachmentLoader, sink: HttpSink
 ) -> None:
     sink.answers(200, body=b"ABC", headers={"Content-Type": "application/x-served"})
-    loaded = await loader.load(attachment(url=sink.url + path, **fields))
+    loaded = await only(loader, attachment(url=sink.url + path, **fields))
     assert loaded == LoadedAttachment(name, mime_type, b"ABC")
 
 
@@ -132,14 +137,14 @@ async def test_refusals(
 ) -> None:
     sink.answers(status)
     with pytest.raises(DeliveryError) as raised:
-        await loader.load(attachment(url=sink.url))
+        await only(loader, attachment(url=sink.url))
     assert (type(raised.value), raised.value.code, raised.value.reached) == (error, code, "no")
 
 
 async def test_a_file_that_says_it_is_too_large(loader: AttachmentLoader, sink: HttpSink) -> None:
     sink.answers(200, body=b"x" * (LARGEST + 1))
     with pytest.raises(PermanentError) as raised:
-        await loader.load(attachment(url=sink.url))
+        await only(loader, attachment(url=sink.url))
     assert raised.value.code == "attachment_too_large"
     assert "MSGCORE_MAX_ATTACHMENT_BYTES" in raised.value.message
 
@@ -160,7 +165,7 @@ async def test_a_file_that_never_ends_is_cut_off(loader: AttachmentLoader, sink:
 
     sink.answer = forever
     with pytest.raises(PermanentError) as raised:
-        await loader.load(attachment(url=sink.url))
+        await only(loader, attachment(url=sink.url))
     assert raised.value.code == "attachment_too_large"
     await asyncio.wait_for(gone.wait(), 5)
 
@@ -168,13 +173,13 @@ async def test_a_file_that_never_ends_is_cut_off(loader: AttachmentLoader, sink:
 async def test_a_compressed_bomb_is_cut_off(loader: AttachmentLoader, sink: HttpSink) -> None:
     sink.answers(200, body=zlib.compress(b"x" * 5_000_000), headers={"Content-Encoding": "deflate"})
     with pytest.raises(PermanentError) as raised:
-        await loader.load(attachment(url=sink.url))
+        await only(loader, attachment(url=sink.url))
     assert raised.value.code == "attachment_too_large"
 
 
 async def test_inline_data_above_the_limit(loader: AttachmentLoader) -> None:
     with pytest.raises(PermanentError) as raised:
-        await loader.load(attachment(data=base64.b64encode(b"x" * (LARGEST + 1)).decode()))
+        await only(loader, attachment(data=base64.b64encode(b"x" * (LARGEST + 1)).decode()))
     assert raised.value.code == "attachment_too_large"
 
 
@@ -210,10 +215,10 @@ async def test_the_files_of_a_message_share_one_limit(
         for kind, size in files
     ]
     if code is None:
-        assert [len(file.data) for file in await loader.load_all(given)] == [size for _, size in files]
+        assert [len(file.data) for file in await loader.load(given)] == [size for _, size in files]
         return
     with pytest.raises(PermanentError) as raised:
-        await loader.load_all(given)
+        await loader.load(given)
     assert (raised.value.code, raised.value.reached) == (code, "no")
     assert str(LARGEST) in raised.value.message
     assert "MSGCORE_MAX_ATTACHMENT_BYTES" in raised.value.message
@@ -222,7 +227,7 @@ async def test_the_files_of_a_message_share_one_limit(
 async def test_what_comes_after_the_limit_is_not_fetched(loader: AttachmentLoader, sink: HttpSink) -> None:
     sink.answers(200, body=b"x" * (LARGEST // 2 + 1))
     with pytest.raises(PermanentError):
-        await loader.load_all([attachment(url=sink.url)] * 100)
+        await loader.load([attachment(url=sink.url)] * 100)
     assert len(sink.requests) == 2
 
 
@@ -237,7 +242,7 @@ def redirecting(targets: dict[str, str]) -> Any:
 
 async def test_redirects_are_followed_and_checked_anew(loader: AttachmentLoader, sink: HttpSink) -> None:
     sink.answer = redirecting({"/a": "/b", "/b": f"{sink.url}/c.txt"})
-    assert await loader.load(attachment(url=f"{sink.url}/a")) == LoadedAttachment("c.txt", "text/plain", b"ABC")
+    assert await only(loader, attachment(url=f"{sink.url}/a")) == LoadedAttachment("c.txt", "text/plain", b"ABC")
 
 
 REDIRECTS = [
@@ -256,7 +261,7 @@ async def test_redirects_that_are_not_followed(
 ) -> None:
     sink.answer = redirecting({"/a": location})
     with pytest.raises(PermanentError) as raised:
-        await loader.load(attachment(url=f"{sink.url}/a"))
+        await only(loader, attachment(url=f"{sink.url}/a"))
     assert raised.value.code == code
     assert len(sink.requests) <= 4
 
@@ -267,7 +272,7 @@ async def test_a_host_that_is_away_is_temporary_and_sent_nothing(loader: Attachm
     sink.hangs_up()
     for url in (f"http://127.0.0.1:{port}/", sink.url, "http://no-such-host.invalid/"):
         with pytest.raises(TemporaryError) as raised:
-            await loader.load(attachment(url=url))
+            await only(loader, attachment(url=url))
         assert (raised.value.code, raised.value.reached) == ("attachment_unavailable", "no")
 
 
@@ -275,7 +280,7 @@ async def test_silence_is_temporary(loader: AttachmentLoader, sink: HttpSink, mo
     sink.never_answers()
     monkeypatch.setattr("msgcore.outbound.aiohttp_transport.BY_DEFAULT", aiohttp.ClientTimeout(total=0.05))
     with pytest.raises(TemporaryError) as raised:
-        await loader.load(attachment(url=sink.url))
+        await only(loader, attachment(url=sink.url))
     assert (raised.value.code, raised.value.reached) == ("attachment_unavailable", "no")
 
 
@@ -283,10 +288,10 @@ async def test_inner_addresses_are_denied() -> None:
     for url in ("http://10.0.0.1/", "http://localhost:80/", "http://[::ffff:10.0.0.1]/"):
         async with open_transport(EgressGuard(), limit=1) as transport:
             with pytest.raises(PermanentError) as raised:
-                await AttachmentLoader(transport, LARGEST).load(attachment(url=url))
+                await AttachmentLoader(transport, LARGEST).load([attachment(url=url)])
             assert raised.value.code == "egress_denied"
 
 
 async def test_neither_url_nor_data(loader: AttachmentLoader) -> None:
     with pytest.raises(PermanentError):
-        await loader.load(attachment())
+        await only(loader, attachment())

@@ -45,21 +45,11 @@ class AttachmentLoader:
         self._transport = transport
         self._max_bytes = max_bytes
 
-    async def load(self, attachment: Attachment) -> LoadedAttachment:
-        """The file behind an attachment.
-
-        Raises PermanentError (`attachment_invalid`, `attachment_not_found`, `attachment_too_large`,
-        `egress_denied`) or TemporaryError (`attachment_unavailable`).
-        """
-        try:
-            return await self._load(attachment, self._max_bytes)
-        except TooLargeError:
-            raise self._too_large() from None
-
-    async def load_all(self, attachments: Iterable[Attachment]) -> list[LoadedAttachment]:
+    async def load(self, attachments: Iterable[Attachment]) -> list[LoadedAttachment]:
         """The files of one message, one after the other, each cut off where their budget ends.
 
-        Raises what `load` does, and PermanentError (`attachments_too_large`).
+        Raises PermanentError (`attachment_invalid`, `attachment_not_found`, `attachment_too_large`,
+        `attachments_too_large`, `egress_denied`) or TemporaryError (`attachment_unavailable`).
         """
         files: list[LoadedAttachment] = []
         left = self._max_bytes

@@ -154,7 +154,7 @@ class EmailAdapter(PlatformAdapter):
     async def _load_files(self, content: Content) -> list[LoadedAttachment]:
         try:
             async with asyncio.timeout(ATTACHMENT_SECONDS):
-                return await self.services.attachments.load_all(content.attachments or ())
+                return await self.services.attachments.load(content.attachments or ())
         except TimeoutError:
             raise TemporaryError(
                 "attachment_timeout", f"The attachments could not be fetched within {ATTACHMENT_SECONDS:.0f} s"
