@@ -96,7 +96,8 @@ class Database:
     async def read(self) -> AsyncGenerator[AsyncConnection]:
         """A connection for queries, each of which sees what is committed when it starts.
 
-        It must not be written to: SQLite refuses, PostgreSQL would commit each statement.
+        SQLite refuses to write on it. PostgreSQL commits each statement by itself: only what is a whole
+        transaction in one statement may write here.
         """
         async with self._reader.connect() as connection:
             yield connection
