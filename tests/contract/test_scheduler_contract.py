@@ -305,7 +305,7 @@ class TestPacing:
         assert waits == [0.0]  # the next one leaves it time to come late
         await harness.advance(PACING.least_start - 0.1)
         waits = [lease.wait for lease in await harness.scheduler.claim(100)]
-        assert waits == pytest.approx([0.15, 0.2, 0.25], abs=1e-3)
+        assert waits == pytest.approx([0.15, 0.2, 0.25, 0.3, 0.35], abs=1e-3)
 
     async def test_a_late_claim_makes_up_for_nothing(self, harness: Harness) -> None:
         limits = RateLimits(account=(Budget(20, 1.0),))
@@ -313,7 +313,7 @@ class TestPacing:
         await harness.scheduler.claim(100)
         await harness.advance(0.9)
         waits = [lease.wait for lease in await harness.scheduler.claim(100)]
-        assert waits == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], abs=1e-3)
+        assert waits == pytest.approx([0.05 * n for n in range(8)], abs=1e-3)
 
     async def test_what_is_due_soon_comes_with_its_time(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(
@@ -321,9 +321,9 @@ class TestPacing:
         )
         (now,) = await harness.scheduler.claim(10)
         await harness.scheduler.finish([Retry(now, delay=5.0)])
-        await harness.advance(4.7)
+        await harness.advance(4.6)
         assert await harness.scheduler.claim(10) == []
-        await harness.advance(0.1)
+        await harness.advance(0.2)
         leases = await harness.scheduler.claim(10)
         assert sorted(ids(leases)) == ["lane", "now", "soon"]
         assert [lease.wait for lease in leases] == pytest.approx([0.2] * 3, abs=1e-3)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from contract.scheduler_harness import valkey
 from msgcore.core.clock import SystemClock
+from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -22,12 +23,13 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
+from msgcore.core.limits import PACING
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
-from msgcore.dispatch.messages import MessageCache
+from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
@@ -97,6 +99,7 @@ class Core:
     def build(self) -> None:
         clock = SystemClock()
         work = WorkLog(self.database)
+        self.messages = MessageCache(work)
         self.scheduler: Scheduler = MemoryScheduler(clock)
         self.accept_log = AcceptLog(self.database, self._committed)
         self.accounts = AccountDirectory(self.database, KEYRING)
@@ -122,7 +125,7 @@ class Core:
             scheduler=self.scheduler,
             work=work,
             accounts=self.accounts,
-            messages=MessageCache(work),
+            messages=self.messages,
             adapters={"sandbox": self.adapter},
             clock=clock,
             judge=Judge(),
@@ -251,6 +254,46 @@ async def test_lanes_of_an_account_run_side_by_side_and_leave_places_free(core: 
     gate.set()
     await core.until(sent=50)
     assert core.adapter.most_running == 12, "three quarters of 16"
+
+
+async def test_what_waits_for_its_moment_leaves_its_place_to_others(core: Core) -> None:
+    await core.stop()
+    core.settings["concurrency"] = 1
+    core.build()
+    await core.start()
+    await core.accept("later", due_in=timedelta(seconds=PACING.ahead * 0.9))
+    await core.until(sending=1)  # claimed ahead of time
+    await core.accept("now")
+    await core.until(sent=2)
+    assert [call.target.id for call in core.adapter.calls] == ["now", "later"]
+
+
+async def test_what_is_in_memory_does_not_wait_for_what_must_be_read(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read = asyncio.Event()
+    load = WorkLog.load_messages
+
+    async def late(self: WorkLog, message_ids: Any) -> Any:
+        await may_read.wait()
+        return await load(self, message_ids)
+
+    monkeypatch.setattr(WorkLog, "load_messages", late)
+    await core.stop()
+    core.build()
+    await core.feeder.start()
+    old, new = await core.accept("ann"), await core.accept("bob")
+    core.messages.put(new.message["id"], MessageBody(Content(text="hello"), SendOptions()), 5)
+    core.processor.start()  # claims both at once
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not core.adapter.calls:
+                await asyncio.sleep(0.01)
+        assert [call.target.id for call in core.adapter.calls] == ["bob"]
+    finally:
+        may_read.set()
+    await core.until(sent=2)
+    assert await core.timeline(old) == ["sent"]
 
 
 async def test_what_waits_for_the_ledger_leaves_places_to_others_but_not_without_end(

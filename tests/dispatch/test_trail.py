@@ -17,7 +17,7 @@ from msgcore.dispatch.verdict import Verdict
 from msgcore.observability.metrics import Metrics
 from msgcore.observability.snapshot import Snapshot
 from msgcore.store.ledger.beginning import WorkItem
-from msgcore.store.ledger.work import WorkResult
+from msgcore.store.ledger.recording import WorkResult
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.metrics import Exposition

@@ -20,7 +20,8 @@ from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.counts import count_by_state
 from msgcore.store.ledger.dead import BATCH, DeadLetterFilter
-from msgcore.store.ledger.work import WorkLog, WorkResult
+from msgcore.store.ledger.recording import WorkResult
+from msgcore.store.ledger.work import WorkLog
 from msgcore.store.tables import audit_logs
 from store.ledger_rows import CALLER, NOW, PROJECT, add_project, new_message
 

@@ -99,4 +99,5 @@ def new_message(
         "batch_id": None,
     }
     claim = None if key is None else IdempotencyClaim(CALLER, key, body_hash)
-    return NewMessage(message, rows, [Ticket(row["id"], ACCOUNT, row["lane"]) for row in rows], claim)
+    tickets = [Ticket(row["id"], ACCOUNT, row["lane"], delay=due_in.total_seconds()) for row in rows]
+    return NewMessage(message, rows, tickets, claim)

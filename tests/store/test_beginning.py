@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 
-from msgcore.core.deliveries import DeliveryState, Ticket
+from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
-from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.beginning import WorkItem, begin
-from msgcore.store.ledger.counts import CountChanges, count_by_state
+from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.tables import deliveries
 from servers.patience import PATIENCE
-from store.ledger_rows import NOW, PROJECT, add_project, new_message
+from store.ledger_rows import NOW, PROJECT
+from store.side_by_side import accept, states
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
-
-
-async def accept(database: Database, *targets: str) -> list[str]:
-    async def nobody(tickets: Sequence[Ticket]) -> None:
-        del tickets
-
-    await add_project(database)
-    new = new_message(*targets)
-    await AcceptLog(database, nobody).accept(new)
-    return [row["id"] for row in new.deliveries]
 
 
 async def beside(database: Database, delivery_id: str, **values: Any) -> list[WorkItem]:
@@ -48,16 +37,6 @@ async def beside(database: Database, delivery_id: str, **values: Any) -> list[Wo
                 while not await other.scalar(WAITING):
                     await asyncio.sleep(0.01)
         return await task
-
-
-async def states(database: Database) -> dict[str, int]:
-    """By the rows; the kept counts say the same."""
-    async with database.read() as connection:
-        query = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
-        found = {row[0]: row[1] for row in await connection.execute(query)}
-    kept = await count_by_state(database, project_id=PROJECT)
-    assert {str(state): number for state, number in kept.items() if number} == found
-    return found
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.beginning import WorkItem
 from msgcore.store.ledger.counts import count_by_state
 from msgcore.store.ledger.feed import NIL, PAGE, Feed
-from msgcore.store.ledger.work import WorkLog, WorkResult
+from msgcore.store.ledger.recording import WorkResult
+from msgcore.store.ledger.work import WorkLog
 from msgcore.store.tables import attempts, deliveries, idempotency_keys, messages, platform_logs
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 

@@ -15,8 +15,9 @@ from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.counts import count_by_state, count_queue
+from msgcore.store.ledger.recording import WorkResult
 from msgcore.store.ledger.vitals import platforms_of, read_vitals
-from msgcore.store.ledger.work import WorkLog, WorkResult
+from msgcore.store.ledger.work import WorkLog
 from msgcore.store.tables import deliveries, delivery_counts, project_platforms, projects
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 

@@ -72,7 +72,7 @@ class Pacing:
     that counts in sliding windows.
     """
 
-    ahead: float = 0.25
+    ahead: float = 0.35
     least_start: float = 0.35
     most_start: float = 0.5
 

@@ -43,6 +43,10 @@ class MessageCache:
             _, (_, freed) = self._bodies.popitem(last=False)
             self._size -= freed
 
+    def __contains__(self, message_id: str) -> bool:
+        """Whether a body is in memory."""
+        return message_id in self._bodies
+
     async def get(self, message_ids: Sequence[str]) -> dict[str, MessageBody]:
         """The bodies of messages that exist and can be read; one query for all that are not in memory."""
         found: dict[str, MessageBody] = {}

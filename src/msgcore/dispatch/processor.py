@@ -39,6 +39,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.002
+PLANNED = 4
+"""Deliveries may wait for a planned moment, so many times as many as places; the content of each is in memory."""
 AT_ONCE = 8
 """Attempts of one batch that start together; between such groups, whoever else is ready gets its turn."""
 DEFAULT_RETRY = RetryPolicy()
@@ -82,6 +84,7 @@ class Processor:
         )
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
         self._busy = 0  # claimed, and the attempt not over
+        self._planned = 0  # begun, and the moment for the call is still to come
         self._unrecorded = 0  # the attempt over, and its outcome not in the ledger
         self._beginning: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
@@ -150,7 +153,8 @@ class Processor:
         return max(1, self._places())
 
     def _places(self) -> int:
-        return self._concurrency - self._busy - max(0, self._unrecorded - self._concurrency)
+        planned = max(0, self._planned - PLANNED * self._concurrency)
+        return self._concurrency - self._busy - planned - max(0, self._unrecorded - self._concurrency)
 
     async def _begin_or_return(self, leases: Sequence[Lease], claimed_at: float) -> None:
         try:
@@ -177,9 +181,17 @@ class Processor:
             await self._recorder.finish(gone)
             self._leave(len(gone))
         work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
+        # A message of a moment ago does not wait while those of a backlog are read.
+        at_hand = [(lease, item) for lease, item in work if item.message_id in self._messages]
+        to_read = [(lease, item) for lease, item in work if item.message_id not in self._messages]
+        for part in (at_hand, to_read):
+            if part:
+                await self._start_sending(part, claimed_at)
+
+    async def _start_sending(self, work: Sequence[tuple[Lease, WorkItem]], claimed_at: float) -> None:
         try:
-            bodies = await self._messages.get([item.message_id for item in items.values()])
-            records = {account_id: await self._accounts.get(account_id) for account_id in _accounts_of(items)}
+            bodies = await self._messages.get([item.message_id for _, item in work])
+            records = {id_: await self._accounts.get(id_) for id_ in {item.platform_id for _, item in work}}
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
             log_fault(error, deliveries=len(work))
             for lease, item in work:
@@ -232,8 +244,18 @@ class Processor:
         structlog.contextvars.bind_contextvars(delivery_id=item.id, message_id=item.message_id)
         self._trail.begun(item)
         if lease.wait:  # claimed a little ahead, so that the call can be made at the moment its budget allows
-            await asyncio.sleep(when - self._clock.monotonic())
+            await self._sleep_until(when)
         return await self._attempt(lease, item, body, record)
+
+    async def _sleep_until(self, when: float) -> None:
+        """Wait for a planned moment without a place, which somebody may use who can be sent to now."""
+        self._planned += 1
+        self._leave()
+        try:
+            await asyncio.sleep(when - self._clock.monotonic())
+        finally:
+            self._planned -= 1
+            self._busy += 1
 
     async def _attempt(
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
@@ -338,10 +360,6 @@ class Processor:
                 await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
                 held = {item.id for _, item in self._running.values()}
                 self._trail.lost([lease for lease in lost if lease.delivery_id in held], running)
-
-
-def _accounts_of(items: Mapping[str, WorkItem]) -> set[str]:
-    return {item.platform_id for item in items.values()}
 
 
 def _require(

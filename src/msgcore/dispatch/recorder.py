@@ -14,7 +14,8 @@ from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Verdict
 from msgcore.store.faults import is_away
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.ledger.work import WorkLog, WorkResult
+from msgcore.store.ledger.recording import WorkResult
+from msgcore.store.ledger.work import WorkLog
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from msgcore.core.deliveries import Finished, Lease
 from msgcore.dispatch.verdict import Verdict
 from msgcore.observability.metrics import Metrics
 from msgcore.store.ledger.beginning import WorkItem
-from msgcore.store.ledger.work import WorkResult
+from msgcore.store.ledger.recording import WorkResult
 
 log = structlog.stdlib.get_logger(__name__)
 levels = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from msgcore.core.errors import (
 from msgcore.core.retry import RetryPolicy
 from msgcore.platforms.base import SentReceipt
 from msgcore.store.ledger.beginning import WorkItem
-from msgcore.store.ledger.work import WorkResult
+from msgcore.store.ledger.recording import WorkResult
 
 LONGEST_THROTTLE = 24 * 3600.0
 MAX_ERROR = 2000

@@ -11,15 +11,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, SmallInteger, bindparam, exists, func, insert, literal, select, union_all, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Connection, bindparam, exists, insert, literal, select, union_all, update
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
-from msgcore.store.ledger.counts import CountChanges, next_slot
-from msgcore.store.tables import attempts, deliveries, delivery_counts
+from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
+from msgcore.store.tables import attempts, deliveries
 
 SENDING = DeliveryState.SENDING.value
 
@@ -90,30 +89,11 @@ def _one_statement() -> Any:
         .cte("marked")
     )
     account = (begun.c.project_id, begun.c.platform_id, begun.c.platform)
-    moves = union_all(
-        select(*account, begun.c.state, literal(-1).label("change")),
-        select(*account, literal(DeliveryState.SENDING.value).label("state"), literal(1).label("change")),
-    ).subquery("moves")
-    sums = (
-        select(
-            *(moves.c.project_id, moves.c.platform_id, moves.c.platform, moves.c.state),
-            bindparam("slot", type_=SmallInteger),
-            func.sum(moves.c.change),
+    counted = add_moves(
+        union_all(
+            select(*account, begun.c.state, literal(-1).label("change")),
+            select(*account, literal(SENDING).label("state"), literal(1).label("change")),
         )
-        .group_by(moves.c.project_id, moves.c.platform_id, moves.c.platform, moves.c.state)
-        # As Python sorts, whatever the database's collation: see `CountChanges.rows`.
-        .order_by(moves.c.project_id.collate("C"), moves.c.platform_id, moves.c.state.collate("C"))
-    )
-    addition = postgresql.insert(delivery_counts).from_select(
-        ["project_id", "platform_id", "platform", "state", "slot", "count"], sums
-    )
-    counted = (
-        addition.on_conflict_do_update(
-            index_elements=["project_id", "platform_id", "state", "slot"],
-            set_={"count": delivery_counts.c.count + addition.excluded.count},
-        )
-        .returning(delivery_counts.c.slot)
-        .cte("counted")
     )
     return (
         select(found, begun.c.id.is_not(None).label("is_begun"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import CTE, ColumnElement, CompoundSelect, Connection, SmallInteger, bindparam, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import DeliveryState
@@ -78,6 +78,35 @@ def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
 
 
 ADD_COUNTS = Bulk(_upsert, ("project_id", "platform_id", "platform", "state", "slot", "count"))
+
+
+def add_moves(moves: CompoundSelect[*tuple[Any, ...]]) -> CTE:
+    """For a statement of PostgreSQL that moves deliveries: the part that counts them.
+
+    `moves` gives project_id, platform_id, platform, state and change; the statement is given a `slot`.
+    """
+    moved = moves.subquery("moves").c
+    sums = (
+        select(
+            *(moved.project_id, moved.platform_id, moved.platform, moved.state),
+            bindparam("slot", type_=SmallInteger),
+            func.sum(moved.change),
+        )
+        .group_by(moved.project_id, moved.platform_id, moved.platform, moved.state)
+        # As Python sorts, whatever the database's collation: see `CountChanges.rows`.
+        .order_by(moved.project_id.collate("C"), moved.platform_id, moved.state.collate("C"))
+    )
+    addition = postgresql.insert(delivery_counts).from_select(
+        ["project_id", "platform_id", "platform", "state", "slot", "count"], sums
+    )
+    return (
+        addition.on_conflict_do_update(
+            index_elements=["project_id", "platform_id", "state", "slot"],
+            set_={"count": delivery_counts.c.count + addition.excluded.count},
+        )
+        .returning(delivery_counts.c.slot)
+        .cte("counted")
+    )
 
 
 async def count_by_state(
