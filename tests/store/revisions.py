@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.ids import earliest_id
@@ -26,8 +27,8 @@ REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 
 def upgrade():
     op.add_column("deliveries", sa.Column("note", sa.Text))
@@ -35,6 +36,11 @@ def upgrade():
     op.execute("UPDATE deliveries SET note = 'old'")
     {then}
 """
+
+
+def newest() -> str:
+    """The newest revision that this MsgCore has."""
+    return str(ScriptDirectory.from_config(migrate._config()).get_current_head())
 
 
 async def upgrade_to(database: Database, revision: str) -> None:
@@ -51,7 +57,7 @@ async def upgrade_to(database: Database, revision: str) -> None:
 
 def future_config(folder: Path, then: str = "pass") -> Config:
     """The configuration of a MsgCore that has one more revision, which ends with this statement."""
-    (folder / "0002_next.py").write_text(REVISION.format(then=then))
+    (folder / "next.py").write_text(REVISION.format(then=then, head=newest()))
     config = Config()
     config.set_main_option("script_location", "msgcore.store:migrations")
     config.set_main_option("path_separator", "os")
@@ -96,8 +102,10 @@ def _value(column: sa.Column[Any], made: dict[str, dict[str, Any]], moment: date
             return moment if column.type.timezone else moment.replace(tzinfo=None)
         case sa.Boolean():
             return True
+        case sa.LargeBinary():
+            return b"\x00body"
         case _:
-            return 7
+            return moment.year  # another one in each row
 
 
 async def rows(database: Database) -> Rows:

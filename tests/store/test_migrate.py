@@ -27,6 +27,7 @@ from servers.postgres import PostgresServer
 from store.revisions import NOW, Rows, fill, future_config, rows, upgrade_to
 
 FIRST = "0001"
+REVISIONS = ["0001", "0002"]
 
 UPGRADE = """
 import asyncio, sys
@@ -99,7 +100,7 @@ async def test_a_filled_database_keeps_every_row(empty_database_url: str) -> Non
     before = await rows(database)
     await upgrade(database)
     assert_kept(before, await rows(database))
-    assert all(len(before[table]) == 2 for table in metadata.tables)
+    assert all(len(before[table]) == 2 for table in before if table in metadata.tables)
     await require_current(database)
     await database.close()
 
@@ -114,7 +115,7 @@ async def test_the_next_revision_keeps_every_row(
     monkeypatch.setattr(migrate, "_config", lambda: config)
     with pytest.raises(StartupError, match="run: msgcore migrate"):
         await require_current(database)
-    assert await upgrade(database) == ["0002"]
+    assert await upgrade(database) == ["next"]
     await require_current(database)
     after = await rows(database)
     assert_kept(before, after)
@@ -131,7 +132,7 @@ async def test_a_revision_that_fails_leaves_nothing_behind(
     with pytest.raises(ZeroDivisionError):
         await upgrade(database)
     assert await rows(database) == before
-    assert await current(database) == FIRST
+    assert await current(database) == REVISIONS[-1]
     assert "notes" not in await table_names(database)
 
 
@@ -147,7 +148,7 @@ def test_two_processes_at_once_apply_each_revision_once(empty_database_url: str)
         process.stdin.flush()
     answers = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [error for _, error in answers] == ["", ""]
-    assert sorted(output.strip() for output, _ in answers) == [f"['{FIRST}']", "[]"]
+    assert sorted(output.strip() for output, _ in answers) == [str(REVISIONS), "[]"]
 
 
 async def test_a_database_that_is_behind_is_refused(empty_database_url: str) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.ids import new_id
-from msgcore.store.tables import events, platform_logs, project_platforms, projects
+from msgcore.store.events import NewEvent, append
+from msgcore.store.tables import platform_logs, project_platforms, projects
 
 
 class PausedBy(StrEnum):
@@ -115,15 +116,8 @@ async def _tell(
     data: dict[str, Any],
     now: datetime,
 ) -> None:
-    row = {
-        "id": new_id(),
-        "project_id": project_id,
-        "type": kind,
-        "platform_id": platform_id,
-        "data": data,
-        "created_at": now,
-    }
-    await connection.execute(insert(events), row)
+    event = NewEvent(project_id, kind, data, now, platform_id)
+    await connection.run_sync(append, [event])
 
 
 def _because(what: str, reason: str | None) -> str:

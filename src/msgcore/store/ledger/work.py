@@ -16,10 +16,11 @@ from sqlalchemy import Text, insert, select, type_coerce, update
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among
 from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append
 from msgcore.store.ledger.beginning import WorkItem, begin
 from msgcore.store.ledger.recording import WorkResult, record
 from msgcore.store.pauses import PausedBy
-from msgcore.store.tables import events, messages, platform_logs, project_platforms
+from msgcore.store.tables import messages, platform_logs, project_platforms
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -102,19 +103,12 @@ class WorkLog:
                     "timestamp": now,
                 },
             )
-            await connection.execute(
-                insert(events),
-                {
-                    **about,
-                    "id": new_id(),
-                    "type": "platform.paused",
-                    "created_at": now,
-                    "data": {
-                        "platform_id": item.platform_id,
-                        "platform": item.platform,
-                        "by": PausedBy.CREDENTIALS,
-                        "reason": reason,
-                    },
-                },
-            )
+            data = {
+                "platform_id": item.platform_id,
+                "platform": item.platform,
+                "by": PausedBy.CREDENTIALS,
+                "reason": reason,
+            }
+            event = NewEvent(item.project_id, "platform.paused", data, now, item.platform_id)
+            await connection.run_sync(append, [event])
         return "now"

@@ -15,9 +15,15 @@ from msgcore.store.tables.accounts import (
     users,
 )
 from msgcore.store.tables.base import metadata
-from msgcore.store.tables.events import audit_logs, events, platform_logs, webhook_deliveries, webhooks
+from msgcore.store.tables.events import audit_logs, event_sequences, events, platform_logs, webhook_deliveries, webhooks
 from msgcore.store.tables.identities import chats, identities, identity_aliases
-from msgcore.store.tables.inbound import message_attachments, received_messages, received_reactions
+from msgcore.store.tables.inbound import (
+    inbound_requests,
+    inbound_seen,
+    message_attachments,
+    received_messages,
+    received_reactions,
+)
 from msgcore.store.tables.messages import attempts, batches, deliveries, delivery_counts, idempotency_keys, messages
 from msgcore.store.tables.platforms import project_platforms, sandbox_inbox
 from msgcore.store.tables.system import system_state
@@ -32,10 +38,13 @@ __all__ = [
     "chats",
     "deliveries",
     "delivery_counts",
+    "event_sequences",
     "events",
     "idempotency_keys",
     "identities",
     "identity_aliases",
+    "inbound_requests",
+    "inbound_seen",
     "invites",
     "message_attachments",
     "messages",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text, false
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
 
@@ -14,8 +14,18 @@ events = Table(
     Column("type", String(64), nullable=False),
     Column("platform_id", Id),
     Column("data", Json, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Index(None, "project_id", "id"),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    # Its place in the project's log: 1, 2, 3 ... in the order of the commits.
+    Column("sequence", BigInteger, nullable=False),
+    Index("ix_events_project_id_sequence", "project_id", "sequence", unique=True),
+)
+
+event_sequences = Table(
+    "event_sequences",
+    metadata,
+    # Whoever appends to a project's log holds its row until the commit, so that no reader meets a gap.
+    Column("project_id", String(64), cascade("projects.id"), primary_key=True),
+    Column("last", BigInteger, nullable=False),
 )
 
 webhooks = Table(
@@ -30,6 +40,13 @@ webhooks = Table(
     Column("is_active", Boolean, nullable=False, default=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # After a rotation the old secret signs as well, until then.
+    Column("previous_secret_encrypted", Text),
+    Column("previous_secret_until", UtcDateTime),
+    Column("is_ordered", Boolean, nullable=False, default=False, server_default=false()),
+    # Since when nothing got through, and why it was switched off for that.
+    Column("failing_since", UtcDateTime),
+    Column("disabled_reason", Text),
     Index(None, "project_id", "is_active"),
 )
 

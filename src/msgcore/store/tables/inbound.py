@@ -1,10 +1,41 @@
-"""Messages in: what people wrote and how they reacted."""
+"""Messages in: requests of platforms as they came, what people wrote, and how they reacted."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint, text
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+IS_WAITING = text("failed_at IS NULL")
+
+inbound_requests = Table(
+    "inbound_requests",
+    metadata,
+    # What a platform sent, verified and not looked into yet; gone once it is. By the order in which it was stored.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # Given when it came, so that storing it again after a doubtful commit changes nothing.
+    Column("id", Id, nullable=False, unique=True),
+    Column("project_id", String(64), nullable=False),
+    Column("platform_id", Id, nullable=False),
+    Column("platform", String(32), nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    # It could not be read: kept for whoever looks into it.
+    Column("failed_at", UtcDateTime),
+    Column("error", Text),
+    Index("ix_inbound_requests_waiting", "platform_id", "number", postgresql_where=IS_WAITING, sqlite_where=IS_WAITING),
+)
+
+inbound_seen = Table(
+    "inbound_seen",
+    metadata,
+    # The platforms' own ids of what they sent of late: most send again what they think was not taken.
+    Column("platform_id", Id, cascade("project_platforms.id"), primary_key=True),
+    Column("provider_event_id", String(255), primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+)
 
 received_messages = Table(
     "received_messages",
@@ -21,6 +52,10 @@ received_messages = Table(
     Column("message_type", String(16), nullable=False, default="text"),
     Column("raw_data", Json, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
+    # The platform's id of the message that it answers.
+    Column("reply_to", String(255)),
+    Column("edited_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
     UniqueConstraint("platform_id", "provider_message_id"),
     Index(None, "project_id", "id"),
     Index(None, "platform_id", "provider_chat_id", "id"),

@@ -1,0 +1,127 @@
+"""The event log: what happened in a project, in one order, kept for subscribers to read again.
+
+Events are appended in the transaction of what they tell about. Each project counts its events in the
+order of their commits: whoever read up to a number has missed nothing before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from msgcore.core.ids import new_id
+from msgcore.store.bulk import Bulk
+from msgcore.store.database import Database
+from msgcore.store.tables import event_sequences, events
+
+PURGED_AT_ONCE = 5000
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """An event to be appended. `data` is what subscribers get, with names in snake_case."""
+
+    project_id: str
+    type: str
+    data: dict[str, Any]
+    created_at: datetime
+    platform_id: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event of the log; `sequence` is its place, from 1."""
+
+    sequence: int
+    id: str
+    project_id: str
+    type: str
+    platform_id: str | None
+    data: Any
+    created_at: datetime
+
+
+_INSERT = Bulk(lambda _: insert(events), events.c.keys())
+_COLUMNS = (
+    events.c.sequence,
+    events.c.id,
+    events.c.project_id,
+    events.c.type,
+    events.c.platform_id,
+    events.c.data,
+    events.c.created_at,
+)
+
+
+def append(connection: Connection, new: Sequence[NewEvent]) -> None:
+    """Append events within the caller's transaction, those of a project in the order given.
+
+    Others who append to the same projects wait until it ends: do it last. Raises IntegrityError for a
+    project that does not exist.
+    """
+    by_project: defaultdict[str, list[NewEvent]] = defaultdict(list)
+    for event in new:
+        by_project[event.project_id].append(event)
+    rows: list[dict[str, Any]] = []
+    for project_id, some in sorted(by_project.items()):  # in one order everywhere, so that nobody can deadlock
+        first = _reserve(connection, project_id, len(some))
+        rows += (_row(event, sequence) for sequence, event in enumerate(some, first))
+    _INSERT.run(connection, rows)
+
+
+async def read_after(
+    database: Database, project_id: str, after: int, *, limit: int, types: Sequence[str] = (), platform_id: str = ""
+) -> list[Event]:
+    """The next events of a project after a place in its log, oldest first."""
+    query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
+    if types:
+        query = query.where(events.c.type.in_(types))
+    if platform_id:
+        query = query.where(events.c.platform_id == platform_id)
+    async with database.read() as connection:
+        rows = await connection.execute(query.order_by(events.c.sequence).limit(limit))
+        return [Event(*row) for row in rows]
+
+
+async def bounds(database: Database, project_id: str) -> tuple[int, int]:
+    """The places of the oldest event that is kept, and of the newest that ever was (0 for none)."""
+    async with database.read() as connection:
+        oldest = await connection.scalar(select(func.min(events.c.sequence)).where(events.c.project_id == project_id))
+        last = await connection.scalar(select(event_sequences.c.last).where(event_sequences.c.project_id == project_id))
+    newest = last or 0
+    return oldest or newest + 1, newest
+
+
+async def purge(database: Database, before: datetime) -> int:
+    """Delete up to 5,000 events from before a moment; returns how many, to be called again while any were."""
+    old = select(events.c.id).where(events.c.created_at < before).limit(PURGED_AT_ONCE)
+    async with database.write() as connection:
+        return (await connection.execute(delete(events).where(events.c.id.in_(old)))).rowcount
+
+
+def _reserve(connection: Connection, project_id: str, number: int) -> int:
+    """The first of so many places at the end of a project's log; nobody else gets any until the commit."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = (
+        dialect.insert(event_sequences)
+        .values(project_id=project_id, last=number)
+        .on_conflict_do_update(index_elements=["project_id"], set_={"last": event_sequences.c.last + number})
+        .returning(event_sequences.c.last)
+    )
+    return connection.execute(statement).scalar_one() - number + 1
+
+
+def _row(event: NewEvent, sequence: int) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "project_id": event.project_id,
+        "type": event.type,
+        "platform_id": event.platform_id,
+        "data": event.data,
+        "created_at": event.created_at,
+        "sequence": sequence,
+    }

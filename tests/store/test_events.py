@@ -1,0 +1,82 @@
+"""The event log: one order for each project, whoever appends."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append, bounds, purge, read_after
+from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project
+
+OTHER, OTHERS_ACCOUNT = "other", "01920000-0000-7000-8000-0000000000ab"
+
+
+def event(word: str, project: str = PROJECT, **more: object) -> NewEvent:
+    return NewEvent(project, f"test.{word}", {"word": word}, NOW, **more)  # type: ignore[arg-type]
+
+
+async def add(database: Database, *new: NewEvent) -> None:
+    await database.transact(lambda connection: append(connection, new))
+
+
+async def words(database: Database, after: int = 0, project: str = PROJECT) -> list[tuple[int, str]]:
+    return [(each.sequence, each.data["word"]) for each in await read_after(database, project, after, limit=1000)]
+
+
+@pytest.fixture
+async def log(database: Database) -> Database:
+    await add_project(database)
+    await add_project(database, OTHER, OTHERS_ACCOUNT)
+    return database
+
+
+async def test_events_are_counted_for_each_project(log: Database) -> None:
+    await add(log, event("a"), event("x", OTHER), event("b"))
+    await add(log, event("c"))
+    assert await words(log) == [(1, "a"), (2, "b"), (3, "c")]
+    assert await words(log, after=2) == [(3, "c")]
+    assert await words(log, project=OTHER) == [(1, "x")]
+    assert await bounds(log, PROJECT) == (1, 3)
+
+
+async def test_what_is_rolled_back_takes_no_place(log: Database) -> None:
+    await add(log, event("a"))
+    with pytest.raises(IntegrityError):
+        await add(log, event("b"), event("lost", "nobody"))
+    await add(log, event("c"))
+    assert await words(log) == [(1, "a"), (2, "c")]
+
+
+async def test_a_reader_never_meets_a_gap(log: Database) -> None:
+    """However many append at once: what is read up to a place stays all there is before it."""
+    read: list[int] = []
+
+    async def follow() -> None:
+        while len(read) < 100:
+            read.extend(each.sequence for each in await read_after(log, PROJECT, read[-1] if read else 0, limit=7))
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(follow(), *(add(log, event(f"{n}"), event(f"{n}+", OTHER)) for n in range(100)))
+    assert read == list(range(1, 101))
+    assert await bounds(log, OTHER) == (1, 100)
+
+
+async def test_the_log_can_be_narrowed_down(log: Database) -> None:
+    await add(log, event("a"), event("b", platform_id=ACCOUNT), event("a", platform_id=ACCOUNT))
+    found = await read_after(log, PROJECT, 0, limit=10, types=["test.a"], platform_id=ACCOUNT)
+    assert [each.sequence for each in found] == [3]
+    assert [each.sequence for each in await read_after(log, PROJECT, 0, limit=2)] == [1, 2]
+
+
+async def test_old_events_go_and_the_count_goes_on(log: Database) -> None:
+    await add(log, event("old"))
+    assert await purge(log, NOW + timedelta(seconds=1)) == 1
+    assert await purge(log, NOW + timedelta(seconds=1)) == 0
+    assert await bounds(log, PROJECT) == (2, 1), "the next one, and the last that was"
+    await add(log, event("new"))
+    assert await words(log) == [(2, "new")]
