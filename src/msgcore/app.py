@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -28,6 +29,11 @@ from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.dispatch.verdict import Judge
+from msgcore.inbound.bus import EventBus
+from msgcore.inbound.reader import Reader
+from msgcore.inbound.receiver import Receiver
+from msgcore.inbound.spool import Spool
+from msgcore.inbound.tokens import TokenDirectory
 from msgcore.observability.metrics import Metrics
 from msgcore.observability.snapshot import Dispatching
 from msgcore.outbound.aiohttp_transport import open_transport
@@ -53,6 +59,7 @@ from msgcore.store.ledger.work import WorkLog
 from msgcore.store.lock import DispatchLock, Leadership
 from msgcore.store.migrate import require_current, upgrade
 from msgcore.store.partitions import ensure_partitions
+from msgcore.store.retention import forget_old
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -101,6 +108,9 @@ class Gateway:
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
         self._lock: DispatchLock | None = None
+        self._bus = EventBus()
+        self._reader: Reader | None = None
+        self._receiver: Receiver | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -126,6 +136,7 @@ class Gateway:
             gateway = cls(settings, database, keyring, resources)
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
+            gateway._build_receiving(api=api)
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -138,6 +149,11 @@ class Gateway:
         if self._feeder is not None and self._processor is not None:
             await self._feeder.start()
             self._processor.start()
+        self._bus.start()
+        if self._reader is not None:
+            self._reader.start()
+        if self._receiver is not None:
+            self._receiver.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
         self.life.phase = "ready"
 
@@ -153,6 +169,11 @@ class Gateway:
         self.life.phase = "stopping"
         await end(self._maintenance)
         await self._accept_log.drain()
+        if self._receiver is not None:
+            await self._receiver.stop()
+        if self._reader is not None:
+            await self._reader.stop()
+        await self._bus.stop()
         if self._feeder is not None:
             await self._feeder.stop()
         if self._handover is not None:
@@ -184,6 +205,22 @@ class Gateway:
             clock=self._clock,
             gate=self._accept_log.gate,
         )
+
+    def _build_receiving(self, *, api: bool) -> None:
+        if isinstance(self._scheduler, RedisScheduler):
+            self._bus = EventBus(self._scheduler.connection)
+        self._reader = Reader(
+            database=self.database, accounts=self._accounts, registry=self._registry, bus=self._bus, clock=self._clock
+        )
+        if api:
+            self._receiver = Receiver(
+                database=self.database,
+                tokens=TokenDirectory(self.database, self._accounts),
+                accounts=self._accounts,
+                registry=self._registry,
+                spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
+                on_stored=self._reader.wake,
+            )
 
     def _build_feeder(self, scheduler: MemoryScheduler | RedisScheduler, handover: Handover, *, follow: bool) -> Feeder:
         loader, leadership = None, None
@@ -248,6 +285,8 @@ class Gateway:
         )
 
     def _build_api(self, jwt_secret: str) -> None:
+        if self._receiver is None:
+            raise RuntimeError("a process with an API receives")
         dead_letters = DeadLetterService(
             database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
         )
@@ -274,6 +313,8 @@ class Gateway:
                 database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
             ),
             dead_letters=dead_letters,
+            receiver=self._receiver,
+            bus=self._bus,
         )
         self._resources.push_async_callback(services.authenticator.close)
         api = FastSend(
@@ -320,10 +361,11 @@ class Gateway:
                 await (self._scheduler.pause if is_held else self._scheduler.resume)(account_id)
 
     async def _maintain(self) -> None:
-        """Make coming months' partitions long before they are needed."""
+        """Make coming months' partitions long before they are needed, and let old events go."""
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await ensure_partitions(self.database, self._clock.now())
+                await forget_old(self.database, self._clock.now() - timedelta(days=self.settings.event_days))
             except Exception:  # the months ahead leave time for many more tries
                 log.warning("maintenance_failed", exc_info=True)

@@ -133,6 +133,13 @@ class Settings(BaseModel):
         "auto", "auto: console on a terminal, json elsewhere", "MSGCORE_LOG_FORMAT"
     )
     max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body, bytes", "MSGCORE_MAX_BODY_BYTES", ge=1024)
+    max_spool_bytes: int = _setting(
+        256 * 1024 * 1024,
+        "Received requests kept on the disk while the database is away, bytes; beyond, platforms get 503",
+        "MSGCORE_MAX_SPOOL_BYTES",
+        ge=0,
+    )
+    event_days: int = _setting(30, "How long events can be read again, days", "MSGCORE_EVENT_DAYS", ge=1, le=3650)
     max_attachment_bytes: int = _setting(
         25 * 1024 * 1024,
         "Largest attachment or sum of a mail's, bytes",

@@ -17,6 +17,7 @@ from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
 from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
+from msgcore.api.events import EventsController
 from msgcore.api.health import HealthController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
@@ -28,6 +29,7 @@ from msgcore.api.projects import ProjectsController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.webhooks_in import InboundWebhooksController
 from msgcore.config import Settings
 from msgcore.services.container import Services
 from msgcore.services.health import HealthService
@@ -45,6 +47,8 @@ CONTROLLERS: Final = (
     BatchesController,
     SchedulesController,
     DeadLettersController,
+    EventsController,
+    InboundWebhooksController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]

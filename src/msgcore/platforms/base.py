@@ -18,6 +18,7 @@ import msgspec
 
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
+from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
@@ -142,6 +143,8 @@ class PlatformAdapter(ABC):
     """
 
     declaration: ClassVar[PlatformDeclaration]
+    inbound: ClassVar[Inbound | None] = None
+    """How requests of the platform are received, where it makes any."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,6 +19,7 @@ from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import CredentialField, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, Target
@@ -83,6 +84,11 @@ class PlatformRegistry:
     def build(self, services: AdapterServices) -> AdapterSet:
         """One adapter for each platform."""
         return AdapterSet({name: cls(services) for name, cls in self._classes.items()})
+
+    def inbound(self, name: str) -> Inbound | None:
+        """How requests of a platform are received; None for one that makes none, or is not known."""
+        found = self._classes.get(name)
+        return None if found is None else found.inbound
 
     # --- credentials
 

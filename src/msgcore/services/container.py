@@ -16,6 +16,7 @@ from msgcore.services.accounts import AccountService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
+from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.pausing import PauseService
@@ -25,6 +26,8 @@ from msgcore.services.projects import ProjectService
 from msgcore.store.database import Database
 
 if TYPE_CHECKING:
+    from msgcore.inbound.bus import EventBus
+    from msgcore.inbound.receiver import Receiver
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
@@ -49,6 +52,8 @@ class Services:
     jobs: JobService
     schedules: ScheduleService
     dead_letters: DeadLetterService
+    receiver: Receiver
+    event_streams: EventStreamService
 
     @classmethod
     def build(
@@ -67,6 +72,8 @@ class Services:
         jobs: JobService,
         schedules: ScheduleService,
         dead_letters: DeadLetterService,
+        receiver: Receiver,
+        bus: EventBus,
         passwords: Passwords | None = None,
     ) -> Services:
         """Build the services, around those of dispatch.
@@ -105,4 +112,6 @@ class Services:
             jobs=jobs,
             schedules=schedules,
             dead_letters=dead_letters,
+            receiver=receiver,
+            event_streams=EventStreamService(database=database, bus=bus),
         )

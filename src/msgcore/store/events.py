@@ -73,15 +73,9 @@ def append(connection: Connection, new: Sequence[NewEvent]) -> None:
     _INSERT.run(connection, rows)
 
 
-async def read_after(
-    database: Database, project_id: str, after: int, *, limit: int, types: Sequence[str] = (), platform_id: str = ""
-) -> list[Event]:
+async def read_after(database: Database, project_id: str, after: int, *, limit: int) -> list[Event]:
     """The next events of a project after a place in its log, oldest first."""
     query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
-    if types:
-        query = query.where(events.c.type.in_(types))
-    if platform_id:
-        query = query.where(events.c.platform_id == platform_id)
     async with database.read() as connection:
         rows = await connection.execute(query.order_by(events.c.sequence).limit(limit))
         return [Event(*row) for row in rows]

@@ -92,15 +92,24 @@ class RedisConnection:
         with _may_be_away():
             await self._client.ping()
 
-    async def news(self) -> AsyncIterator[str]:
-        """What the scripts tell, as it comes; first an empty text, once it is sure that nothing will be missed.
+    def news(self) -> AsyncIterator[str]:
+        """What the scripts tell, as `hear` gives it."""
+        return self.hear("news")
+
+    async def tell(self, channel: str, text: str) -> None:
+        """Let all who hear a channel know. Raises SchedulerAwayError."""
+        with _may_be_away():
+            await self._client.publish(f"{self.prefix}:{channel}", text)
+
+    async def hear(self, channel: str) -> AsyncIterator[str]:
+        """What is told on a channel, as it comes; first an empty text, once it is sure that nothing will be missed.
 
         Ends when the connection does.
         """
         pubsub: Any = None
         try:
             pubsub = await self._pubsub()
-            await pubsub.subscribe(self._channel)
+            await pubsub.subscribe(f"{self.prefix}:{channel}")
             async for message in pubsub.listen():
                 yield message["data"].decode() if message["type"] == "message" else ""
         except self._away:

@@ -20,6 +20,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.sandbox.behaviours import behaviour_of
+from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.platforms.sandbox.inbox import InboxEntry, InboxWriter, Row
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ DECLARATION = PlatformDeclaration(
     connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "Kept in the sandbox's inbox; nothing leaves the gateway"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "Recipients named reply answer each message once"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "Recipients named reply answer; reports may be posted to it"),
         CapabilityInfo(Capability.ATTACHMENTS, "Kept as they were given; URLs are not fetched"),
         CapabilityInfo(Capability.EMBEDS),
         CapabilityInfo(Capability.BUTTONS),
     ),
     credentials=(),
     ordered=True,
+    supports_webhooks=True,
 )
 
 
@@ -49,6 +51,7 @@ class SandboxAdapter(PlatformAdapter):
     """Puts messages into the inbox, unless the recipient's id asks for something else."""
 
     declaration = DECLARATION
+    inbound = SandboxInbound()
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)

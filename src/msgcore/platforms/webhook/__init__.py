@@ -22,6 +22,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.webhook.client import Endpoints, post
+from msgcore.platforms.webhook.inbound import WebhookInbound
 from msgcore.platforms.webhook.render import encode, read_secret
 from msgcore.security.egress import url_problem
 
@@ -34,6 +35,7 @@ DECLARATION = PlatformDeclaration(
     connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "The receiver decides what to do with a message"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "Reports in MsgCore's own shape, signed with the same secret"),
         CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
         CapabilityInfo(Capability.EMBEDS, "Passed on as they were given"),
         CapabilityInfo(Capability.BUTTONS, "Passed on as they were given"),
@@ -55,6 +57,7 @@ DECLARATION = PlatformDeclaration(
         ),
     ),
     ordered=True,
+    supports_webhooks=True,
 )
 
 
@@ -62,6 +65,7 @@ class WebhookAdapter(PlatformAdapter):
     """Posts deliveries to their account's URL."""
 
     declaration = DECLARATION
+    inbound = WebhookInbound()
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)

@@ -1,0 +1,142 @@
+"""A project's events for subscribers that come and get them: a stream (SSE), or page by page with waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Response, get
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.response import Stream
+
+from msgcore.api.access import Injected, requires
+from msgcore.api.answers import Timestamp
+from msgcore.core.clock import to_iso
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.ids import canonical_id
+from msgcore.core.scopes import ApiScope
+from msgcore.services.event_streams import EventFilter, EventStreamService
+from msgcore.store.events import Event
+
+STREAM = "text/event-stream"
+RECONNECT_MILLISECONDS = 2000
+IDLE_SECONDS = 15.0
+"""After which a stream says that it is still there: proxies cut silent ones off, mostly after 30 or 60 s."""
+
+After = Annotated[
+    int | None,
+    QueryParameter(ge=0, description="Only events after the one with this id; 0 for all that are kept. Else new ones"),
+]
+Types = Annotated[
+    str | None,
+    QueryParameter(max_length=1024, description="Only of these types, separated by commas: message.received,..."),
+]
+OfPlatform = Annotated[
+    str | None, QueryParameter(query="platformId", max_length=64, description="Only of this configured platform")
+]
+OfChat = Annotated[str | None, QueryParameter(query="chatId", max_length=255, description="Only of this chat")]
+Wait = Annotated[int, QueryParameter(ge=0, le=60, description="Seconds to wait when there are none yet")]
+PageSize = Annotated[int, QueryParameter(ge=1, le=200, description="Events of a page")]
+LastEventId = Annotated[
+    str | None, HeaderParameter(name="Last-Event-ID", description="What EventSource sends when it comes again")
+]
+Accepted = Annotated[str | None, HeaderParameter(name="Accept", description="text/event-stream for a stream")]
+
+
+class EventEntry(msgspec.Struct, kw_only=True):
+    """One event, with names in snake_case; `id` is its place in the project's log."""
+
+    id: int
+    event: str
+    timestamp: Timestamp
+    project_id: str
+    data: Any
+
+
+class EventsAnswer(msgspec.Struct, kw_only=True):
+    """A page of events, oldest first. Ask again with `after` = `next`."""
+
+    events: list[EventEntry]
+    next: int
+
+
+class EventsController(Controller):
+    """Events."""
+
+    path = "/api/v1/projects/{project:str}/events"
+    tags = ("Events",)
+
+    @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="Follow events", media_type="application/json")
+    async def follow(
+        self,
+        project: FromPath[str],
+        event_streams: Injected[EventStreamService],
+        after: After = None,
+        types: Types = None,
+        platform_id: OfPlatform = None,
+        chat_id: OfChat = None,
+        limit: PageSize = 100,
+        wait: Wait = 0,
+        last_event_id: LastEventId = None,
+        accept: Accepted = None,
+    ) -> Response[Any]:
+        """In the order in which they happened.
+
+        With `Accept: text/event-stream` a stream without end, which resumes after `Last-Event-ID`. Else a page, for
+        which `wait` lets the server hold the request until there is something (long polling).
+        """
+        wanted = _filter(project, types, platform_id, chat_id)
+        start = await event_streams.start_of(wanted, after if last_event_id is None else _place(last_event_id))
+        if accept is not None and STREAM in accept:
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            return Stream(_stream(event_streams, wanted, start), media_type=STREAM, headers=headers)
+        page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
+        return Response(EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last))
+
+
+def entry_of(event: Event) -> EventEntry:
+    """An event as subscribers get it."""
+    return EventEntry(
+        id=event.sequence,
+        event=event.type,
+        timestamp=to_iso(event.created_at),
+        project_id=event.project_id,
+        data=event.data,
+    )
+
+
+async def _stream(event_streams: EventStreamService, wanted: EventFilter, start: int) -> AsyncIterator[bytes]:
+    """Source: HTML Living Standard, "Server-sent events", section 9.2.6 (interpreting an event stream)."""
+    yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
+    async for page in event_streams.follow(wanted, start, idle=IDLE_SECONDS):
+        yield b"".join(map(_block, page.events)) or b": still here\n\n"
+
+
+def _block(event: Event) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        event.sequence,
+        event.type.encode(),
+        msgspec.json.encode(entry_of(event)),
+    )
+
+
+def _filter(project: str, types: str | None, platform_id: str | None, chat_id: str | None) -> EventFilter:
+    chosen = tuple(name.strip() for name in types.split(",") if name.strip()) if types else ()
+    return EventFilter(
+        project,
+        types=chosen,
+        platform_id=(canonical_id(platform_id) or platform_id) if platform_id else "",
+        chat_id=chat_id or "",
+    )
+
+
+def _place(last_event_id: str) -> int | None:
+    """The place that a client saw last; an empty one is none (it saw nothing)."""
+    if not last_event_id:
+        return None
+    if not (last_event_id.isascii() and last_event_id.isdigit()) or len(last_event_id) > 18:  # noqa: PLR2004 - 64 bits
+        raise InvalidInputError.of(
+            [FieldError("/headers/Last-Event-ID", "Last-Event-ID must be the id of an event, a whole number")]
+        )
+    return int(last_event_id)

@@ -1,0 +1,47 @@
+"""Where platforms post what happens on them. They sign their requests; there is no other login."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from litestar import Controller, MediaType, Response, route
+from litestar.enums import HttpMethod
+from litestar.exceptions import MethodNotAllowedException
+from litestar.params import FromPath
+
+from msgcore.api.access import PUBLIC, AnyRequest, Injected
+from msgcore.inbound.receiver import Receiver
+from msgcore.platforms.receiving import InboundRequest
+
+METHODS = [HttpMethod.POST, HttpMethod.GET, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
+
+
+class InboundWebhooksController(Controller):
+    """Webhooks of platforms."""
+
+    path = "/api/v1/webhooks"
+    tags = ("Webhooks of platforms",)
+
+    @route(
+        "/{platform:str}/{webhook_token:str}",
+        http_method=METHODS,
+        opt=PUBLIC,
+        summary="Receive from a platform",
+        status_code=200,
+        media_type=MediaType.JSON,
+    )
+    async def receive(
+        self, request: AnyRequest, platform: FromPath[str], webhook_token: FromPath[str], receiver: Injected[Receiver]
+    ) -> Response[bytes]:
+        """Answered once the request is verified and safe; it is read afterwards. `GET platforms` tells each address."""
+        if request.method not in receiver.methods(platform):
+            raise MethodNotAllowedException
+        came = InboundRequest(
+            method=request.method,
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
+            query=request.scope["query_string"].decode("latin-1"),
+            body=await request.body(),
+            received_at=datetime.now(UTC),
+        )
+        answer = await receiver.receive(platform, webhook_token, came)
+        return Response(answer.body, status_code=answer.status, media_type=answer.content_type)

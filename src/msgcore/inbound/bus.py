@@ -1,0 +1,111 @@
+"""The bus: wakes those who wait for a project's next events. It carries no events: those are in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Self
+
+from msgcore.core.tasks import end
+from msgcore.dispatch.redis import RedisConnection
+from msgcore.dispatch.scheduler import SchedulerAwayError
+
+RETRY_SECONDS = 1.0
+
+
+class EventBus:
+    """Between whoever appends events and whoever waits for them, in this process and over Redis in the others.
+
+    What is not heard, because Redis is away or there is none between several processes, is found by
+    looking into the log every now and then.
+    """
+
+    def __init__(self, redis: RedisConnection | None = None) -> None:
+        self._redis = redis
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listening: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to hear from other processes."""
+        if self._redis is not None:
+            self._listening = asyncio.create_task(self._listen(self._redis), name="events")
+
+    async def stop(self) -> None:
+        """Stop hearing, and let everybody who waits go."""
+        await end(self._listening)
+        self._wake(list(self._waiting))
+
+    def announce(self, project_ids: Iterable[str]) -> None:
+        """There are new events of these projects, committed."""
+        ids = list(project_ids)
+        self._wake(ids)
+        if self._redis is not None:
+            for project_id in ids:
+                task = asyncio.create_task(_publish(self._redis, project_id))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+
+    def subscribe(self, project_id: str) -> Subscription:
+        """To be woken by a project's events from when it is entered: look into the log after that."""
+        return Subscription(self, project_id)
+
+    def add(self, project_id: str, event: asyncio.Event) -> None:
+        """Set `event` whenever there is something new."""
+        self._waiting[project_id].add(event)
+
+    def remove(self, project_id: str, event: asyncio.Event) -> None:
+        """No longer."""
+        waiting = self._waiting[project_id]
+        waiting.discard(event)
+        if not waiting:
+            del self._waiting[project_id]
+
+    def _wake(self, project_ids: Iterable[str]) -> None:
+        for project_id in project_ids:
+            for event in self._waiting.get(project_id, ()):
+                event.set()
+
+    async def _listen(self, redis: RedisConnection) -> None:
+        while True:
+            async for project_id in redis.hear(CHANNEL):
+                # An empty one: the connection is new, and what was told before it was heard by nobody here.
+                self._wake([project_id] if project_id else list(self._waiting))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+CHANNEL = "events"
+
+
+class Subscription:
+    """One who waits for a project's events; an asynchronous context manager."""
+
+    def __init__(self, bus: EventBus, project_id: str) -> None:
+        self._bus = bus
+        self._project_id = project_id
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._bus.add(self._project_id, self._news)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bus.remove(self._project_id, self._news)
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether there was news since the last time, within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
+
+
+async def _publish(redis: RedisConnection, project_id: str) -> None:
+    try:
+        await redis.tell(CHANNEL, project_id)
+    except SchedulerAwayError:
+        return  # they look into the log by themselves

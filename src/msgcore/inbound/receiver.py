@@ -1,0 +1,176 @@
+"""The receiver: verifies a platform's request, stores it as it came, and answers. Reading it comes after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from msgcore.core.errors import InvalidInputError, NotFoundError, UnauthenticatedError, UnavailableError
+from msgcore.core.ids import new_id
+from msgcore.core.tasks import end
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.inbound.spool import Spool, SpoolFullError
+from msgcore.inbound.tokens import TokenDirectory
+from msgcore.platforms.base import Account
+from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.registry import PlatformRegistry
+from msgcore.security.keyring import DecryptionError
+from msgcore.store.database import Database
+from msgcore.store.faults import is_away
+from msgcore.store.group_commit import GroupCommit
+from msgcore.store.inbound import RawRequest, keep
+
+log = structlog.stdlib.get_logger(__name__)
+
+NOWHERE = "There is no such webhook"
+"""All that is told to whoever does not know a token, whatever the reason."""
+
+STORE_SECONDS = 3.0
+"""After which PostgreSQL counts as away: platforms wait 3 to 10 s for an answer, and a request that was stored
+after all is not stored twice."""
+RETRY_SECONDS = 0.5
+
+
+class Receiver:
+    """Takes requests for all configured platforms."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        tokens: TokenDirectory,
+        accounts: AccountDirectory,
+        registry: PlatformRegistry,
+        spool: Spool,
+        on_stored: Callable[[str], None],
+    ) -> None:
+        """`on_stored` is told the id of a platform that has something to be read."""
+        self._database = database
+        self._tokens = tokens
+        self._accounts = accounts
+        self._registry = registry
+        self._spool = spool
+        self._on_stored = on_stored
+        self._commits: GroupCommit[RawRequest, None] = GroupCommit(self._flush)
+        self._order = asyncio.Lock()  # of what is stored: what waits on the disk comes first
+        self._draining: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin with what an earlier run left on the disk."""
+        self._spool.open()
+        if not self._spool.is_empty:
+            self._drain_soon()
+
+    async def stop(self) -> None:
+        """Finish what is being stored; what lies on the disk stays there."""
+        await self._commits.drain()
+        await end(self._draining)
+        self._spool.close()
+
+    def methods(self, platform: str) -> tuple[str, ...]:
+        """The HTTP methods that a platform uses; POST for one that is not known."""
+        inbound = self._registry.inbound(platform)
+        return ("POST",) if inbound is None else inbound.methods
+
+    async def receive(self, platform: str, token: str, request: InboundRequest) -> InboundAnswer:
+        """Take one request; returns when it is safe.
+
+        Raises NotFoundError for an unknown address, UnauthenticatedError for a request that the platform
+        did not make, InvalidInputError for one that cannot be read at all, and UnavailableError when it
+        could be stored nowhere.
+        """
+        inbound, record = await self._find(platform, token)
+        account = self._open(record)
+        try:
+            inbound.verify(account, request)
+            answer = inbound.handshake(account, request)
+        except SignatureError as error:
+            log.warning("inbound_refused", platform=platform, platform_id=record.id, reason=str(error))
+            raise UnauthenticatedError("The request is not signed as this platform signs") from None
+        except UnreadableError as error:
+            raise InvalidInputError(str(error)) from None
+        if answer is not None:
+            return answer
+        await self._commits.submit(
+            RawRequest(
+                id=new_id(),
+                project_id=record.project_id,
+                platform_id=record.id,
+                platform=platform,
+                headers={name: request.headers[name] for name in inbound.keeps if name in request.headers},
+                query=request.query,
+                body=request.body,
+                received_at=request.received_at,
+            )
+        )
+        return inbound.answer
+
+    async def _find(self, platform: str, token: str) -> tuple[Inbound, AccountRecord]:
+        inbound = self._registry.inbound(platform)
+        record = None if inbound is None else await self._tokens.find(token)
+        if inbound is None or record is None or record.platform != platform or not record.is_active:
+            raise NotFoundError(NOWHERE)
+        return inbound, record
+
+    def _open(self, record: AccountRecord) -> Account:
+        try:
+            return self._accounts.open(record)
+        except DecryptionError:
+            log.error("credentials_unreadable", platform=record.platform, platform_id=record.id)  # noqa: TRY400
+            raise UnavailableError("The platform's credentials cannot be read; enter them again") from None
+
+    # --- storing
+
+    async def _flush(self, requests: Sequence[RawRequest]) -> Sequence[Exception | None]:
+        async with self._order:
+            stored = self._spool.is_empty and await self._store(requests)
+            if not stored:
+                try:
+                    await self._spool.put(requests)
+                except (SpoolFullError, OSError) as error:
+                    log.error("inbound_not_stored", requests=len(requests), error=type(error).__name__)  # noqa: TRY400
+                    full = UnavailableError("Nothing can be stored just now; send it again", retry_after=5.0)
+                    return [full] * len(requests)
+                self._drain_soon()
+        if stored:
+            self._tell(requests)
+        return [None] * len(requests)
+
+    async def _store(self, requests: Sequence[RawRequest]) -> bool:
+        """Whether the database has the requests now; False while it is away."""
+        limit = STORE_SECONDS if self._database.kind == "postgresql" else None
+        try:
+            async with asyncio.timeout(limit):
+                await self._database.transact(lambda connection: keep(connection, requests))
+        except Exception as error:
+            if not (isinstance(error, TimeoutError) or is_away(error)):
+                raise
+            log.warning("ledger_away", error=type(error).__name__, requests=len(requests))
+            return False
+        return True
+
+    def _tell(self, requests: Sequence[RawRequest]) -> None:
+        for platform_id in {request.platform_id for request in requests}:
+            self._on_stored(platform_id)
+
+    def _drain_soon(self) -> None:
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(self._drain(), name="spool")
+
+    async def _drain(self) -> None:
+        """Give the database what lies on the disk, oldest first, however long it is away."""
+        while True:
+            async with self._order:
+                batch = await self._spool.first()
+                stored = bool(batch) and await self._store(batch)
+                if stored:
+                    await self._spool.drop_first()
+                elif not batch:
+                    log.info("spool_drained")
+                    return
+            if stored:
+                self._tell(batch)
+            else:
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,68 @@
+"""The newest events of projects in memory, so that many who follow one project cost one query, not one each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from cachetools import LRUCache
+
+from msgcore.store import events as store
+from msgcore.store.database import Database
+from msgcore.store.events import Event
+
+PROJECTS = 1000
+KEPT = 512
+"""Events of a project; whoever is farther behind reads the log."""
+PAGE = 200
+
+
+class EventTail:
+    """Reads the event log through what was read of it just now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ends = LRUCache[str, _End](PROJECTS)
+
+    async def read(self, project_id: str, after: int) -> Sequence[Event]:
+        """The next events of a project after a place in its log, at most 200, oldest first."""
+        end = self._ends.get(project_id)
+        if end is None:
+            end = self._ends[project_id] = _End()
+        known = end.after(after)
+        if known:
+            return known
+        async with end.lock:  # the first one reads for all who wait here
+            known = end.after(after)
+            if known:
+                return known
+            found = await store.read_after(self._database, project_id, after, limit=PAGE)
+            end.extend(after, found)
+            return found
+
+
+class _End:
+    """The newest events that were read of one project: without gaps, up to the last that was read."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self._events: deque[Event] = deque(maxlen=KEPT)
+
+    def after(self, place: int) -> list[Event]:
+        """Those after a place; none where what follows the place is not known here."""
+        if not self._events or not self._events[0].sequence - 1 <= place < self._events[-1].sequence:
+            return []
+        start = place - self._events[0].sequence + 1
+        return [self._events[index] for index in range(start, min(start + PAGE, len(self._events)))]
+
+    def extend(self, after: int, found: Sequence[Event]) -> None:
+        """Take what was read after a place, if it is not older than what is known."""
+        if not found or (self._events and found[-1].sequence <= self._events[-1].sequence):
+            return
+        if not self._events or self._events[-1].sequence != after:
+            self._events.clear()
+        for event in found:
+            if self._events and event.sequence != self._events[-1].sequence + 1:
+                self._events.clear()  # some between were deleted with age
+            self._events.append(event)

@@ -1,0 +1,247 @@
+"""From envelopes to what is stored of them, and to the events that subscribers get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgcore.core.clock import to_iso
+from msgcore.core.envelope import (
+    Click,
+    Command,
+    Deletion,
+    Edit,
+    Envelope,
+    File,
+    Happening,
+    Membership,
+    Message,
+    Reaction,
+    Receipt,
+    Typing,
+)
+from msgcore.core.ids import new_id
+from msgcore.store.events import NewEvent
+from msgcore.store.inbound import RawRequest
+
+Row = dict[str, Any]
+LONGEST_ID = 255
+"""Characters of an id that is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An envelope, the request that it came in, and the id that it has with us."""
+
+    id: str
+    request: RawRequest
+    envelope: Envelope
+
+    @classmethod
+    def of(cls, request: RawRequest, envelope: Envelope) -> Occurrence:
+        """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
+        author = envelope.author
+        ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
+        if not all(0 < len(each) <= LONGEST_ID for each in ids):
+            raise ValueError(f"an id of the platform is empty or longer than {LONGEST_ID} characters")
+        return cls(new_id(), request, envelope)
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, as far as the platform says."""
+        return self.envelope.occurred_at or self.request.received_at
+
+
+def subject_of(content: Happening) -> str | None:
+    """The platform's id of the message that something is about; None where it is about none."""
+    match content:
+        case Message() | Edit() | Deletion() | Command():
+            return content.id
+        case Reaction() | Click() | Receipt():
+            return content.message_id
+        case _:
+            return None
+
+
+# --- rows
+
+
+def message_row(found: Occurrence) -> Row:
+    """The row of a message or a command."""
+    content = found.envelope.content
+    kind, text, reply_to = "text", None, None
+    if isinstance(content, Message):
+        text, reply_to = content.text, content.reply_to
+        kind = content.attachments[0].type if content.attachments and not text else "text"
+    elif isinstance(content, Command):
+        kind, text = "command", f"/{content.name} {content.arguments}".rstrip()
+    return {
+        **_about(found),
+        "provider_message_id": subject_of(content),
+        "message_text": plain(text),
+        "message_type": kind,
+        "raw_data": _raw(found),
+        "received_at": found.at,
+        "reply_to": reply_to,
+        "edited_at": None,
+        "deleted_at": None,
+    }
+
+
+def file_rows(found: Occurrence) -> list[Row]:
+    """The rows of a message's files; those without a URL are named by the platform's own id."""
+    content = found.envelope.content
+    files = content.attachments if isinstance(content, Message) else ()
+    return [
+        {
+            "id": new_id(),
+            "message_id": found.id,
+            "type": file.type,
+            "url": plain(file.url or f"platform:{file.id or ''}"),
+            "filename": plain(file.filename),
+            "size": file.size,
+            "mime_type": plain(file.mime_type),
+        }
+        for file in files
+    ]
+
+
+def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
+    """The row of a reaction."""
+    return {
+        **_about(found),
+        "provider_message_id": reaction.message_id,
+        "emoji": reaction.emoji,
+        "reaction_type": "removed" if reaction.removed else "added",
+        "raw_data": _raw(found),
+        "received_at": found.at,
+    }
+
+
+def edit_row(found: Occurrence, edit: Edit) -> Row:
+    """What `store.inbound.edit_messages` takes."""
+    platform_id = found.request.platform_id
+    return {"b_platform_id": platform_id, "b_message_id": edit.id, "b_text": plain(edit.text), "b_at": found.at}
+
+
+def deletion_row(found: Occurrence, deletion: Deletion) -> Row:
+    """What `store.inbound.take_back_messages` takes."""
+    return {"b_platform_id": found.request.platform_id, "b_message_id": deletion.id, "b_at": found.at}
+
+
+def chat_rows(occurrences: Sequence[Occurrence]) -> list[Row]:
+    """A row for each chat in which something happened, as it was last; in one order, so that nobody can deadlock."""
+    rows: dict[str, Row] = {}
+    for found in occurrences:
+        place, before = found.envelope.chat, rows.get(found.envelope.chat.id, {})
+        wrote = isinstance(found.envelope.content, Message | Command)
+        rows[place.id] = {
+            "id": new_id(),
+            "project_id": found.request.project_id,
+            "platform_id": found.request.platform_id,
+            "platform": found.request.platform,
+            "provider_chat_id": place.id,
+            "chat_type": place.type,
+            "name": plain(place.name) or before.get("name"),
+            "avatar_url": None,
+            "metadata": None,
+            "last_message_at": found.at if wrote else before.get("last_message_at"),
+            "created_at": found.request.received_at,
+            "updated_at": found.request.received_at,
+        }
+    return [rows[id_] for id_ in sorted(rows)]
+
+
+# --- events
+
+
+def event_of(found: Occurrence, known: Mapping[str, str]) -> NewEvent:
+    """The event that tells of an occurrence; `known` has our ids of messages by the platform's."""
+    request, content, author = found.request, found.envelope.content, found.envelope.author
+    kind, more = _told(content, found)
+    subject = subject_of(content)
+    data: dict[str, Any] = {
+        "envelope_version": found.envelope.version,
+        "platform": request.platform,
+        "platform_id": request.platform_id,
+        "chat_id": found.envelope.chat.id,
+        "chat_type": found.envelope.chat.type,
+        "chat_name": found.envelope.chat.name,
+        "user_id": None if author is None else author.id,
+        "user_display": None if author is None else author.name or author.username,
+        **more,
+    }
+    if subject is not None:
+        data["message_id"] = known.get(subject, subject)
+        data["provider_message_id"] = subject
+    return NewEvent(request.project_id, kind, data, request.received_at, request.platform_id)
+
+
+def _told(content: Happening, found: Occurrence) -> tuple[str, Row]:  # noqa: PLR0911 - one return a kind
+    """The event's type, and what only events of this type have. Times are named as the compatible API names them."""
+    at = to_iso(found.at)
+    match content:
+        case Message():
+            files = [_file(file) for file in content.attachments]
+            more = {"reply_to": content.reply_to, "thread_id": content.thread_id, "attachments": files}
+            kind = message_row(found)["message_type"]
+            return "message.received", {"text": content.text, "message_type": kind, "received_at": at, **more}
+        case Edit():
+            files = [_file(file) for file in content.attachments]
+            return "message.edited", {"text": content.text, "attachments": files, "edited_at": at}
+        case Deletion():
+            return "message.deleted", {"deleted_at": at}
+        case Reaction():
+            word = "removed" if content.removed else "added"
+            return f"reaction.{word}", {"emoji": content.emoji, "timestamp": at}
+        case Click():
+            return "button.clicked", {"button_value": content.value, "button_label": content.label, "clicked_at": at}
+        case Command():
+            more = {"command": content.name, "arguments": content.arguments}
+            return "command.received", {"text": message_row(found)["message_text"], "received_at": at, **more}
+        case Membership():
+            member = content.member or found.envelope.author
+            who = {"member_id": member and member.id, "member_display": member and (member.name or member.username)}
+            return f"member.{'joined' if content.joined else 'left'}", {**who, "timestamp": at}
+        case Receipt():
+            return f"message.{content.status}", {"error": content.error, "timestamp": at}
+        case Typing():
+            return "typing.started", {"timestamp": at}
+
+
+def _about(found: Occurrence) -> Row:
+    author = found.envelope.author
+    return {
+        "id": found.id,
+        "project_id": found.request.project_id,
+        "platform_id": found.request.platform_id,
+        "platform": found.request.platform,
+        "provider_chat_id": found.envelope.chat.id,
+        "provider_user_id": found.envelope.chat.id if author is None else author.id,
+        "user_display": None if author is None else plain(author.name or author.username),
+    }
+
+
+def _raw(found: Occurrence) -> Any:
+    """The platform's own payload where the reader kept it, else the envelope."""
+    envelope = found.envelope
+    return envelope if envelope.raw is None else envelope.raw
+
+
+def _file(file: File) -> Row:
+    return {
+        "type": file.type,
+        "url": file.url,
+        "filename": file.filename,
+        "mime_type": file.mime_type,
+        "size": file.size,
+    }
+
+
+def plain(text: str | None) -> str | None:
+    """Text as PostgreSQL can store it: without NUL, and without halves of characters."""
+    if text is None:
+        return None
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

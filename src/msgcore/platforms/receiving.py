@@ -1,0 +1,91 @@
+"""The contract of a platform's webhook: how its requests are verified, answered and read.
+
+All of it is pure: the receiver verifies and answers within milliseconds and stores the request as it
+came; reading it into envelopes comes after, and may come again after a crash.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from msgcore.core.envelope import Report
+
+if TYPE_CHECKING:
+    from msgcore.core.envelope import Envelope
+    from msgcore.platforms.base import Account
+
+_REPORTS = msgspec.json.Decoder(Report)
+
+
+class SignatureError(Exception):
+    """The request does not come from the platform, or is an old one again. The message says why, for the log."""
+
+
+class UnreadableError(Exception):
+    """The request holds what this version cannot read. The message says what, for the platform's log; no secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRequest:
+    """A request of a platform as it came. Header names are in lower case; `query` is without the `?`."""
+
+    method: str
+    headers: Mapping[str, str] = field(repr=False)
+    query: str
+    body: bytes = field(repr=False)
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InboundAnswer:
+    """What the platform is answered."""
+
+    body: bytes = b'{"success":true}'
+    content_type: str = "application/json"
+    status: int = 200
+
+
+TAKEN = InboundAnswer()
+
+
+class Inbound(ABC):
+    """How a platform's requests to us are verified, answered and read.
+
+    `keeps` names the headers (in lower case) that reading needs; all others, and so all secrets, are
+    dropped before a request is stored. `signature` says in words how requests are verified.
+    """
+
+    signature: ClassVar[str]
+    keeps: ClassVar[tuple[str, ...]] = ()
+    answer: ClassVar[InboundAnswer] = TAKEN
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+
+    @abstractmethod
+    def verify(self, account: Account, request: InboundRequest) -> None:
+        """Raises SignatureError unless the platform itself made this request, and did so just now."""
+
+    def handshake(self, account: Account, request: InboundRequest) -> InboundAnswer | None:
+        """The answer to a verified request that only asks whether we are there; None for all others."""
+        del account, request
+        return None
+
+    @abstractmethod
+    def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
+        """What the request tells of, in order; nothing for what does not matter here.
+
+        Raises UnreadableError for what should be an envelope and cannot be made one.
+        """
+
+
+def read_report(body: bytes) -> Report:
+    """The report that a body in our own shape holds. Raises UnreadableError, naming the field."""
+    try:
+        return _REPORTS.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnreadableError(f"the body is no report: {error}") from None

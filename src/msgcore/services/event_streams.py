@@ -1,0 +1,101 @@
+"""Following a project's events: what is there, and then each as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.inbound.bus import EventBus
+from msgcore.inbound.tail import PAGE, EventTail
+from msgcore.store import events as store
+from msgcore.store.database import Database
+from msgcore.store.events import Event
+
+LOOK_SECONDS = 5.0
+"""How often the log is looked into although nobody told of anything: another process may have no way to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events: of a project, of these types (none: of all), of one configured platform, of one chat."""
+
+    project_id: str
+    types: tuple[str, ...] = ()
+    platform_id: str = ""
+    chat_id: str = ""
+
+    def takes(self, event: Event) -> bool:
+        """Whether an event of the project is one of these."""
+        return (
+            (not self.types or event.type in self.types)
+            and self.platform_id in ("", event.platform_id)
+            and self.chat_id in ("", event.data.get("chat_id"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in order, and the place to go on after: that of the last one that was looked at."""
+
+    events: Sequence[Event]
+    last: int
+
+
+class EventStreamService:
+    """Reads the event log for subscribers that come to us: streams, and long polling."""
+
+    def __init__(self, *, database: Database, bus: EventBus) -> None:
+        self._database = database
+        self._bus = bus
+        self._tail = EventTail(database)
+
+    async def start_of(self, wanted: EventFilter, after: int | None) -> int:
+        """Where to begin: after the place that the subscriber names, else at the end of the log.
+
+        Raises InvalidInputError for a place that the log has not reached.
+        """
+        _, newest = await store.bounds(self._database, wanted.project_id)
+        if after is None:
+            return newest
+        if after > newest:
+            raise InvalidInputError.of(
+                [FieldError("/query/after", f"after is {after}, but the newest event of the project is {newest}")]
+            )
+        return after
+
+    async def page(self, wanted: EventFilter, after: int, *, limit: int, seconds: float) -> EventPage:
+        """The next events, at most `limit`; where there are none yet, waits for up to so many seconds."""
+        async with self._bus.subscribe(wanted.project_id) as news:
+            deadline = monotonic() + seconds
+            while True:
+                page = await self._read(wanted, after, limit)
+                left = deadline - monotonic()
+                if page.events or left <= 0:
+                    return page
+                if page.last == after:  # else there may be more
+                    await news.wait(min(left, LOOK_SECONDS))
+                after = page.last
+
+    async def follow(self, wanted: EventFilter, after: int, *, idle: float) -> AsyncIterator[EventPage]:
+        """Each page as it comes, without end; an empty one after each `idle` seconds without any."""
+        async with self._bus.subscribe(wanted.project_id) as news:
+            quiet = 0.0
+            while True:
+                page = await self._read(wanted, after, PAGE)
+                if page.events:
+                    quiet = 0.0
+                    yield page
+                if page.last > after:  # there may be more
+                    after = page.last
+                    continue
+                quiet = 0.0 if await news.wait(LOOK_SECONDS) else quiet + LOOK_SECONDS
+                if quiet >= idle:
+                    quiet = 0.0
+                    yield EventPage((), after)
+
+    async def _read(self, wanted: EventFilter, after: int, limit: int) -> EventPage:
+        """The next events that are wanted, of those that are next."""
+        found = (await self._tail.read(wanted.project_id, after))[:limit]
+        return EventPage([event for event in found if wanted.takes(event)], found[-1].sequence if found else after)

@@ -1,0 +1,191 @@
+"""What comes in: requests as they came, and what was read out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
+
+from msgcore.store.bulk import Bulk
+from msgcore.store.database import Database
+from msgcore.store.tables import (
+    chats,
+    inbound_requests,
+    inbound_seen,
+    message_attachments,
+    platform_logs,
+    received_messages,
+    received_reactions,
+)
+from msgcore.store.tables.inbound import IS_WAITING
+
+Row = dict[str, Any]
+PURGED_AT_ONCE = 5000
+
+
+class RawRequest(msgspec.Struct, frozen=True):
+    """A verified request of a platform, as it came. `id` is given when it comes."""
+
+    id: str
+    project_id: str
+    platform_id: str
+    platform: str
+    headers: Mapping[str, str]
+    query: str
+    body: bytes
+    received_at: datetime
+
+
+def _insert_once(table: Table) -> Callable[[str], UpdateBase]:
+    def make(dialect: str) -> UpdateBase:
+        return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
+
+    return make
+
+
+_REQUEST = ("id", "project_id", "platform_id", "platform", "headers", "query", "body", "received_at")
+_KEEP_REQUESTS = Bulk(_insert_once(inbound_requests), _REQUEST)
+_KEEP_MESSAGES = Bulk(_insert_once(received_messages), received_messages.c.keys())
+_KEEP_FILES = Bulk(lambda _: insert(message_attachments), message_attachments.c.keys())
+_KEEP_REACTIONS = Bulk(lambda _: insert(received_reactions), received_reactions.c.keys())
+_LOG = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
+_SAME = (received_messages.c.platform_id == bindparam("b_platform_id")) & (
+    received_messages.c.provider_message_id == bindparam("b_message_id")
+)
+_EDIT = Bulk(
+    lambda _: (
+        update(received_messages).where(_SAME).values(message_text=bindparam("b_text"), edited_at=bindparam("b_at"))
+    ),
+    ("b_platform_id", "b_message_id", "b_text", "b_at"),
+)
+_TAKE_BACK = Bulk(
+    lambda _: update(received_messages).where(_SAME).values(deleted_at=bindparam("b_at")),
+    ("b_platform_id", "b_message_id", "b_at"),
+)
+
+
+def keep(connection: Connection, requests: Sequence[RawRequest]) -> None:
+    """Store requests in their order; those that are stored already stay as they are."""
+    _KEEP_REQUESTS.run(connection, [msgspec.structs.asdict(request) for request in requests])
+
+
+async def waiting_platforms(database: Database) -> list[str]:
+    """Ids of the configured platforms that have requests nobody has read."""
+    query = select(inbound_requests.c.platform_id).where(IS_WAITING).distinct()
+    async with database.read() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+def take(connection: Connection, platform_id: str, limit: int) -> list[tuple[int, RawRequest]]:
+    """The oldest unread requests of a platform with their numbers, held until the transaction ends.
+
+    Whoever else reads for the platform waits: what comes first is read first, in whichever process.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"inbound:{platform_id}", 0))))
+    columns = [inbound_requests.c[name] for name in ("number", *_REQUEST)]
+    query = (
+        select(*columns)
+        .where(inbound_requests.c.platform_id == platform_id, IS_WAITING)
+        .order_by(inbound_requests.c.number)
+        .limit(limit)
+    )
+    return [(number, RawRequest(*rest)) for number, *rest in connection.execute(query)]
+
+
+def finish(connection: Connection, numbers: Sequence[int]) -> None:
+    """Forget requests that were read."""
+    connection.execute(delete(inbound_requests).where(inbound_requests.c.number.in_(numbers)))
+
+
+def set_aside(connection: Connection, number: int, error: str, now: datetime) -> None:
+    """Keep a request that cannot be read, and never look at it again by itself."""
+    same = inbound_requests.c.number == number
+    connection.execute(update(inbound_requests).where(same).values(failed_at=now, error=error))
+
+
+def forget_platform(connection: Connection, platform_id: str) -> None:
+    """Drop all requests of a platform that is gone."""
+    connection.execute(delete(inbound_requests).where(inbound_requests.c.platform_id == platform_id))
+
+
+def unseen(connection: Connection, platform_id: str, event_ids: Sequence[str], now: datetime) -> set[str]:
+    """Which of a platform's own ids came for the first time; from now on they have been seen."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    rows = [
+        {"platform_id": platform_id, "provider_event_id": event_id, "received_at": now}
+        for event_id in dict.fromkeys(event_ids)
+    ]
+    if not rows:
+        return set()
+    statement = dialect.insert(inbound_seen).values(rows).on_conflict_do_nothing()
+    return set(connection.execute(statement.returning(inbound_seen.c.provider_event_id)).scalars())
+
+
+def keep_messages(connection: Connection, messages: Sequence[Row], files: Sequence[Row]) -> None:
+    """Store received messages with their files, which are those of rows that are new here."""
+    _KEEP_MESSAGES.run(connection, messages)
+    _KEEP_FILES.run(connection, files)
+
+
+def keep_reactions(connection: Connection, rows: Sequence[Row]) -> None:
+    """Store reactions, those that were taken away too."""
+    _KEEP_REACTIONS.run(connection, rows)
+
+
+def edit_messages(connection: Connection, edits: Sequence[Row]) -> None:
+    """Change received messages: rows of b_platform_id, b_message_id, b_text and b_at."""
+    _EDIT.run(connection, edits)
+
+
+def take_back_messages(connection: Connection, deletions: Sequence[Row]) -> None:
+    """Mark received messages as taken back: rows of b_platform_id, b_message_id and b_at."""
+    _TAKE_BACK.run(connection, deletions)
+
+
+def touch_chats(connection: Connection, rows: Sequence[Row]) -> None:
+    """Note that something happened in chats; each comes once. What is not known of one stays as it was."""
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(chats).values([dict(row) for row in rows])
+    given = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["platform_id", "provider_chat_id"],
+            set_={
+                "name": func.coalesce(given.name, chats.c.name),
+                "last_message_at": func.coalesce(given.last_message_at, chats.c.last_message_at),
+                "updated_at": given.updated_at,
+            },
+        )
+    )
+
+
+def message_ids(connection: Connection, platform_id: str, provider_ids: Sequence[str]) -> dict[str, str]:
+    """Our ids of received messages, by the platform's."""
+    columns = (received_messages.c.provider_message_id, received_messages.c.id)
+    same = received_messages.c.platform_id == platform_id
+    found = connection.execute(select(*columns).where(same, received_messages.c.provider_message_id.in_(provider_ids)))
+    return {row.provider_message_id: row.id for row in found}
+
+
+def log(connection: Connection, rows: Sequence[Row]) -> None:
+    """Write lines of the platforms' log."""
+    _LOG.run(connection, rows)
+
+
+async def purge_seen(database: Database, before: datetime) -> int:
+    """Forget up to 5,000 of what was seen before a moment; returns how many, to be called while any were."""
+    key = tuple_(inbound_seen.c.platform_id, inbound_seen.c.provider_event_id)
+    old = select(inbound_seen.c.platform_id, inbound_seen.c.provider_event_id).where(
+        inbound_seen.c.received_at < before
+    )
+    async with database.write() as connection:
+        result = await connection.execute(delete(inbound_seen).where(key.in_(old.limit(PURGED_AT_ONCE))))
+        return result.rowcount

@@ -1,0 +1,15 @@
+"""Letting go of what is kept for a time only, a few rows a transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgcore.store import events, inbound
+from msgcore.store.database import Database
+
+
+async def forget_old(database: Database, before: datetime) -> None:
+    """Delete events from before a moment, and what the platforms sent before it by their own ids."""
+    for purge in (events.purge, inbound.purge_seen):
+        while await purge(database, before):
+            continue
