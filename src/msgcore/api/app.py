@@ -28,6 +28,7 @@ from msgcore.api.projects import ProjectsController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.webhooks import WebhooksController
 from msgcore.config import Settings
 from msgcore.services.container import Services
 from msgcore.services.health import HealthService
@@ -45,6 +46,7 @@ CONTROLLERS: Final = (
     BatchesController,
     SchedulesController,
     DeadLettersController,
+    WebhooksController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
