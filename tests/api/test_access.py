@@ -14,6 +14,7 @@ READS = [
     ("messages/sent", "messages:read"),
     ("messages/queue/metrics", "messages:read"),
     ("dead-letters", "messages:read"),
+    ("webhooks", "webhooks:read"),
 ]
 
 

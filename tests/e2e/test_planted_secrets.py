@@ -24,6 +24,8 @@ PASSWORD = "Planted" + secrets.token_hex(8) + "1"
 WRONG_PASSWORD = "Wrong" + secrets.token_hex(8) + "1"
 SMTP_PASSWORD = "smtp-" + secrets.token_hex(12)
 WEBHOOK_SECRET = "whsec_" + secrets.token_urlsafe(32).replace("-", "A").replace("_", "B") + "="
+EVENT_SECRET = "whsec_" + secrets.token_hex(32)
+WRONG_EVENT_SECRET = "whsec_" + secrets.token_hex(8)
 JWT_SECRET = secrets.token_hex(32)
 ENCRYPTION_KEY = secrets.token_hex(32)
 
@@ -55,6 +57,16 @@ def configure(key: ApiClient, platform: str, name: str, credentials: dict[str, A
     for secret in (SMTP_PASSWORD, WEBHOOK_SECRET):
         assert secret not in str(made.body) + str(shown.body)
     return str(made.body["id"])
+
+
+def subscribe(key: ApiClient) -> str:
+    """Make a webhook with a secret, and rotate that to one that was made; the latter."""
+    asked = {"name": "hook", "url": "https://example.com/hook", "events": ["*"]}
+    assert key.ask("POST", "projects/shop/webhooks", asked | {"secret": WRONG_EVENT_SECRET}).status == 400
+    webhook_id = key.ask("POST", "projects/shop/webhooks", asked | {"secret": EVENT_SECRET}).body["id"]
+    rotated = key.ask("POST", f"projects/shop/webhooks/{webhook_id}/rotate-secret")
+    assert rotated.status == 200
+    return str(rotated.body["secret"])
 
 
 def wait_for_log(path: Path, *words: str) -> None:
@@ -90,6 +102,7 @@ def test_nothing_planted_is_logged_or_stored_in_the_clear(tmp_path: Path, refusi
         nowhere = configure(key, "email", "nowhere", login_refused | {"smtpPort": free_port()})
         hook = {"url": f"http://127.0.0.1:{free_port()}/hook", "secret": WEBHOOK_SECRET}
         webhook = configure(key, "webhook", "hook", hook)
+        made_secret = subscribe(key)
         send(key, mail, "bob@example.com", subject="s")
         send(key, nowhere, "bob@example.com", subject="s")
         send(key, webhook, "bob")
@@ -102,6 +115,9 @@ def test_nothing_planted_is_logged_or_stored_in_the_clear(tmp_path: Path, refusi
         WRONG_PASSWORD,
         SMTP_PASSWORD,
         WEBHOOK_SECRET,
+        EVENT_SECRET,
+        WRONG_EVENT_SECRET,
+        made_secret,
         JWT_SECRET,
         ENCRYPTION_KEY,
         token,

@@ -29,6 +29,7 @@ from msgcore.api.projects import ProjectsController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController
 from msgcore.config import Settings
 from msgcore.services.container import Services
@@ -49,6 +50,7 @@ CONTROLLERS: Final = (
     DeadLettersController,
     EventsController,
     InboundWebhooksController,
+    WebhooksController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgcore.config import Settings
 from msgcore.core.clock import Clock
 from msgcore.platforms.registry import PlatformRegistry
+from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
@@ -23,6 +24,7 @@ from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
 from msgcore.services.projects import ProjectService
+from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Services:
     platforms: PlatformService
     pausing: PauseService
     platform_logs: PlatformLogService
+    webhooks: WebhookService
     health: HealthService
     monitoring: Monitoring
     sending: SendService
@@ -105,6 +108,9 @@ class Services:
             ),
             pausing=PauseService(database=database, clock=clock, on_platform_change=on_platform_change),
             platform_logs=PlatformLogService(database),
+            webhooks=WebhookService(
+                database=database, keyring=keyring, egress=EgressGuard(settings.egress_allow), clock=clock
+            ),
             health=health,
             monitoring=monitoring,
             sending=sending,

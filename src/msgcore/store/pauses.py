@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.core.events import EventType
 from msgcore.core.ids import new_id
 from msgcore.store.events import NewEvent, append
 from msgcore.store.tables import platform_logs, project_platforms, projects
@@ -43,14 +44,14 @@ async def pause_platform(connection: AsyncConnection, platform: Row[Any], reason
     await _set_platform(connection, platform, paused_at=now, paused_by=PausedBy.USER, paused_reason=reason)
     await _log(connection, [platform], "warn", _because("Paused on request", reason), now)
     told = {"by": PausedBy.USER, "reason": reason}
-    await _tell_of_platform(connection, "platform.paused", platform, told, now)
+    await _tell_of_platform(connection, EventType.PLATFORM_PAUSED, platform, told, now)
 
 
 async def resume_platform(connection: AsyncConnection, platform: Row[Any], now: datetime) -> None:
     """Let a platform's deliveries go on, whoever paused it."""
     await _set_platform(connection, platform, paused_at=None, paused_by=None, paused_reason=None)
     await _log(connection, [platform], "info", "Resumed", now)
-    await _tell_of_platform(connection, "platform.resumed", platform, {"by": platform.paused_by}, now)
+    await _tell_of_platform(connection, EventType.PLATFORM_RESUMED, platform, {"by": platform.paused_by}, now)
 
 
 async def pause_project(connection: AsyncConnection, project_id: str, reason: str | None, now: datetime) -> None:
@@ -58,14 +59,14 @@ async def pause_project(connection: AsyncConnection, project_id: str, reason: st
     await _set_project(connection, project_id, paused_at=now, paused_reason=reason)
     platforms = await _platforms_of(connection, project_id)
     await _log(connection, platforms, "warn", _because("Paused with its project", reason), now)
-    await _tell(connection, "project.paused", project_id, None, {"reason": reason}, now)
+    await _tell(connection, EventType.PROJECT_PAUSED, project_id, None, {"reason": reason}, now)
 
 
 async def resume_project(connection: AsyncConnection, project_id: str, now: datetime) -> None:
     """Let the deliveries of a project go on, except for those of platforms that are themselves paused."""
     await _set_project(connection, project_id, paused_at=None, paused_reason=None)
     await _log(connection, await _platforms_of(connection, project_id), "info", "Resumed with its project", now)
-    await _tell(connection, "project.resumed", project_id, None, {}, now)
+    await _tell(connection, EventType.PROJECT_RESUMED, project_id, None, {}, now)
 
 
 async def _set_platform(connection: AsyncConnection, platform: Row[Any], **values: Any) -> None:
@@ -102,7 +103,7 @@ async def _log(connection: AsyncConnection, platforms: Sequence[Any], level: str
 
 
 async def _tell_of_platform(
-    connection: AsyncConnection, kind: str, platform: Row[Any], data: dict[str, Any], now: datetime
+    connection: AsyncConnection, kind: EventType, platform: Row[Any], data: dict[str, Any], now: datetime
 ) -> None:
     about = {"platform_id": platform.id, "platform": platform.platform}
     await _tell(connection, kind, platform.project_id, platform.id, about | data, now)
@@ -110,7 +111,7 @@ async def _tell_of_platform(
 
 async def _tell(
     connection: AsyncConnection,
-    kind: str,
+    kind: EventType,
     project_id: str,
     platform_id: str | None,
     data: dict[str, Any],

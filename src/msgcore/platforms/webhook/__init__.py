@@ -23,8 +23,9 @@ from msgcore.platforms.base import (
 )
 from msgcore.platforms.webhook.client import Endpoints, post
 from msgcore.platforms.webhook.inbound import WebhookInbound
-from msgcore.platforms.webhook.render import encode, read_secret
+from msgcore.platforms.webhook.render import encode
 from msgcore.security.egress import url_problem
+from msgcore.security.webhook_secrets import read_secret
 
 if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices

@@ -15,7 +15,7 @@ from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentErr
 from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response, Transport
 from msgcore.platforms.base import Account
-from msgcore.platforms.webhook.render import read_secret
+from msgcore.security.webhook_secrets import read_secret
 
 MAX_PROVIDER_ID = 255
 MAX_ENDPOINTS = 10_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError, read_report
-from msgcore.platforms.webhook.render import read_secret
+from msgcore.security.webhook_secrets import read_secret
 
 if TYPE_CHECKING:
     from msgcore.core.envelope import Envelope

@@ -1,18 +1,13 @@
-"""The document that is posted, and the secret that signs it."""
+"""The document that is posted."""
 
 from __future__ import annotations
 
-import binascii
 from datetime import datetime
 
 import msgspec
 
 from msgcore.core.content import Content, SendOptions
 from msgcore.platforms.base import Account, OutgoingDelivery
-
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the public part
-SHORTEST_SECRET, LONGEST_SECRET = 24, 64
-"""Bytes, as the Standard Webhooks specification asks for symmetric secrets."""
 
 
 class Recipient(msgspec.Struct):
@@ -52,15 +47,3 @@ def encode(account: Account, delivery: OutgoingDelivery) -> bytes:
             options=delivery.options,
         )
     )
-
-
-def read_secret(text: str) -> bytes | None:
-    """The bytes of a secret as it is written down, or None if it is not one."""
-    if not text.startswith(SECRET_PREFIX):
-        return None
-    encoded = text[len(SECRET_PREFIX) :]
-    try:
-        secret = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4), strict_mode=True)
-    except ValueError:
-        return None
-    return secret if SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET else None

@@ -1,0 +1,58 @@
+"""The events that customers can subscribe to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+EVERY_EVENT = "*"
+"""In a subscription: all events, also those that later versions add."""
+
+
+class EventType(StrEnum):
+    """What can happen. Names that the compatible API has are its own."""
+
+    MESSAGE_RECEIVED = "message.received"
+    MESSAGE_EDITED = "message.edited"
+    MESSAGE_DELETED = "message.deleted"
+    MESSAGE_SENT = "message.sent"
+    MESSAGE_FAILED = "message.failed"
+    MESSAGE_DELIVERED = "message.delivered"
+    MESSAGE_READ = "message.read"
+    BUTTON_CLICKED = "button.clicked"
+    COMMAND_RECEIVED = "command.received"
+    REACTION_ADDED = "reaction.added"
+    REACTION_REMOVED = "reaction.removed"
+    MEMBER_JOINED = "member.joined"
+    MEMBER_LEFT = "member.left"
+    TYPING_STARTED = "typing.started"
+    PLATFORM_PAUSED = "platform.paused"
+    PLATFORM_RESUMED = "platform.resumed"
+    PROJECT_PAUSED = "project.paused"
+    PROJECT_RESUMED = "project.resumed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_TEST = "webhook.test"
+
+
+DESCRIPTIONS: dict[EventType, str] = {
+    EventType.MESSAGE_RECEIVED: "Somebody wrote on a platform",
+    EventType.MESSAGE_EDITED: "Somebody changed what they had written",
+    EventType.MESSAGE_DELETED: "Somebody took back what they had written",
+    EventType.MESSAGE_SENT: "A platform took a message",
+    EventType.MESSAGE_FAILED: "A message failed for good",
+    EventType.MESSAGE_DELIVERED: "A platform says that a message reached its recipient",
+    EventType.MESSAGE_READ: "A platform says that a message was read",
+    EventType.BUTTON_CLICKED: "Somebody pressed a button of a message",
+    EventType.COMMAND_RECEIVED: "Somebody gave a command, such as /start",
+    EventType.REACTION_ADDED: "Somebody reacted to a message",
+    EventType.REACTION_REMOVED: "Somebody took a reaction back",
+    EventType.MEMBER_JOINED: "Somebody came into a group or channel",
+    EventType.MEMBER_LEFT: "Somebody left a group or channel",
+    EventType.TYPING_STARTED: "Somebody began to type",
+    EventType.PLATFORM_PAUSED: "A platform was paused; messages to it wait",
+    EventType.PLATFORM_RESUMED: "A platform goes on",
+    EventType.PROJECT_PAUSED: "A project was paused; messages to all its platforms wait",
+    EventType.PROJECT_RESUMED: "A project goes on",
+    EventType.WEBHOOK_DISABLED: "A webhook was switched off because nothing got through to it",
+    EventType.WEBHOOK_TEST: "Somebody asked for a test of a webhook",
+}
+"""What each one tells, in a line."""
