@@ -17,6 +17,7 @@ from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
 from msgcore.services.health import HealthService
+from msgcore.services.identities import IdentityService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
@@ -42,6 +43,7 @@ class Services:
     platforms: PlatformService
     pausing: PauseService
     platform_logs: PlatformLogService
+    identities: IdentityService
     health: HealthService
     monitoring: Monitoring
     sending: SendService
@@ -98,6 +100,7 @@ class Services:
             ),
             pausing=PauseService(database=database, clock=clock, on_platform_change=on_platform_change),
             platform_logs=PlatformLogService(database),
+            identities=IdentityService(database=database, clock=clock),
             health=health,
             monitoring=monitoring,
             sending=sending,
