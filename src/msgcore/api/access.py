@@ -61,10 +61,10 @@ ACCESS = "access"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a handler asks of its caller: the kinds of principal let in (none: everybody), and a scope."""
+    """What a handler asks of its caller: the kinds of principal let in (none: everybody), and scopes."""
 
     callers: frozenset[str] = frozenset()
-    scope: ApiScope | None = None
+    scopes: tuple[ApiScope, ...] = ()
 
 
 _ANYBODY_KNOWN = frozenset({"api-key", "jwt"})
@@ -79,9 +79,9 @@ USERS_ONLY: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}))}
 """Any signed-in user; API keys are refused."""
 
 
-def requires(scope: ApiScope) -> dict[str, Any]:
-    """Callers with this scope: keys that have it, members whose role allows it, in the path's project."""
-    return {ACCESS: Access(_ANYBODY_KNOWN, scope)}
+def requires(*scopes: ApiScope) -> dict[str, Any]:
+    """Callers with all these scopes: keys that have them, members whose role allows them, in the path's project."""
+    return {ACCESS: Access(_ANYBODY_KNOWN, scopes)}
 
 
 def declared_access(handler: BaseRouteHandler) -> Access | None:
@@ -136,9 +136,9 @@ class AccessMiddleware:
             principal = await self._authenticator.authenticate(api_key, bearer_token(authorization))
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
-        if access.scope is not None:
-            project_id = scope["path_params"].get("project")
-            await self._authenticator.authorize(principal, project_id=project_id, scope=access.scope)
+        project_id = scope["path_params"].get("project")
+        for needed in access.scopes:
+            await self._authenticator.authorize(principal, project_id=project_id, scope=needed)
         return principal
 
 

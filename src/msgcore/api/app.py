@@ -19,6 +19,7 @@ from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
 from msgcore.api.events import EventsController
 from msgcore.api.health import HealthController
+from msgcore.api.identities import IdentitiesController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
@@ -44,6 +45,7 @@ CONTROLLERS: Final = (
     PlatformCatalogController,
     PlatformLogsController,
     PlatformsController,
+    IdentitiesController,
     MessagesController,
     BatchesController,
     SchedulesController,

@@ -27,6 +27,9 @@ log = structlog.stdlib.get_logger(__name__)
 AWAY_SECONDS = 1.0
 """When to come back while the database is away."""
 
+_MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
+"""Litestar tells of these in words only."""
+
 
 class FieldProblem(Answer):
     """One wrong field: an RFC 6901 pointer into the request, and what is allowed there."""
@@ -103,6 +106,8 @@ def _body(request: Request[Any, Any, Any], status: HTTPStatus, problem: ProblemE
 
 def _invalid_parameters(error: ValidationException) -> ProblemError:
     """Litestar's complaints about path and query parameters, and about a body that is missing."""
+    if missing := _MISSING.match(error.detail):
+        return InvalidInputError.of([FieldError(f"/{missing[1]}/{missing[2]}", f"{missing[2]} is required")])
     found = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
     errors: list[FieldError] = []
     for complaint in found:

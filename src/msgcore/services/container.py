@@ -19,6 +19,7 @@ from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
 from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
+from msgcore.services.identities import IdentityService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
@@ -48,6 +49,7 @@ class Services:
     pausing: PauseService
     platform_logs: PlatformLogService
     webhooks: WebhookService
+    identities: IdentityService
     health: HealthService
     monitoring: Monitoring
     sending: SendService
@@ -111,6 +113,7 @@ class Services:
             webhooks=WebhookService(
                 database=database, keyring=keyring, egress=EgressGuard(settings.egress_allow), clock=clock
             ),
+            identities=IdentityService(database=database, clock=clock),
             health=health,
             monitoring=monitoring,
             sending=sending,
