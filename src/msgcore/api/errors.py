@@ -19,7 +19,7 @@ from litestar.routes import HTTPRoute
 from msgcore.api.answers import Answer
 from msgcore.api.explain import TOO_DEEP, parameter_error
 from msgcore.api.request_id import request_id
-from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, UnavailableError
+from msgcore.core.errors import InvalidInputError, ProblemError, UnavailableError
 from msgcore.store.faults import is_away
 
 log = structlog.stdlib.get_logger(__name__)
@@ -104,12 +104,11 @@ def _body(request: Request[Any, Any, Any], status: HTTPStatus, problem: ProblemE
 def _invalid_parameters(error: ValidationException) -> ProblemError:
     """Litestar's complaints about path and query parameters, and about a body that is missing."""
     found = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
-    errors: list[FieldError] = []
-    for complaint in found:
-        if complaint.get("key") == "data":
-            return InvalidInputError("the request needs a JSON body")
-        errors.append(parameter_error(complaint))
-    return InvalidInputError.of(errors) if errors else InvalidInputError(error.detail)
+    # Beside a wrong parameter, Litestar complains of a body that is missing even where it may be.
+    errors = [parameter_error(complaint) for complaint in found if complaint.get("key") != "data"]
+    if errors:
+        return InvalidInputError.of(errors)
+    return InvalidInputError("the request needs a JSON body" if found else error.detail)
 
 
 def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> str:
