@@ -25,6 +25,7 @@ from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
@@ -44,6 +45,7 @@ CONTROLLERS: Final = (
     MessagesController,
     BatchesController,
     SchedulesController,
+    ReceivedController,
     DeadLettersController,
 )
 

@@ -22,6 +22,7 @@ from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
 from msgcore.services.projects import ProjectService
+from msgcore.services.received import ReceivedService
 from msgcore.store.database import Database
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Services:
     jobs: JobService
     schedules: ScheduleService
     dead_letters: DeadLetterService
+    received: ReceivedService
 
     @classmethod
     def build(
@@ -105,4 +107,5 @@ class Services:
             jobs=jobs,
             schedules=schedules,
             dead_letters=dead_letters,
+            received=ReceivedService(database=database, authenticator=authenticator, clock=clock),
         )
