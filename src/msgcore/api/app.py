@@ -15,6 +15,7 @@ from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
+from msgcore.api.chats import ChatsController
 from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
 from msgcore.api.health import HealthController
@@ -46,6 +47,7 @@ CONTROLLERS: Final = (
     BatchesController,
     SchedulesController,
     ReceivedController,
+    ChatsController,
     DeadLettersController,
 )
 

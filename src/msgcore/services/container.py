@@ -16,6 +16,7 @@ from msgcore.services.accounts import AccountService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
+from msgcore.services.chats import ChatService
 from msgcore.services.health import HealthService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.pausing import PauseService
@@ -51,6 +52,7 @@ class Services:
     schedules: ScheduleService
     dead_letters: DeadLetterService
     received: ReceivedService
+    chats: ChatService
 
     @classmethod
     def build(
@@ -108,4 +110,5 @@ class Services:
             schedules=schedules,
             dead_letters=dead_letters,
             received=ReceivedService(database=database, authenticator=authenticator, clock=clock),
+            chats=ChatService(database=database, clock=clock),
         )

@@ -60,17 +60,20 @@ class ReceivedFilter:
             table.provider_chat_id: self.chat_id,
             table.provider_user_id: self.user_id,
         }
-        conditions = [table.project_id == self.project_id]
+        conditions = [self._of_project()]
         conditions += [column == value for column, value in equal.items() if value is not None]
-        if self.platform_id is None and (self.chat_id is not None or self.user_id is not None):
-            # The indexes on chats and on users begin with the platform.
-            own = select(project_platforms.c.id).where(project_platforms.c.project_id == self.project_id)
-            conditions.append(table.platform_id.in_(own))
         if self.since is not None:
             conditions += [table.received_at >= self.since, table.id >= _id_before(self.since)]
         if self.until is not None:
             conditions += [table.received_at <= self.until, table.id < _id_after(self.until)]
         return conditions
+
+    def _of_project(self) -> ColumnElement[bool]:
+        """Whose messages: the indexes on chats and on users begin with the platform, not with the project."""
+        if self.platform_id is not None or (self.chat_id is None and self.user_id is None):
+            return received_messages.c.project_id == self.project_id
+        own = select(project_platforms.c.id).where(project_platforms.c.project_id == self.project_id)
+        return received_messages.c.platform_id.in_(own)
 
 
 async def list_received(
