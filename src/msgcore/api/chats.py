@@ -68,7 +68,7 @@ class Chats(Answer):
     pagination: Pagination
 
 
-class ChatMessageSent(Answer):
+class ChatMessageSent(Answer, tag_field="direction", tag="sent"):
     """A message to a chat. `status` is pending, sent or failed; `state` is the exact one.
 
     `timestamp` is when it was sent, or accepted while it was not.
@@ -92,7 +92,6 @@ class ChatMessageSent(Answer):
     sent_at: Timestamp | None
     created_at: Timestamp
     timestamp: Timestamp
-    direction: Literal["sent"]
     source: Literal["live"]
 
 
@@ -272,6 +271,5 @@ def _entry(entry: ReceivedView | SentEntry) -> ReceivedMessage | ChatMessageSent
         sent_at=sent_at,
         created_at=created_at,
         timestamp=sent_at or created_at,
-        direction="sent",
         source="live",
     )

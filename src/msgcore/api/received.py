@@ -59,7 +59,7 @@ class ReactingUser(Answer):
     identity: TargetIdentity | None
 
 
-class ReceivedMessage(Answer):
+class ReceivedMessage(Answer, tag_field="direction", tag="received"):
     """A message as it came. `timestamp` is `receivedAt` under the name that newer clients know.
 
     `rawData` (what the platform sent) and `reactions` (who reacts at present, by emoji) are there where they were
@@ -78,7 +78,6 @@ class ReceivedMessage(Answer):
     message_type: str
     received_at: Timestamp
     timestamp: Timestamp
-    direction: Literal["received"]
     source: Literal["live"]
     attachments: list[AttachmentAnswer]
     identity: TargetIdentity | None
@@ -296,7 +295,6 @@ def received_fields(view: ReceivedView) -> dict[str, Any]:
         "message_type": row.message_type,
         "received_at": received_at,
         "timestamp": received_at,
-        "direction": "received",
         "source": "live",
         "attachments": [_attachment(found) for found in view.attachments],
         "identity": _identity(row),
