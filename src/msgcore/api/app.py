@@ -15,6 +15,7 @@ from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
+from msgcore.api.chats import ChatsController
 from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
 from msgcore.api.events import EventsController
@@ -27,6 +28,7 @@ from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
@@ -49,6 +51,8 @@ CONTROLLERS: Final = (
     MessagesController,
     BatchesController,
     SchedulesController,
+    ReceivedController,
+    ChatsController,
     DeadLettersController,
     EventsController,
     InboundWebhooksController,

@@ -109,12 +109,11 @@ def _invalid_parameters(error: ValidationException) -> ProblemError:
     if missing := _MISSING.match(error.detail):
         return InvalidInputError.of([FieldError(f"/{missing[1]}/{missing[2]}", f"{missing[2]} is required")])
     found = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
-    errors: list[FieldError] = []
-    for complaint in found:
-        if complaint.get("key") == "data":
-            return InvalidInputError("the request needs a JSON body")
-        errors.append(parameter_error(complaint))
-    return InvalidInputError.of(errors) if errors else InvalidInputError(error.detail)
+    # Beside a wrong parameter, Litestar complains of a body that is missing even where it may be.
+    errors = [parameter_error(complaint) for complaint in found if complaint.get("key") != "data"]
+    if errors:
+        return InvalidInputError.of(errors)
+    return InvalidInputError("the request needs a JSON body" if found else error.detail)
 
 
 def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> str:

@@ -11,8 +11,13 @@ from litestar.params import FromPath, QueryParameter
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.identity_bodies import LONGEST_USER_ID, CreateIdentity, LinkAlias, QuickLink, UpdateIdentity
+from msgcore.api.identity_history import (
+    ReceivedMessageAnswer,
+    ReceivedReactionAnswer,
+    received_message,
+    received_reaction,
+)
 from msgcore.api.parameters import Offset
-from msgcore.api.received import ReceivedMessageAnswer, ReceivedReactionAnswer, received_message, received_reaction
 from msgcore.core.clock import to_iso
 from msgcore.core.scopes import ApiScope
 from msgcore.services.identities import IdentityService, IdentityView

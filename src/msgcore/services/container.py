@@ -17,6 +17,7 @@ from msgcore.services.accounts import AccountService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
+from msgcore.services.chats import ChatService
 from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.identities import IdentityService
@@ -25,6 +26,7 @@ from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
 from msgcore.services.projects import ProjectService
+from msgcore.services.received import ReceivedService
 from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
 
@@ -59,6 +61,8 @@ class Services:
     dead_letters: DeadLetterService
     receiver: Receiver
     event_streams: EventStreamService
+    received: ReceivedService
+    chats: ChatService
 
     @classmethod
     def build(
@@ -123,4 +127,6 @@ class Services:
             dead_letters=dead_letters,
             receiver=receiver,
             event_streams=EventStreamService(database=database, bus=bus),
+            received=ReceivedService(database=database, authenticator=authenticator, clock=clock),
+            chats=ChatService(database=database, clock=clock),
         )

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from msgcore.core.errors import FieldError
+from msgcore.core.ids import new_id
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -97,11 +98,11 @@ class SandboxAdapter(PlatformAdapter):
         person = delivery.target.id
         text = f"You wrote: {_gist(delivery.content)}"
         return {
-            # Made from the delivery's id, so that a redelivery is not answered twice.
-            "id": delivery.id,
+            "id": new_id(),
             "project_id": account.project_id,
             "platform_id": account.id,
             "platform": DECLARATION.name,
+            # Made from the delivery's id, so that a redelivery is not answered twice.
             "provider_message_id": f"reply-{delivery.id}",
             "provider_chat_id": person,
             "provider_user_id": person,

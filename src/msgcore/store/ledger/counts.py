@@ -157,3 +157,25 @@ async def count_queue(database: Database, project_id: str) -> list[QueueCount]:
     async with database.read() as connection:
         rows = await connection.execute(query)
     return [QueueCount(DeliveryState(state), bool(is_held), int(number)) for state, is_held, number in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformCount:
+    """How many deliveries of a platform (`email`) are in a state."""
+
+    platform: str
+    state: DeliveryState
+    number: int
+
+
+async def count_by_platform(database: Database, project_id: str) -> list[PlatformCount]:
+    """A project's deliveries by platform and state. Reads a handful of rows, as above."""
+    counted = delivery_counts.c
+    query = (
+        select(counted.platform, counted.state, func.sum(counted.count))
+        .where(counted.project_id == project_id)
+        .group_by(counted.platform, counted.state)
+    )
+    async with database.read() as connection:
+        rows = await connection.execute(query)
+    return [PlatformCount(platform, DeliveryState(state), int(number)) for platform, state, number in rows]

@@ -1,0 +1,117 @@
+"""Rows that platforms will write when messages come in, put straight into a running gateway's database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.engine import Row
+
+from api.conftest import Running
+from msgcore.core.ids import earliest_id, new_id
+from msgcore.store.database import Database
+from msgcore.store.tables import message_attachments, received_messages, received_reactions
+from servers.patience import PATIENCE
+
+UNKNOWN = "01920000-0000-7000-8000-0000000000ff"
+
+
+def in_database(running: Running, work: Callable[[Any], Any]) -> Any:
+    """Run a function over a blocking connection to the gateway's database, in a transaction."""
+    gateway = running.gateway
+    url = gateway.environment.get("MSGCORE_DATABASE_URL", f"sqlite:///{gateway.data_dir}/msgcore.db")
+
+    async def run() -> Any:
+        database = Database.open(url)
+        try:
+            return await database.transact(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def store(running: Running, table: Table, *rows: dict[str, Any]) -> None:
+    """Insert rows."""
+    in_database(running, lambda connection: connection.execute(insert(table), list(rows)))
+
+
+def stored(running: Running, table: Table, *conditions: Any) -> list[Row[Any]]:
+    """The rows that a table has."""
+    return list(in_database(running, lambda connection: connection.execute(select(table).where(*conditions)).all()))
+
+
+def message(project: str, platform_id: str, text: str, *, ago: timedelta = timedelta(), **other: Any) -> dict[str, Any]:
+    """A received message, with an id of the moment when it was received."""
+    received_at = datetime.now(UTC) - ago
+    fresh = new_id()
+    return {
+        "id": earliest_id(received_at)[:14] + fresh[14:] if ago else fresh,
+        "project_id": project,
+        "platform_id": platform_id,
+        "platform": "sandbox",
+        "provider_message_id": f"m-{fresh}",
+        "provider_chat_id": "chat-1",
+        "provider_user_id": "ann",
+        "user_display": "Ann",
+        "message_text": text,
+        "message_type": "text",
+        "raw_data": {"said": text},
+        "received_at": received_at,
+    } | other
+
+
+def receive(running: Running, *rows: dict[str, Any]) -> None:
+    """Store received messages."""
+    store(running, received_messages, *rows)
+
+
+def react(running: Running, to: dict[str, Any], who: str, emoji: str, kind: str = "added") -> None:
+    """Store a reaction to a received message."""
+    row = {name: to[name] for name in ("project_id", "platform_id", "platform", "provider_message_id")}
+    row |= {"id": new_id(), "provider_chat_id": "chat-1", "provider_user_id": who, "user_display": who.title()}
+    row |= {"emoji": emoji, "reaction_type": kind, "raw_data": {}, "received_at": datetime.now(UTC)}
+    store(running, received_reactions, row)
+
+
+def attach(running: Running, to: dict[str, Any], filename: str) -> None:
+    """Store an attachment of a received message."""
+    row = {"id": new_id(), "message_id": to["id"], "type": "image", "url": "https://example.com/a.png"}
+    store(running, message_attachments, row | {"filename": filename, "size": 7, "mime_type": "image/png"})
+
+
+def make_project(running: Running) -> str:
+    """A project of its own."""
+    project_id = f"p{time.monotonic_ns()}"
+    made = running.admin.ask("POST", "projects", {"id": project_id, "name": "P"})
+    assert made.status == 201, made
+    return project_id
+
+
+def ask(running: Running, project: str, method: str, path: str, body: Any = None) -> Any:
+    """A call by the administrator that must succeed; its answer."""
+    reply = running.admin.ask(method, f"projects/{project}{path}", body)
+    assert reply.status in {200, 201}, reply
+    return reply.body
+
+
+def add_sandbox(running: Running, project: str) -> str:
+    """A sandbox platform of a project; its id."""
+    made = ask(running, project, "POST", "/platforms", {"platform": "sandbox", "name": "b", "credentials": {}})
+    return str(made["id"])
+
+
+def send(running: Running, project: str, platform_id: str, to: str, text: str = "hi") -> str:
+    """Send a message and wait until it was tried; its job id."""
+    targets = [{"platformId": platform_id, "type": "user", "id": to}]
+    body = {"targets": targets, "content": {"text": text}}
+    job = str(ask(running, project, "POST", "/messages/send", body)["jobId"])
+    deadline = time.monotonic() + PATIENCE
+    while ask(running, project, "GET", f"/messages/status/{job}")["status"] not in {"completed", "failed"}:
+        assert time.monotonic() < deadline, "the message was not sent"
+        time.sleep(0.02)
+    return job
