@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select
 
+from msgcore.core.envelope import Message
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -20,12 +21,14 @@ from msgcore.core.errors import (
 )
 from msgcore.core.ids import new_id
 from msgcore.platforms.base import Account
+from msgcore.platforms.receiving import InboundRequest
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import SandboxAdapter
 from msgcore.platforms.sandbox.behaviours import ACCEPTING, Behaviour, behaviour_of
+from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.platforms.sandbox.inbox import clear_inbox, read_inbox
 from msgcore.store.database import Database
-from msgcore.store.tables import project_platforms, projects, received_messages, users
+from msgcore.store.tables import inbound_requests, project_platforms, projects, users
 from servers.adapters import adapter_services
 from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
 
@@ -175,13 +178,13 @@ async def test_a_redelivery_is_one_message_and_one_answer(adapter: SandboxAdapte
     await adapter.send(account, delivery)
     assert len(await read_inbox(adapter.services.database, PLATFORM_ID)) == 1
     async with adapter.services.database.read() as connection:
-        [answer] = (await connection.execute(select(received_messages))).all()
-    assert (answer.platform_id, answer.provider_user_id, answer.provider_chat_id) == (
-        PLATFORM_ID,
-        "reply:anna",
-        "reply:anna",
-    )
-    assert (answer.message_text, answer.platform) == ("You wrote: How are you?", "sandbox")
+        [answer] = (await connection.execute(select(inbound_requests))).all()
+    assert (answer.platform_id, answer.platform) == (PLATFORM_ID, "sandbox")
+    request = InboundRequest("POST", answer.headers, answer.query, answer.body, answer.received_at)
+    [envelope] = SandboxInbound().read(account, request)
+    assert (envelope.chat.id, envelope.author and envelope.author.id) == ("reply:anna", "reply:anna")
+    assert isinstance(envelope.content, Message)
+    assert envelope.content.text == "You wrote: How are you?"
 
 
 async def test_a_thousand_at_once_take_few_transactions(adapter: SandboxAdapter, account: Account) -> None:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Response, get
+from litestar import Controller, MediaType, Response, get
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from msgcore.api.access import Injected, requires
+from msgcore.api.access import ApiRequest, Injected, requires
 from msgcore.api.answers import Timestamp
 from msgcore.core.clock import to_iso
 from msgcore.core.errors import FieldError, InvalidInputError
@@ -41,7 +41,6 @@ PageSize = Annotated[int, QueryParameter(ge=1, le=200, description="Events of a 
 LastEventId = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="What EventSource sends when it comes again")
 ]
-Accepted = Annotated[str | None, HeaderParameter(name="Accept", description="text/event-stream for a stream")]
 
 
 class EventEntry(msgspec.Struct, kw_only=True):
@@ -67,9 +66,10 @@ class EventsController(Controller):
     path = "/api/v1/projects/{project:str}/events"
     tags = ("Events",)
 
-    @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="Follow events", media_type="application/json")
+    @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="Follow events")
     async def follow(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         event_streams: Injected[EventStreamService],
         after: After = None,
@@ -79,7 +79,6 @@ class EventsController(Controller):
         limit: PageSize = 100,
         wait: Wait = 0,
         last_event_id: LastEventId = None,
-        accept: Accepted = None,
     ) -> Response[Any]:
         """In the order in which they happened.
 
@@ -88,11 +87,13 @@ class EventsController(Controller):
         """
         wanted = _filter(project, types, platform_id, chat_id)
         start = await event_streams.start_of(wanted, after if last_event_id is None else _place(last_event_id))
-        if accept is not None and STREAM in accept:
+        if STREAM in request.headers.get("accept", ""):
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return Stream(_stream(event_streams, wanted, start), media_type=STREAM, headers=headers)
         page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
-        return Response(EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last))
+        return Response(
+            EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last), media_type=MediaType.JSON
+        )
 
 
 def entry_of(event: Event) -> EventEntry:

@@ -83,7 +83,7 @@ def message_row(found: Occurrence) -> Row:
         "message_text": plain(text),
         "message_type": kind,
         "raw_data": _raw(found),
-        "received_at": found.at,
+        "received_at": found.request.received_at,  # near the moment that the id tells: lists go by ids
         "reply_to": reply_to,
         "edited_at": None,
         "deleted_at": None,
@@ -116,7 +116,7 @@ def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
         "emoji": reaction.emoji,
         "reaction_type": "removed" if reaction.removed else "added",
         "raw_data": _raw(found),
-        "received_at": found.at,
+        "received_at": found.request.received_at,
     }
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from msgcore.core.envelope import Message, Person, Place, Report
 from msgcore.core.errors import FieldError
-from msgcore.core.ids import new_id
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -23,6 +25,7 @@ from msgcore.platforms.base import (
 from msgcore.platforms.sandbox.behaviours import behaviour_of
 from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.platforms.sandbox.inbox import InboxEntry, InboxWriter, Row
+from msgcore.store.inbound import RawRequest
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, Target
@@ -73,7 +76,7 @@ class SandboxAdapter(PlatformAdapter):
         refusal = behaviour.refusal(attempt=delivery.attempt, throttles=delivery.throttles)
         if refusal is not None:
             raise refusal
-        reply = self._reply_row(account, delivery) if behaviour.replies else None
+        reply = self._reply(account, delivery) if behaviour.replies else None
         await self._inbox.write(InboxEntry(self._message_row(account, delivery), reply))
         return SentReceipt(delivery.id)
 
@@ -94,24 +97,23 @@ class SandboxAdapter(PlatformAdapter):
             "received_at": self.services.clock.now(),
         }
 
-    def _reply_row(self, account: Account, delivery: OutgoingDelivery) -> Row:
+    def _reply(self, account: Account, delivery: OutgoingDelivery) -> RawRequest:
+        """What the person answers, as if it had been posted to the sandbox's webhook."""
         person = delivery.target.id
-        text = f"You wrote: {_gist(delivery.content)}"
-        return {
-            "id": new_id(),
-            "project_id": account.project_id,
-            "platform_id": account.id,
-            "platform": DECLARATION.name,
-            # Made from the delivery's id, so that a redelivery is not answered twice.
-            "provider_message_id": f"reply-{delivery.id}",
-            "provider_chat_id": person,
-            "provider_user_id": person,
-            "user_display": person,
-            "message_text": text,
-            "message_type": "text",
-            "raw_data": {"from": person, "text": text, "inReplyTo": delivery.id},
-            "received_at": self.services.clock.now(),
-        }
+        content = Message(id=f"reply-{delivery.id}", text=f"You wrote: {_gist(delivery.content)}", reply_to=delivery.id)
+        report = Report(
+            chat=Place(id=person), author=Person(id=person, name=person), content=content, event_id=content.id
+        )
+        return RawRequest(
+            id=delivery.id,  # so that a redelivery is not answered twice
+            project_id=account.project_id,
+            platform_id=account.id,
+            platform=DECLARATION.name,
+            headers={},
+            query="",
+            body=msgspec.json.encode(report),
+            received_at=self.services.clock.now(),
+        )
 
 
 def _gist(content: Content) -> str:

@@ -19,7 +19,8 @@ from msgcore.core.errors import PermanentError
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
-from msgcore.store.tables import received_messages, sandbox_inbox
+from msgcore.store.inbound import RawRequest, keep
+from msgcore.store.tables import sandbox_inbox
 
 Row = dict[str, Any]
 
@@ -29,7 +30,7 @@ class InboxEntry:
     """A message as it arrived and, where a person answers it, the answer."""
 
     message: Row
-    reply: Row | None = None
+    reply: RawRequest | None = None
 
 
 class InboxWriter:
@@ -67,7 +68,7 @@ class InboxWriter:
 
         def write(connection: Connection) -> None:
             _KEEP_MESSAGES.run(connection, messages)
-            _KEEP_REPLIES.run(connection, replies)
+            keep(connection, replies)
 
         await self._database.transact(write)
 
@@ -113,4 +114,3 @@ def _insert_once(table: Table) -> Callable[[str], UpdateBase]:
 
 
 _KEEP_MESSAGES = Bulk(_insert_once(sandbox_inbox), sandbox_inbox.c.keys())
-_KEEP_REPLIES = Bulk(_insert_once(received_messages), received_messages.c.keys())

@@ -7,6 +7,7 @@ authenticity" (symmetric signatures; five minutes of tolerance, which the librar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -36,8 +37,10 @@ class WebhookInbound(Inbound):
             Webhook(secret).verify(request.body, dict(request.headers))
         except WebhookVerificationError as error:
             raise SignatureError(str(error)) from None
-        except (ValueError, RecursionError):
+        except (JSONDecodeError, RecursionError):  # the library reads it once the signature is found right
             raise UnreadableError("the body is not JSON") from None
+        except (ValueError, TypeError):
+            raise SignatureError("the headers of the signature are malformed") from None
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """The report of the request."""
