@@ -249,8 +249,8 @@ class Gateway:
 
     async def _build_dispatch(self, *, follow: bool) -> None:
         settings = self.settings
-        if self._scheduler is None or self._handover is None:
-            raise RuntimeError("a process that dispatches has a scheduler")
+        if self._scheduler is None or self._handover is None or self._reader is None:
+            raise RuntimeError("a process that dispatches has a scheduler, and a reader")
         if isinstance(self._scheduler, MemoryScheduler):
             self._lock = await DispatchLock.acquire(self.database)
             self._resources.push_async_callback(self._lock.release)
@@ -265,6 +265,7 @@ class Gateway:
             database=self.database,
             clock=self._clock,
             base_urls=settings.platform_base_urls,
+            on_stored=self._reader.wake,
         )
         self._adapters = self._registry.build(services)
         for adapter in self._adapters.values():

@@ -106,7 +106,7 @@ def add_sandbox(running: Running, project: str) -> str:
 
 
 def send(running: Running, project: str, platform_id: str, to: str, text: str = "hi") -> str:
-    """Send a message and wait until it was tried; its job id."""
+    """Send a message and wait until it was tried, and answered by who answers; its job id."""
     targets = [{"platformId": platform_id, "type": "user", "id": to}]
     body = {"targets": targets, "content": {"text": text}}
     job = str(ask(running, project, "POST", "/messages/send", body)["jobId"])
@@ -114,4 +114,13 @@ def send(running: Running, project: str, platform_id: str, to: str, text: str = 
     while ask(running, project, "GET", f"/messages/status/{job}")["status"] not in {"completed", "failed"}:
         assert time.monotonic() < deadline, "the message was not sent"
         time.sleep(0.02)
+    while to.startswith("reply") and f"You wrote: {text}" not in answers(running, project, platform_id, to):
+        assert time.monotonic() < deadline, "the answer was not read"
+        time.sleep(0.02)
     return job
+
+
+def answers(running: Running, project: str, platform_id: str, user_id: str) -> list[str]:
+    """What somebody wrote on a platform."""
+    found = ask(running, project, "GET", f"/messages?platformId={platform_id}&userId={user_id}")
+    return [message["messageText"] for message in found["messages"]]

@@ -297,7 +297,7 @@ def test_messages_of_all_accounts_come_newest_first(people: People) -> None:
     assert (newest["projectId"], newest["platformId"], newest["platform"]) == (people.project, people.box, "sandbox")
     assert (newest["messageText"], newest["messageType"], newest["direction"]) == ("You wrote: hi", "text", "received")
     assert newest["timestamp"] == newest["receivedAt"]
-    assert newest["rawData"]["text"] == "You wrote: hi"
+    assert newest["rawData"]["content"]["text"] == "You wrote: hi"
     assert newest["platformConfig"] == {
         "id": people.box, "platform": "sandbox", "isActive": True, "testMode": False,
     }  # fmt: skip

@@ -94,7 +94,7 @@ def test_an_answer_of_a_person_is_listed_and_can_be_looked_at(running: Running, 
     assert {name: found[name] for name in expected} == expected
     detail = ask(running, project, "GET", f"/messages/{found['id']}")
     assert {name: detail[name] for name in found} == found
-    assert detail["rawData"]["text"] == "You wrote: How are you?"
+    assert detail["rawData"]["content"]["text"] == "You wrote: How are you?"
     assert detail["reactions"] == {}
     assert detail["platformConfig"] == {
         "id": platform_id,

@@ -28,7 +28,7 @@ class Place(_Part):
     """Where it happened: a chat with one person, a group, or a channel."""
 
     id: ProviderId
-    type: Literal["direct", "group", "channel"] = "direct"
+    type: Literal["user", "group", "channel"] = "user"
     name: Name | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,3 +28,5 @@ class AdapterServices:
     database: Database
     clock: Clock
     base_urls: dict[str, str]
+    on_stored: Callable[[str], None] = lambda _: None
+    """Told the id of an account for which an adapter has stored something that was received."""

@@ -78,6 +78,8 @@ class SandboxAdapter(PlatformAdapter):
             raise refusal
         reply = self._reply(account, delivery) if behaviour.replies else None
         await self._inbox.write(InboxEntry(self._message_row(account, delivery), reply))
+        if reply is not None:
+            self.services.on_stored(account.id)
         return SentReceipt(delivery.id)
 
     async def close(self) -> None:

@@ -1,0 +1,81 @@
+"""The newest events in memory: never a gap, never one twice, and one query for many who follow."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from msgcore.inbound.tail import KEPT, EventTail
+from msgcore.store import events
+from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append, purge
+from store.ledger_rows import NOW, PROJECT, add_project
+
+
+async def add(database: Database, number: int) -> None:
+    new = [NewEvent(PROJECT, "test", {}, NOW) for _ in range(number)]
+    await database.transact(lambda connection: append(connection, new))
+
+
+@pytest.fixture
+async def log(database: Database) -> Database:
+    await add_project(database)
+    return database
+
+
+async def follow(tail: EventTail, after: int, until: int) -> list[int]:
+    found: list[int] = []
+    while after < until:
+        page = await tail.read(PROJECT, after)
+        found += [event.sequence for event in page]
+        after = page[-1].sequence if page else after
+        await asyncio.sleep(0)
+    return found
+
+
+async def test_everybody_gets_everything_from_where_they_stand(log: Database) -> None:
+    tail, rng = EventTail(log), random.Random(7)
+    total = KEPT * 2
+
+    async def write() -> None:
+        left = total
+        while left:
+            number = min(left, rng.randrange(1, 90))
+            await add(log, number)
+            left -= number
+
+    starts = [0, 0, 3, 250, KEPT, total - 1]
+    async with asyncio.timeout(60):
+        _, *seen = await asyncio.gather(write(), *(follow(tail, start, total) for start in starts))
+    assert seen == [list(range(start + 1, total + 1)) for start in starts]
+    assert await follow(tail, 0, total) == list(range(1, total + 1)), "one who comes late"
+
+
+async def test_many_who_follow_cost_one_query(log: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail, queries = EventTail(log), 0
+    read_after = events.read_after
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal queries
+        queries += 1
+        return await read_after(*arguments, **named)
+
+    monkeypatch.setattr(events, "read_after", counted)
+    await add(log, 5)
+    pages = await asyncio.gather(*(tail.read(PROJECT, 0) for _ in range(100)))
+    assert {len(page) for page in pages} == {5}
+    assert queries == 1
+
+
+async def test_what_was_deleted_with_age_is_passed_over(log: Database) -> None:
+    tail = EventTail(log)
+    await add(log, 3)
+    assert len(await tail.read(PROJECT, 1)) == 2
+    await purge(log, NOW + timedelta(seconds=1))
+    await add(log, 2)
+    assert [event.sequence for event in await tail.read(PROJECT, 0)] == [4, 5]
+    assert [event.sequence for event in await tail.read(PROJECT, 4)] == [5]
