@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
 
 from msgcore.core.clock import Clock
 from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
@@ -44,6 +45,8 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 200
 SWEEP_SECONDS = 2.0
 """How often requests are looked for that nobody told of: those of a process that ended, or of the sandbox."""
+GATHER_SECONDS = 0.01
+"""Between batches while more comes: a batch costs a dozen statements, however much is in it."""
 AWAY_SECONDS = 0.5
 
 
@@ -113,6 +116,9 @@ class Reader:
                 async with self._places:
                     if await self._read_batch(platform_id) == BATCH:
                         self._wanted.add(platform_id)
+                        continue
+                if platform_id in self._wanted:
+                    await asyncio.sleep(GATHER_SECONDS)
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_read_failed", platform_id=platform_id)
@@ -155,7 +161,7 @@ class Reader:
         try:
             return bool(await self._database.transact(lambda connection: work.read(connection, 1)))
         except Exception as error:
-            if is_away(error):
+            if is_away(error) or isinstance(error, ProgrammingError):  # then it is not the request's fault
                 raise
             text = f"what was read could not be stored ({type(error).__name__})"
             await self._database.transact(lambda connection: work.give_up(connection, text))

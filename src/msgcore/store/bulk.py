@@ -34,23 +34,29 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
 
 
-class _IdList(TypeDecorator[Sequence[str]]):
-    """Ids as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
+class ListOf(TypeDecorator[Sequence[Any]]):
+    """Values of one type as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
 
     impl = Text
     cache_ok = True
 
+    def __init__(self, kind: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """As the driver takes it."""
         if dialect.name == "sqlite":
             return Text()
-        return dialect.type_descriptor(postgresql.ARRAY(postgresql.UUID(as_uuid=True)))
+        return dialect.type_descriptor(postgresql.ARRAY(self.kind.dialect_impl(dialect)))
 
-    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
+        """The list, or the text of it."""
         return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
 
 
 class Among(FunctionElement[bool]):
-    """Whether a column of ids holds one of those that are bound as the list `name`.
+    """Whether a column holds one of the values that are bound as the list `name`.
 
     Unlike the `IN` of a list, whose text is another for each length, it is compiled by SQLAlchemy and
     prepared by the server once.
@@ -60,8 +66,8 @@ class Among(FunctionElement[bool]):
     type = Boolean()
     _is_implicitly_boolean = True  # else SQLite gets `... = 1`, and scans the table
 
-    def __init__(self, column: ColumnElement[str], name: str = "ids") -> None:
-        super().__init__(column, bindparam(name, type_=_IdList()))
+    def __init__(self, column: ColumnElement[Any], name: str = "ids") -> None:
+        super().__init__(column, bindparam(name, type_=ListOf(column.type)))
 
 
 @compiles(Among)

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Executable, Table, bindparam, delete, func, insert, select, true, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
 
-from msgcore.store.bulk import Bulk
+from msgcore.store.bulk import Among, Bulk, ListOf
 from msgcore.store.database import Database
 from msgcore.store.tables import (
     chats,
@@ -22,6 +22,7 @@ from msgcore.store.tables import (
     received_messages,
     received_reactions,
 )
+from msgcore.store.tables.base import Id, UtcDateTime
 from msgcore.store.tables.inbound import IS_WAITING
 
 Row = dict[str, Any]
@@ -69,6 +70,44 @@ _TAKE_BACK = Bulk(
 )
 
 
+def _touch_chats(dialect: str) -> UpdateBase:
+    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(chats)
+    given = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["platform_id", "provider_chat_id"],
+        set_={
+            "name": func.coalesce(given.name, chats.c.name),
+            "last_message_at": func.coalesce(given.last_message_at, chats.c.last_message_at),
+            "updated_at": given.updated_at,
+        },
+    )
+
+
+_TOUCH_CHATS = Bulk(_touch_chats, chats.c.keys())
+
+
+def _see(dialect: str) -> Executable:
+    """Note a list of ids; gives those that are new."""
+    ids = bindparam("event_ids", type_=ListOf(inbound_seen.c.provider_event_id.type))
+    listed = func.json_each(ids).table_valued("value")
+    if dialect == "postgresql":
+        listed = func.unnest(ids).table_valued("value").render_derived()
+    platform_id, now = bindparam("platform_id", type_=Id()), bindparam("now", type_=UtcDateTime())
+    # "true": else SQLite takes ON for a part of a join (sqlite.org/lang_upsert.html, section 2.2).
+    source = select(platform_id, listed.c.value, now).where(true())
+    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(inbound_seen)
+    noted = statement.from_select(["platform_id", "provider_event_id", "received_at"], source)
+    return noted.on_conflict_do_nothing().returning(inbound_seen.c.provider_event_id)
+
+
+_SEE = {"sqlite": _see("sqlite"), "postgresql": _see("postgresql")}
+_FINISH = delete(inbound_requests).where(Among(inbound_requests.c.number, "numbers"))
+_MESSAGE_IDS = select(received_messages.c.provider_message_id, received_messages.c.id).where(
+    received_messages.c.platform_id == bindparam("platform_id"),
+    Among(received_messages.c.provider_message_id, "provider_ids"),
+)
+
+
 def keep(connection: Connection, requests: Sequence[RawRequest]) -> None:
     """Store requests in their order; those that are stored already stay as they are."""
     _KEEP_REQUESTS.run(connection, [msgspec.structs.asdict(request) for request in requests])
@@ -100,7 +139,7 @@ def take(connection: Connection, platform_id: str, limit: int) -> list[tuple[int
 
 def finish(connection: Connection, numbers: Sequence[int]) -> None:
     """Forget requests that were read."""
-    connection.execute(delete(inbound_requests).where(inbound_requests.c.number.in_(numbers)))
+    connection.execute(_FINISH, {"numbers": list(numbers)})
 
 
 def set_aside(connection: Connection, number: int, error: str, now: datetime) -> None:
@@ -116,15 +155,8 @@ def forget_platform(connection: Connection, platform_id: str) -> None:
 
 def unseen(connection: Connection, platform_id: str, event_ids: Sequence[str], now: datetime) -> set[str]:
     """Which of a platform's own ids came for the first time; from now on they have been seen."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    rows = [
-        {"platform_id": platform_id, "provider_event_id": event_id, "received_at": now}
-        for event_id in dict.fromkeys(event_ids)
-    ]
-    if not rows:
-        return set()
-    statement = dialect.insert(inbound_seen).values(rows).on_conflict_do_nothing()
-    return set(connection.execute(statement.returning(inbound_seen.c.provider_event_id)).scalars())
+    arguments = {"platform_id": platform_id, "event_ids": sorted(set(event_ids)), "now": now}
+    return set(connection.execute(_SEE[connection.dialect.name], arguments).scalars())
 
 
 def keep_messages(connection: Connection, messages: Sequence[Row], files: Sequence[Row]) -> None:
@@ -150,29 +182,13 @@ def take_back_messages(connection: Connection, deletions: Sequence[Row]) -> None
 
 def touch_chats(connection: Connection, rows: Sequence[Row]) -> None:
     """Note that something happened in chats; each comes once. What is not known of one stays as it was."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(chats).values([dict(row) for row in rows])
-    given = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["platform_id", "provider_chat_id"],
-            set_={
-                "name": func.coalesce(given.name, chats.c.name),
-                "last_message_at": func.coalesce(given.last_message_at, chats.c.last_message_at),
-                "updated_at": given.updated_at,
-            },
-        )
-    )
+    _TOUCH_CHATS.run(connection, rows)
 
 
 def message_ids(connection: Connection, platform_id: str, provider_ids: Sequence[str]) -> dict[str, str]:
     """Our ids of received messages, by the platform's."""
-    columns = (received_messages.c.provider_message_id, received_messages.c.id)
-    same = received_messages.c.platform_id == platform_id
-    found = connection.execute(select(*columns).where(same, received_messages.c.provider_message_id.in_(provider_ids)))
-    return {row.provider_message_id: row.id for row in found}
+    arguments = {"platform_id": platform_id, "provider_ids": list(provider_ids)}
+    return {row.provider_message_id: row.id for row in connection.execute(_MESSAGE_IDS, arguments)}
 
 
 def log(connection: Connection, rows: Sequence[Row]) -> None:
