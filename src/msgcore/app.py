@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from msgcore.api.app import create_api, create_monitoring_api
+from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
 from msgcore.config import Settings
@@ -318,13 +319,10 @@ class Gateway:
             bus=self._bus,
         )
         self._resources.push_async_callback(services.authenticator.close)
-        api = FastSend(
-            create_api(services, self.settings),
-            services.authenticator,
-            services.sending,
-            largest=self.settings.max_body_bytes,
-        )
-        self.asgi = CountedRequests(api, self._metrics)
+        largest = self.settings.max_body_bytes
+        api = create_api(services, self.settings)
+        sending = FastSend(api, services.authenticator, services.sending, largest=largest)
+        self.asgi = CountedRequests(FastReceive(sending, self._receiver, largest=largest), self._metrics)
 
     # --- events between the parts
 

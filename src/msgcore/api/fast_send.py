@@ -54,7 +54,7 @@ class FastSend:
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
         answer = await self._accept(scope, project, first)
         if answer is None:
-            await self._api(scope, _replaying(first, receive), send)
+            await self._api(scope, replaying(first, receive), send)
             return
         scope["path_template"] = _TEMPLATE
         await send(
@@ -128,7 +128,7 @@ def _may_send(principal: Principal, project: str) -> bool:
     return principal.project_id == project and ApiScope.MESSAGES_WRITE in principal.scopes
 
 
-def _replaying(first: dict[str, Any], receive: Receive) -> Receive:
+def replaying(first: dict[str, Any], receive: Receive) -> Receive:
     """A `receive` that gives the message that was taken off the connection first."""
     taken = [first]
 

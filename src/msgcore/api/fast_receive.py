@@ -1,0 +1,90 @@
+"""The short way for what platforms post: see `fast_send` for why there is one.
+
+This application, around the whole API, answers a request to a platform's webhook directly when it is plain: a
+method that the platform uses, and one body that is complete. Whatever else it meets it hands on untouched to the
+API, whose handler `InboundWebhooksController.receive` is the full description; errors it leaves to the API to answer.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import structlog
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from msgcore.api.access import fail_request
+from msgcore.api.fast_send import replaying
+from msgcore.api.request_id import request_id
+from msgcore.inbound.receiver import Receiver
+from msgcore.platforms.receiving import InboundAnswer, InboundRequest
+
+_PREFIX: Final = "/api/v1/webhooks/"
+_TEMPLATE: Final = f"{_PREFIX}{{platform}}/{{webhook_token}}"
+_PARTS: Final = 2
+_UNUSUAL: Final = frozenset((b"transfer-encoding", b"content-encoding", b"expect"))
+
+
+class FastReceive:
+    """An ASGI application that takes plain requests of platforms, and passes all else on to `api`."""
+
+    def __init__(self, api: ASGIApp, receiver: Receiver, *, largest: int) -> None:
+        """`largest` is how many bytes a body may have."""
+        self._api = api
+        self._receiver = receiver
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        place = _place(scope)
+        if place is None or cast("dict[str, Any]", scope)["method"] not in self._receiver.methods(place[0]):
+            await self._api(scope, receive, send)
+            return
+        first = cast("dict[str, Any]", await receive())
+        request = self._plain(scope, first)
+        answer = None if request is None else await self._take(scope, place, request)
+        if answer is None:
+            await self._api(scope, replaying(first, receive), send)
+            return
+        scope["path_template"] = _TEMPLATE
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", request_id(scope).encode()),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    async def _take(self, scope: Scope, place: tuple[str, str], request: InboundRequest) -> InboundAnswer | None:
+        structlog.contextvars.bind_contextvars(request_id=request_id(scope))
+        try:
+            return await self._receiver.receive(*place, request)
+        except Exception as error:  # noqa: BLE001 - the API answers for it
+            fail_request(scope, error)
+            return None
+
+    def _plain(self, scope: Scope, message: dict[str, Any]) -> InboundRequest | None:
+        """The request, or None for one that is not plain, or whose body is not complete."""
+        body: bytes = message.get("body", b"")  # a disconnect has none
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name in _UNUSUAL:
+                return None
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        if headers.get("content-length", "0") != str(len(body)) or len(body) > self._largest:
+            return None
+        return InboundRequest(
+            method=cast("dict[str, Any]", scope)["method"],
+            headers=headers,
+            query=scope["query_string"].decode("latin-1"),
+            body=body,
+            received_at=datetime.now(UTC),
+        )
+
+
+def _place(scope: Scope) -> tuple[str, str] | None:
+    """The platform and the token of a webhook's address."""
+    if scope["type"] != "http" or not scope["path"].startswith(_PREFIX):
+        return None
+    parts = scope["path"][len(_PREFIX) :].split("/")
+    return (parts[0], parts[1]) if len(parts) == _PARTS and all(parts) else None
