@@ -14,6 +14,7 @@ from unittest.mock import ANY
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import jsonschema_rs
 import pytest
 from standardwebhooks import Webhook
 
@@ -156,6 +157,18 @@ class TestMessages:
         running.key.ask("POST", "projects/shop/messages/send", {"targets": [target], "content": {"text": "hi"}})
         [event] = next_events(running, after, 1, types="message.received")
         assert (event["data"]["user_id"], event["data"]["text"]) == ("reply:bob", "You wrote: hi")
+
+
+def test_the_envelope_has_a_schema(running: Running, box: str) -> None:
+    document = running.nobody.ask("GET", "schemas/envelope").body
+    kinds = document["$defs"]["Envelope"]["properties"]["content"]["discriminator"]["mapping"]
+    assert set(kinds) == {
+        *("message", "edit", "delete", "reaction", "click", "command", "membership", "receipt", "typing"),
+    }
+    assert jsonschema_rs.meta.is_valid(document)
+    envelope = jsonschema_rs.Draft202012Validator(document)
+    assert envelope.is_valid({"eventId": "e", **report(text="hello")})
+    assert not envelope.is_valid({"eventId": "e", **report("dance")})
 
 
 class TestRefusals:

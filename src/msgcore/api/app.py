@@ -33,7 +33,7 @@ from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
 from msgcore.api.webhooks import WebhooksController
-from msgcore.api.webhooks_in import InboundWebhooksController
+from msgcore.api.webhooks_in import InboundWebhooksController, envelope_schema
 from msgcore.config import Settings
 from msgcore.services.container import Services
 from msgcore.services.health import HealthService
@@ -56,6 +56,7 @@ CONTROLLERS: Final = (
     DeadLettersController,
     EventsController,
     InboundWebhooksController,
+    envelope_schema,
     WebhooksController,
 )
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from litestar import Controller, MediaType, Response, route
+from litestar import Controller, MediaType, Response, get, route
 from litestar.enums import HttpMethod
 from litestar.exceptions import MethodNotAllowedException
 from litestar.params import FromPath
 
 from msgcore.api.access import PUBLIC, AnyRequest, Injected
+from msgcore.core.envelope import schema
 from msgcore.inbound.receiver import Receiver
 from msgcore.platforms.receiving import InboundRequest
 
 METHODS = [HttpMethod.POST, HttpMethod.GET, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
+
+
+@get("/api/v1/schemas/envelope", opt=PUBLIC, summary="JSON Schema of envelopes", tags=("Webhooks of platforms",))
+async def envelope_schema() -> dict[str, Any]:
+    """The shape that everything becomes which happens on a platform, and that custom webhooks post."""
+    return schema()
 
 
 class InboundWebhooksController(Controller):
