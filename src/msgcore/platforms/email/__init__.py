@@ -1,4 +1,4 @@
-"""E-mail by SMTP (RFC 5321). Sends only; answers go to the mailbox of `fromEmail` or `replyTo`."""
+"""E-mail by SMTP (RFC 5321). Mails in come as raw MIME over the account's webhook, see `inbound.py`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.email.render import EmailOptions, check_content, render
 
@@ -43,6 +44,9 @@ DECLARATION = PlatformDeclaration(
     connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "content.subject is required"),
+        CapabilityInfo(
+            Capability.RECEIVE_MESSAGE, "Raw mails that a mail service posts, with inboundSecret; files are only named"
+        ),
         CapabilityInfo(
             Capability.ATTACHMENTS, "Most servers take 10 to 25 MB a mail; base64 makes files a third larger"
         ),
@@ -87,10 +91,21 @@ DECLARATION = PlatformDeclaration(
         CredentialField("smtpPassword", "password of smtpUser", required=False, secret=True, example="app-password"),
         CredentialField("fromEmail", "address that mails come from", example="me@example.com", max_length=254),
         CredentialField("fromName", "name shown beside it", required=False, example="Example Ltd.", max_length=255),
+        CredentialField(
+            SECRET,
+            f"at least {SHORTEST_SECRET} characters, which whoever posts mails to the webhook must know; "
+            "unset: nothing is received",
+            required=False,
+            secret=True,
+            example="a long random text of your own",
+            pattern=rf".{{{SHORTEST_SECRET},}}",
+            max_length=255,
+        ),
     ),
     options=EmailOptions,
     limits=RateLimits(in_flight=CONNECTIONS),  # more would only queue for a connection while their time runs
     ordered=False,
+    supports_webhooks=True,
 )
 
 
@@ -98,6 +113,7 @@ class EmailAdapter(PlatformAdapter):
     """Renders a delivery as MIME and hands it to the account's SMTP server."""
 
     declaration = DECLARATION
+    inbound = EmailInbound()
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
