@@ -66,7 +66,7 @@ def test_a_conversation_by_mail(running: Running, postbox: Postbox, platform_id:
     data = event["data"]
     assert (event["event"], data["platform_id"]) == ("message.received", platform_id)
     assert (data["chat_id"], data["chat_type"], data["user_id"], data["user_display"]) == (
-        *("ann@example.org", "direct"),
+        *("ann@example.org", "user"),
         *("ann@example.org", "Ann \u00c9"),
     )
     assert (data["text"], data["provider_message_id"], data["thread_id"]) == ("Is it blue?", asked, asked)

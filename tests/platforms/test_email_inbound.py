@@ -395,7 +395,7 @@ def test_mails(case: Case) -> None:
     for optional in ("html", "autoSubmitted", "attachmentsLeftOut", "replyTo"):
         assert optional in case.raw or optional not in envelope.raw
     assert (envelope.chat.id, envelope.chat.name) == case.chat
-    assert envelope.chat.type == "direct"
+    assert envelope.chat.type == "user"
     assert envelope.author is not None
     assert (envelope.author.id, envelope.author.name, envelope.author.email) == (*case.chat, None)
     assert (message.id, message.reply_to, message.thread_id) == case.ids

@@ -114,10 +114,10 @@ class Reader:
             self._wanted.discard(platform_id)
             try:
                 async with self._places:
-                    if await self._read_batch(platform_id) == BATCH:
-                        self._wanted.add(platform_id)
-                        continue
-                if platform_id in self._wanted:
+                    more = await self._read_batch(platform_id)
+                if more:
+                    self._wanted.add(platform_id)
+                elif platform_id in self._wanted:
                     await asyncio.sleep(GATHER_SECONDS)
             except Exception as error:
                 if not is_away(error):
@@ -125,25 +125,24 @@ class Reader:
                 await asyncio.sleep(AWAY_SECONDS)
                 return  # the sweep comes back to it
 
-    async def _read_batch(self, platform_id: str) -> int:
-        """Read the next requests of a platform; returns how many there were."""
+    async def _read_batch(self, platform_id: str) -> bool:
+        """Read the next requests of a platform; tells whether more are waiting."""
         record = await self._accounts.get(platform_id)
         inbound = None if record is None else self._registry.inbound(record.platform)
         if record is None or inbound is None:
             await self._database.transact(lambda connection: store.forget_platform(connection, platform_id))
-            return 0
+            return False
         try:
             account = self._accounts.open(record)
         except DecryptionError:
             # They stay until the credentials are entered again.
             log.error("credentials_unreadable", platform_id=platform_id)  # noqa: TRY400 - says all there is
-            return 0
-        number = await self._read(_Work(inbound, account, self._clock))
-        if number:
-            self._bus.announce([record.project_id])
-        return number
+            return False
+        more = await self._read(_Work(inbound, account, self._clock))
+        self._bus.announce([record.project_id])
+        return more
 
-    async def _read(self, work: _Work) -> int:
+    async def _read(self, work: _Work) -> bool:
         try:
             return await self._database.transact(lambda connection: work.read(connection, BATCH))
         except Exception as error:
@@ -153,19 +152,18 @@ class Reader:
             log.exception("inbound_batch_failed", platform_id=work.account.id)
         for _ in range(BATCH):
             if not await self._read_one(work):
-                return 0
-        return BATCH
+                return False
+        return True
 
     async def _read_one(self, work: _Work) -> bool:
-        """Read the next request by itself, or set it aside; tells whether there was one."""
+        """Read the next request by itself, or set it aside; tells whether more are waiting."""
         try:
-            return bool(await self._database.transact(lambda connection: work.read(connection, 1)))
+            return await self._database.transact(lambda connection: work.read(connection, 1))
         except Exception as error:
             if is_away(error) or isinstance(error, ProgrammingError):  # then it is not the request's fault
                 raise
             text = f"what was read could not be stored ({type(error).__name__})"
-            await self._database.transact(lambda connection: work.give_up(connection, text))
-            return True
+            return await self._database.transact(lambda connection: work.give_up(connection, text))
 
 
 class _Work:
@@ -176,23 +174,26 @@ class _Work:
         self.account = account
         self._clock = clock
 
-    def read(self, connection: Connection, limit: int) -> int:
+    def read(self, connection: Connection, limit: int) -> bool:
+        """Read so many requests at most; tells whether more are waiting."""
         taken = store.take(connection, self.account.id, limit)
-        if not taken:
-            return 0
-        found, done = self._understand(connection, taken)
+        if not taken.requests:
+            return False
+        found, done = self._understand(connection, taken.requests)
         now = self._clock.now()
         first_time = store.unseen(connection, self.account.id, [each.envelope.event_id for each in found], now)
         fresh = _first_of_each(found, first_time)
         if fresh:
             self._keep(connection, fresh)
         store.finish(connection, done)
-        return len(taken)
+        return taken.more
 
-    def give_up(self, connection: Connection, error: str) -> None:
-        """Set the next request aside."""
-        for number, request in store.take(connection, self.account.id, 1):
+    def give_up(self, connection: Connection, error: str) -> bool:
+        """Set the next request aside; tells whether more are waiting."""
+        taken = store.take(connection, self.account.id, 1)
+        for number, request in taken.requests:
             self._set_aside(connection, number, request, error)
+        return taken.more
 
     def _understand(
         self, connection: Connection, taken: Sequence[tuple[int, RawRequest]]

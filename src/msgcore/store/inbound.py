@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -27,6 +29,8 @@ from msgcore.store.tables.inbound import IS_WAITING
 
 Row = dict[str, Any]
 PURGED_AT_ONCE = 5000
+LARGEST_BATCH = 8_000_000
+"""Bytes of the requests that are read in one transaction."""
 
 
 class RawRequest(msgspec.Struct, frozen=True):
@@ -101,6 +105,18 @@ def _see(dialect: str) -> Executable:
 
 
 _SEE = {"sqlite": _see("sqlite"), "postgresql": _see("postgresql")}
+_READ_ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("platform"), 0)))
+_SIZES = (
+    select(inbound_requests.c.number, func.length(inbound_requests.c.body))
+    .where(inbound_requests.c.platform_id == bindparam("platform_id"), IS_WAITING)
+    .order_by(inbound_requests.c.number)
+    .limit(bindparam("limit"))
+)
+_TAKE = (
+    select(*(inbound_requests.c[name] for name in ("number", *_REQUEST)))
+    .where(Among(inbound_requests.c.number, "numbers"))
+    .order_by(inbound_requests.c.number)
+)
 _FINISH = delete(inbound_requests).where(Among(inbound_requests.c.number, "numbers"))
 _MESSAGE_IDS = select(received_messages.c.provider_message_id, received_messages.c.id).where(
     received_messages.c.platform_id == bindparam("platform_id"),
@@ -120,21 +136,28 @@ async def waiting_platforms(database: Database) -> list[str]:
         return list((await connection.execute(query)).scalars())
 
 
-def take(connection: Connection, platform_id: str, limit: int) -> list[tuple[int, RawRequest]]:
-    """The oldest unread requests of a platform with their numbers, held until the transaction ends.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Requests with their numbers, and whether more are waiting."""
 
-    Whoever else reads for the platform waits: what comes first is read first, in whichever process.
+    requests: Sequence[tuple[int, RawRequest]]
+    more: bool
+
+
+def take(connection: Connection, platform_id: str, limit: int) -> Taken:
+    """The oldest unread requests of a platform, of 8 MB together unless one alone is larger.
+
+    Whoever else reads for the platform waits until the transaction ends: what comes first is read first, in
+    whichever process.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"inbound:{platform_id}", 0))))
-    columns = [inbound_requests.c[name] for name in ("number", *_REQUEST)]
-    query = (
-        select(*columns)
-        .where(inbound_requests.c.platform_id == platform_id, IS_WAITING)
-        .order_by(inbound_requests.c.number)
-        .limit(limit)
-    )
-    return [(number, RawRequest(*rest)) for number, *rest in connection.execute(query)]
+        connection.execute(_READ_ALONE, {"platform": f"inbound:{platform_id}"})
+    sizes = connection.execute(_SIZES, {"platform_id": platform_id, "limit": limit + 1}).all()
+    total = accumulate(size for _, size in sizes[:limit])
+    numbers = [number for (number, _), so_far in zip(sizes, total, strict=False) if so_far <= LARGEST_BATCH]
+    numbers = numbers or [number for number, _ in sizes[:1]]
+    rows = connection.execute(_TAKE, {"numbers": numbers}) if numbers else ()
+    return Taken([(number, RawRequest(*rest)) for number, *rest in rows], more=len(numbers) < len(sizes))
 
 
 def finish(connection: Connection, numbers: Sequence[int]) -> None:
