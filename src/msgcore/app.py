@@ -46,6 +46,7 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import load_secrets, prepare_data_dir
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
+from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService, Life, check_encryption_key
 from msgcore.services.jobs import JobService
 from msgcore.services.monitoring import Monitoring
@@ -111,6 +112,7 @@ class Gateway:
         self._bus = EventBus()
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
+        self._event_streams: EventStreamService | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -164,9 +166,15 @@ class Gateway:
             if self._lock is not None:
                 await self._lock.check()
 
+    def begin_stop(self) -> None:
+        """Say that it stops, to load balancers and to those who follow events; everything else goes on."""
+        self.life.phase = "stopping"
+        if self._event_streams is not None:
+            self._event_streams.end()
+
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
-        self.life.phase = "stopping"
+        self.begin_stop()
         await end(self._maintenance)
         await self._accept_log.drain()
         if self._receiver is not None:
@@ -316,6 +324,7 @@ class Gateway:
             receiver=self._receiver,
             bus=self._bus,
         )
+        self._event_streams = services.event_streams
         self._resources.push_async_callback(services.authenticator.close)
         api = FastSend(
             create_api(services, self.settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -50,6 +51,20 @@ class EventStreamService:
         self._database = database
         self._bus = bus
         self._tail = EventTail(database)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Let all who follow or wait go: the process stops."""
+        self._ending.set()
+        self._bus.wake_all()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for so long; whether the process stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._ending.wait()
+        except TimeoutError:
+            return False
 
     async def start_of(self, wanted: EventFilter, after: int | None) -> int:
         """Where to begin: after the place that the subscriber names, else at the end of the log.
@@ -72,17 +87,17 @@ class EventStreamService:
             while True:
                 page = await self._read(wanted, after, limit)
                 left = deadline - monotonic()
-                if page.events or left <= 0:
+                if page.events or left <= 0 or self._ending.is_set():
                     return page
                 if page.last == after:  # else there may be more
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
     async def follow(self, wanted: EventFilter, after: int, *, idle: float) -> AsyncIterator[EventPage]:
-        """Each page as it comes, without end; an empty one after each `idle` seconds without any."""
+        """Each page as it comes, until the process stops; an empty one after each `idle` seconds without any."""
         async with self._bus.subscribe(wanted.project_id) as news:
             quiet = 0.0
-            while True:
+            while not self._ending.is_set():
                 page = await self._read(wanted, after, PAGE)
                 if page.events:
                     quiet = 0.0
