@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import accept, both, delivery, fairness, latency, limits, peer, scheduler, transport
+from bench import accept, both, delivery, fairness, latency, limits, peer, scheduler, streams, transport
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "scheduler": scheduler.main,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "limits": limits.main,
     "peer": peer.main,
     "transport": transport.main,
+    "streams": streams.main,
 }
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         scheduler.main([])
         transport.main([])
         for database in ("sqlite", "postgresql"):
-            for run in (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main):
+            for run in (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main, streams.main):
                 run(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")

@@ -68,6 +68,9 @@ MAINTENANCE_SECONDS = 6 * 3600.0
 LOCK_SECONDS = 5.0
 """How often it is checked that no other process dispatches; a lock outlives anything but its connection."""
 
+FAREWELL_SECONDS = 2.0
+"""For telling those who follow events that the process stops; the HTTP server cuts them off without a word."""
+
 UNKNOWN = "unknown"
 """The platform, in metrics, of an account that nobody asked for since so many others were."""
 
@@ -166,15 +169,15 @@ class Gateway:
             if self._lock is not None:
                 await self._lock.check()
 
-    def begin_stop(self) -> None:
+    async def begin_stop(self) -> None:
         """Say that it stops, to load balancers and to those who follow events; everything else goes on."""
         self.life.phase = "stopping"
         if self._event_streams is not None:
-            self._event_streams.end()
+            await self._event_streams.end(FAREWELL_SECONDS)
 
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
-        self.begin_stop()
+        await self.begin_stop()
         await end(self._maintenance)
         await self._accept_log.drain()
         if self._receiver is not None:

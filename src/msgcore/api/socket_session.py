@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from random import uniform
 from time import monotonic
 from typing import Any, Final
 
@@ -68,7 +69,7 @@ class Rules:
     dead_after: float = 50.0
     """Of silence."""
     check_every: float = 2.0
-    """Access and silence."""
+    """Access and silence, at the latest."""
     close_within: float = 2.0
 
 
@@ -144,6 +145,10 @@ class SocketSession:
 
     async def run(self) -> None:
         """To the end; raises nothing."""
+        with self._streams.attending():
+            await self._run()
+
+    async def _run(self) -> None:
         try:
             await _together(self._talk(), self._watch())
         except _GoneError:
@@ -206,7 +211,8 @@ class SocketSession:
 
     async def _watch(self) -> None:
         pinged = 0.0
-        while not await self._streams.ends_within(self._rules.check_every):
+        # Not all at once, though they may all have connected at once.
+        while not await self._streams.ends_within(uniform(0.5, 1.0) * self._rules.check_every):
             await self._check_access()
             now = monotonic()
             silent = now - self._heard

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -52,11 +53,29 @@ class EventStreamService:
         self._bus = bus
         self._tail = EventTail(database)
         self._ending = asyncio.Event()
+        self._guests = 0
+        self._all_left = asyncio.Event()
 
-    def end(self) -> None:
-        """Let all who follow or wait go: the process stops."""
+    async def end(self, seconds: float) -> None:
+        """Let all who follow or wait go, since the process stops; returns when they left, at most so much later."""
         self._ending.set()
         self._bus.wake_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._guests:
+                    self._all_left.clear()
+                    await self._all_left.wait()
+
+    @contextmanager
+    def attending(self) -> Generator[None]:
+        """Around what a subscriber does whose leave-taking is waited for when the process stops."""
+        self._guests += 1
+        try:
+            yield
+        finally:
+            self._guests -= 1
+            if not self._guests:
+                self._all_left.set()
 
     async def ends_within(self, seconds: float) -> bool:
         """Wait for so long; whether the process stops."""
