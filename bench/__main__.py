@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import accept, both, delivery, fairness, latency, limits, peer, receive, scheduler, transport
+from bench import accept, both, delivery, fairness, latency, limits, peer, receive, scheduler, streams, transport
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "scheduler": scheduler.main,
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "receive": receive.main,
     "peer": peer.main,
     "transport": transport.main,
+    "streams": streams.main,
 }
 
 
@@ -30,7 +31,8 @@ def main() -> None:
         scheduler.main([])
         transport.main([])
         for database in ("sqlite", "postgresql"):
-            for run in (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main, receive.main):
+            each = (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main, receive.main)
+            for run in (*each, streams.main):
                 run(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")

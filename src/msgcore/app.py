@@ -47,6 +47,7 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import load_secrets, prepare_data_dir
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
+from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService, Life, check_encryption_key
 from msgcore.services.jobs import JobService
 from msgcore.services.monitoring import Monitoring
@@ -67,6 +68,9 @@ log = structlog.stdlib.get_logger(__name__)
 MAINTENANCE_SECONDS = 6 * 3600.0
 LOCK_SECONDS = 5.0
 """How often it is checked that no other process dispatches; a lock outlives anything but its connection."""
+
+FAREWELL_SECONDS = 2.0
+"""For telling those who follow events that the process stops; the HTTP server cuts them off without a word."""
 
 UNKNOWN = "unknown"
 """The platform, in metrics, of an account that nobody asked for since so many others were."""
@@ -112,6 +116,7 @@ class Gateway:
         self._bus = EventBus()
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
+        self._event_streams: EventStreamService | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -165,9 +170,15 @@ class Gateway:
             if self._lock is not None:
                 await self._lock.check()
 
+    async def begin_stop(self) -> None:
+        """Say that it stops, to load balancers and to those who follow events; everything else goes on."""
+        self.life.phase = "stopping"
+        if self._event_streams is not None:
+            await self._event_streams.end(FAREWELL_SECONDS)
+
     async def stop(self) -> None:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
-        self.life.phase = "stopping"
+        await self.begin_stop()
         await end(self._maintenance)
         await self._accept_log.drain()
         if self._receiver is not None:
@@ -318,6 +329,7 @@ class Gateway:
             receiver=self._receiver,
             bus=self._bus,
         )
+        self._event_streams = services.event_streams
         self._resources.push_async_callback(services.authenticator.close)
         largest = self.settings.max_body_bytes
         api = create_api(services, self.settings)

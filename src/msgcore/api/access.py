@@ -19,24 +19,29 @@ one of them and shapes the answer.
 * **Answers** are typed structs (`answers.Answer`), so that OpenAPI is right. Times are
   `answers.Timestamp`, made by `core.clock.to_iso`. Creating answers 201, everything else 200.
 * **Errors**: raise a `ProblemError` of `core.errors`; `errors` shapes it.
+* **WebSockets** declare access as requests do, and are refused before they open (`socket_entry`). They outlive
+  what was checked then, so their handlers ask again with `socket.auth()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
 import structlog
-from litestar.connection import Request
+from litestar.connection import Request, WebSocket
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import RequestBody, SkipValidation
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from msgcore.api.errors import explain
 from msgcore.api.parameters import refuse_nul
 from msgcore.api.request_id import request_id
+from msgcore.api.socket_entry import offered_credentials, refuse_socket
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
@@ -49,6 +54,9 @@ ApiRequest: TypeAlias = Request[Principal, None, State]
 
 AnyRequest: TypeAlias = Request[Any, None, State]
 """A request to a public handler: nobody knows who calls."""
+
+ApiSocket: TypeAlias = WebSocket[Principal, Callable[[], Awaitable[Principal]], State]
+"""A WebSocket; `await socket.auth()` is the principal by now, or raises the ProblemError that says why no longer."""
 
 Injected: TypeAlias = NamedDependency[SkipValidation[T]]
 """A service, injected by the parameter's name."""
@@ -114,8 +122,20 @@ class AccessMiddleware:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or raise the ProblemError that says why not."""
+        """Let the request through, or raise the ProblemError that says why not; refuse the socket because of it."""
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
+        if scope["type"] == "http":
+            await self._check(scope)
+        else:
+            try:
+                await self._check(scope)
+            except Exception as error:  # noqa: BLE001 - it is explained, or logged
+                problem = explain(error, request_id(scope), path=scope["path"])
+                await refuse_socket(scope, receive, send, problem)
+                return
+        await self._app(scope, receive, send)
+
+    async def _check(self, scope: Scope) -> None:
         failure: Exception | None = cast("dict[str, Any]", scope).get(_FAILURE)
         if failure is not None:
             raise failure
@@ -126,17 +146,22 @@ class AccessMiddleware:
             if not is_preflight(handler):
                 raise ForbiddenError(f"{scope['path']} declares no access")
         elif access.callers:
-            scope["user"] = await self._admit(scope, access)
-        await self._app(scope, receive, send)
+            api_key, authorization = _credentials(scope)
+            project_id = scope["path_params"].get("project")
+            if scope["type"] == "websocket":
+                if not api_key and not authorization:
+                    api_key, authorization = offered_credentials(scope["subprotocols"])
+                scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
+            scope["user"] = await self._admit(api_key, authorization, access, project_id)
 
-    async def _admit(self, scope: Scope, access: Access) -> Principal:
-        api_key, authorization = _credentials(scope)
+    async def _admit(
+        self, api_key: str | None, authorization: str, access: Access, project_id: str | None
+    ) -> Principal:
         principal = self._authenticator.recall(api_key) if api_key else None
         if principal is None:
             principal = await self._authenticator.authenticate(api_key, bearer_token(authorization))
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
-        project_id = scope["path_params"].get("project")
         for needed in access.scopes:
             await self._authenticator.authorize(principal, project_id=project_id, scope=needed)
         return principal

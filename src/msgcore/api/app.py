@@ -8,7 +8,8 @@ from typing import Any, Final
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
-from litestar.routes import BaseRoute, HTTPRoute
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
+from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 
 from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.api_keys import ApiKeysController
@@ -18,6 +19,7 @@ from msgcore.api.body import BodyDto
 from msgcore.api.chats import ChatsController
 from msgcore.api.dead_letters import DeadLettersController
 from msgcore.api.errors import handle_error
+from msgcore.api.event_socket import EventSocketController, EventSockets
 from msgcore.api.events import EventsController
 from msgcore.api.health import HealthController
 from msgcore.api.identities import IdentitiesController
@@ -55,6 +57,7 @@ CONTROLLERS: Final = (
     ChatsController,
     DeadLettersController,
     EventsController,
+    EventSocketController,
     InboundWebhooksController,
     envelope_schema,
     WebhooksController,
@@ -69,6 +72,7 @@ def create_api(services: Services, settings: Settings) -> Litestar:
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
     injected["sign_in_limit"] = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
     injected["metrics_access"] = MetricsAccess(settings)
+    injected["event_sockets"] = EventSockets(services, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
     app = Litestar(
         route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
@@ -84,7 +88,7 @@ def create_api(services: Services, settings: Settings) -> Litestar:
         logging_config=None,
     )
     for route in app.routes:
-        _require_declared_access(route)
+        require_declared_access(route)
     complete_operations(app)
     return app
 
@@ -112,9 +116,13 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(allow_origins=list(settings.cors_origins), expose_headers=_READABLE_HEADERS)
 
 
-def _require_declared_access(route: BaseRoute) -> None:
+def require_declared_access(route: BaseRoute) -> None:
     """Forgetting to say who may call an endpoint must not open it, nor be found out by its first caller."""
-    handlers = route.route_handlers if isinstance(route, HTTPRoute) else []
+    handlers: list[HTTPRouteHandler | WebsocketRouteHandler] = []
+    if isinstance(route, HTTPRoute):
+        handlers += route.route_handlers
+    elif isinstance(route, WebSocketRoute):
+        handlers.append(route.route_handler)
     for handler in handlers:
         if declared_access(handler) is None and not is_preflight(handler):
             raise RuntimeError(f"{handler} declares no access: give it opt=requires(...) or the like")

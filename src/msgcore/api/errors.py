@@ -53,7 +53,7 @@ class Problem(Answer):
 
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer to a request that raised; what is not ours to explain is logged and answered with 500."""
-    status, problem = _explain(request, error)
+    status, problem = _answer_to(request, error)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="msgcore", ApiKey realm="msgcore"'
@@ -61,38 +61,28 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         headers["Allow"] = ", ".join(_allowed_methods(request))
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
-    return Response(
-        _body(request, status, problem), status_code=status.value, headers=headers, media_type=MediaType.JSON
-    )
+    body = problem_body(problem, request_id(request.scope), status)
+    return Response(body, status_code=status.value, headers=headers, media_type=MediaType.JSON)
 
 
-def _explain(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPStatus, ProblemError]:
-    """The status, and the error as one that can be shown."""
+def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
+    """An error as one that can be shown. What is not ours to explain is logged, with the request's id and `about`."""
     match error:
         case ProblemError():
-            problem = error
-        case ValidationException():
-            problem = _invalid_parameters(error)
-        case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return HTTPStatus(error.status_code), ProblemError(_explain_status(request, error))
+            return error
         case RecursionError():
-            problem = InvalidInputError(TOO_DEEP)
+            return InvalidInputError(TOO_DEEP)
         case _ if is_away(error):
-            log.warning("database_away", request_id=request_id(request.scope), error=type(error).__name__)
-            problem = UnavailableError("The database cannot be reached just now; try again", retry_after=AWAY_SECONDS)
+            log.warning("database_away", request_id=identifier, error=type(error).__name__)
+            return UnavailableError("The database cannot be reached just now; try again", retry_after=AWAY_SECONDS)
         case _:
-            log.error(
-                "request_failed",
-                request_id=request_id(request.scope),
-                method=request.method,
-                path=request.url.path,
-                exc_info=error,
-            )
-            problem = ProblemError("Something went wrong on our side; the server's log has the requestId")
-    return HTTPStatus(problem.status), problem
+            log.error("request_failed", request_id=identifier, **about, exc_info=error)
+            return ProblemError("Something went wrong on our side; the server's log has the requestId")
 
 
-def _body(request: Request[Any, Any, Any], status: HTTPStatus, problem: ProblemError) -> Problem:
+def problem_body(problem: ProblemError, identifier: str, status: HTTPStatus | None = None) -> Problem:
+    """An error in the shape of all errors; `status` only where it is not the error's own."""
+    status = status or HTTPStatus(problem.status)
     return Problem(
         status_code=status.value,
         message=[field.message for field in problem.errors] or problem.message,
@@ -100,8 +90,20 @@ def _body(request: Request[Any, Any, Any], status: HTTPStatus, problem: ProblemE
         title=status.phrase,
         detail=problem.message,
         errors=[FieldProblem(pointer=field.pointer, message=field.message) for field in problem.errors],
-        request_id=request_id(request.scope),
+        request_id=identifier,
     )
+
+
+def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPStatus, ProblemError]:
+    """The status, and the error as one that can be shown."""
+    match error:
+        case ValidationException():
+            problem = _invalid_parameters(error)
+        case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return HTTPStatus(error.status_code), ProblemError(_explain_status(request, error))
+        case _:
+            problem = explain(error, request_id(request.scope), method=request.method, path=request.url.path)
+    return HTTPStatus(problem.status), problem
 
 
 def _invalid_parameters(error: ValidationException) -> ProblemError:
@@ -122,7 +124,8 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
         case HTTPStatus.NOT_FOUND:
             return f"Cannot {asked}: there is no such endpoint; /docs lists them"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"Cannot {asked}; allowed here: {', '.join(_allowed_methods(request))}"
+            allowed = ", ".join(_allowed_methods(request)) or "only a WebSocket (ws:// or wss://)"
+            return f"Cannot {asked}; allowed here: {allowed}"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             limit = request.route_handler.resolve_request_max_body_size()
             return (

@@ -80,7 +80,7 @@ async def _serve_http(
         _greet(settings, created)
         await _until_asked(stop_asked, serving, *running)
     finally:
-        gateway.life.phase = "stopping"
+        await gateway.begin_stop()
         await server.stop(_drain_seconds(settings))
 
 

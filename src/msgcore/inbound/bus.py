@@ -35,7 +35,7 @@ class EventBus:
     async def stop(self) -> None:
         """Stop hearing, and let everybody who waits go."""
         await end(self._listening)
-        self._wake(list(self._waiting))
+        self.wake_all()
 
     def announce(self, project_ids: Iterable[str]) -> None:
         """There are new events of these projects, committed."""
@@ -46,6 +46,10 @@ class EventBus:
                 task = asyncio.create_task(_publish(self._redis, project_id))
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
+
+    def wake_all(self) -> None:
+        """Let everybody who waits here look again."""
+        self._wake(list(self._waiting))
 
     def subscribe(self, project_id: str) -> Subscription:
         """To be woken by a project's events from when it is entered: look into the log after that."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -50,6 +52,38 @@ class EventStreamService:
         self._database = database
         self._bus = bus
         self._tail = EventTail(database)
+        self._ending = asyncio.Event()
+        self._guests = 0
+        self._all_left = asyncio.Event()
+
+    async def end(self, seconds: float) -> None:
+        """Let all who follow or wait go, since the process stops; returns when they left, at most so much later."""
+        self._ending.set()
+        self._bus.wake_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._guests:
+                    self._all_left.clear()
+                    await self._all_left.wait()
+
+    @contextmanager
+    def attending(self) -> Generator[None]:
+        """Around what a subscriber does whose leave-taking is waited for when the process stops."""
+        self._guests += 1
+        try:
+            yield
+        finally:
+            self._guests -= 1
+            if not self._guests:
+                self._all_left.set()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for so long; whether the process stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._ending.wait()
+        except TimeoutError:
+            return False
 
     async def start_of(self, wanted: EventFilter, after: int | None) -> int:
         """Where to begin: after the place that the subscriber names, else at the end of the log.
@@ -72,17 +106,17 @@ class EventStreamService:
             while True:
                 page = await self._read(wanted, after, limit)
                 left = deadline - monotonic()
-                if page.events or left <= 0:
+                if page.events or left <= 0 or self._ending.is_set():
                     return page
                 if page.last == after:  # else there may be more
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
     async def follow(self, wanted: EventFilter, after: int, *, idle: float) -> AsyncIterator[EventPage]:
-        """Each page as it comes, without end; an empty one after each `idle` seconds without any."""
+        """Each page as it comes, until the process stops; an empty one after each `idle` seconds without any."""
         async with self._bus.subscribe(wanted.project_id) as news:
             quiet = 0.0
-            while True:
+            while not self._ending.is_set():
                 page = await self._read(wanted, after, PAGE)
                 if page.events:
                     quiet = 0.0
