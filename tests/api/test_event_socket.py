@@ -187,11 +187,14 @@ class TestEvents:
                 await talk.nothing_more()
 
     async def test_other_projects_are_not_heard(self, running: Running, box: str) -> None:
+        after = newest(running)
         theirs = running.make_key("messages:read", project="other")
         async with connected(theirs, "/api/v1/projects/other/ws") as talk:
             await talk.say("open", after=0)
             assert (await talk.hear())["after"] == 0
             post(running, box, "ours")
+            async with opened(running.key, after=after) as ours:
+                assert texts(await ours.events(1)) == ["ours"]
             await talk.nothing_more()
 
     async def test_a_window_holds_back_until_it_is_acknowledged(self, running: Running, box: str) -> None:
