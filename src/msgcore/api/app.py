@@ -32,6 +32,7 @@ from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController
 from msgcore.config import Settings
@@ -57,6 +58,7 @@ CONTROLLERS: Final = (
     EventsController,
     InboundWebhooksController,
     WebhooksController,
+    WebhookDeliveriesController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
