@@ -30,17 +30,20 @@ from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.dispatch.verdict import Judge
+from msgcore.dispatch.webhook_accounts import WebhookDirectory
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.reader import Reader
 from msgcore.inbound.receiver import Receiver
 from msgcore.inbound.spool import Spool
 from msgcore.inbound.tokens import TokenDirectory
+from msgcore.inbound.webhook_feed import WebhookFeed
 from msgcore.observability.metrics import Metrics
 from msgcore.observability.snapshot import Dispatching
 from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.outbound.attachments import AttachmentLoader
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import PlatformAdapter
+from msgcore.platforms.event_webhook import EventWebhookAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
@@ -102,10 +105,12 @@ class Gateway:
             ping_redis=None if settings.redis_url is None else self._ping_redis,
         )
         self._health = HealthService(database, self._clock, self._monitoring, self.life)
-        self._limits = {declaration.name: declaration.limits for declaration in self._registry.declarations()}
+        declarations = (*self._registry.declarations(), EventWebhookAdapter.declaration)
+        self._limits = {declaration.name: declaration.limits for declaration in declarations}
         self._work = WorkLog(database)
         self._messages = MessageCache(self._work)
         self._accounts = AccountDirectory(database, keyring)
+        self._webhooks = WebhookDirectory(database, keyring)
         self._accept_log = AcceptLog(database, self._committed)
         self._scheduler: MemoryScheduler | RedisScheduler | None = None
         self._handover: Handover | None = None
@@ -114,6 +119,7 @@ class Gateway:
         self._processor: Processor | None = None
         self._lock: DispatchLock | None = None
         self._bus = EventBus()
+        self._webhook_feed: WebhookFeed | None = None
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
         self._event_streams: EventStreamService | None = None
@@ -156,6 +162,8 @@ class Gateway:
             await self._feeder.start()
             self._processor.start()
         self._bus.start()
+        if self._webhook_feed is not None:
+            self._webhook_feed.start()
         if self._reader is not None:
             self._reader.start()
         if self._receiver is not None:
@@ -180,6 +188,8 @@ class Gateway:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
         await self.begin_stop()
         await end(self._maintenance)
+        if self._webhook_feed is not None:
+            await self._webhook_feed.stop()
         await self._accept_log.drain()
         if self._receiver is not None:
             await self._receiver.stop()
@@ -248,7 +258,7 @@ class Gateway:
             clock=self._clock,
             gate=self._accept_log.gate,
             handover=handover,
-            on_resume=self._accounts.forget,
+            on_resume=self._forget,
             on_found=self._metrics.reconciled,
             every=self.settings.reconcile_seconds,
             follow=follow and loader is None,
@@ -280,6 +290,7 @@ class Gateway:
             on_stored=self._reader.wake,
         )
         self._adapters = self._registry.build(services)
+        self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
@@ -295,6 +306,14 @@ class Gateway:
             lease_seconds=settings.lease_seconds,
             send_timeout=settings.send_timeout_seconds,
             metrics=self._metrics,
+            webhooks=self._webhooks,
+        )
+        self._webhook_feed = WebhookFeed(
+            database=self.database,
+            accept_log=self._accept_log,
+            bus=self._bus,
+            clock=self._clock,
+            leads=self._leading,
         )
 
     def _build_api(self, jwt_secret: str) -> None:
@@ -311,6 +330,8 @@ class Gateway:
             clock=self._clock,
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
+            on_webhook_change=self._webhook_changed,
+            accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,
             sending=SendService(
@@ -340,7 +361,8 @@ class Gateway:
 
     async def _committed(self, tickets: Sequence[Ticket]) -> None:
         for account_id, number in Counter(ticket.account_id for ticket in tickets).items():
-            self._metrics.platform(self._accounts.platform_of(account_id) or UNKNOWN).accepted.inc(number)
+            platform = self._accounts.platform_of(account_id) or self._webhooks.platform_of(account_id)
+            self._metrics.platform(platform or UNKNOWN).accepted.inc(number)
         if self._handover is not None:
             await self._handover.committed(tickets)
 
@@ -365,8 +387,20 @@ class Gateway:
         self._accounts.forget(account_id)
         for adapter in self._adapters.values():
             await adapter.forget(account_id)
+        await self._hold_or_resume(account_id, self._accounts)
+
+    async def _webhook_changed(self, webhook_id: str) -> None:
+        """A webhook was changed, switched or deleted: use it as it is now."""
+        self._webhooks.forget(webhook_id)
+        await self._hold_or_resume(webhook_id, self._webhooks)
+
+    def _forget(self, account_id: str) -> None:
+        self._accounts.forget(account_id)
+        self._webhooks.forget(account_id)
+
+    async def _hold_or_resume(self, account_id: str, directory: AccountDirectory) -> None:
         if self._scheduler is not None:
-            record = await self._accounts.get(account_id)
+            record = await directory.get(account_id)
             is_held = record is not None and record.is_held
             with suppress(SchedulerAwayError):  # the feeder does it as soon as the scheduler is back
                 await (self._scheduler.pause if is_held else self._scheduler.resume)(account_id)

@@ -45,10 +45,16 @@ class Office:
         self.database = database
         self.clock = SetClock()
         self.keyring = Keyring(b"k" * 32)
+        self.told: list[str] = []
         self.service = self.with_keyring(self.keyring)
 
     def with_keyring(self, keyring: Keyring) -> WebhookService:
-        return WebhookService(database=self.database, keyring=keyring, egress=EgressGuard(), clock=self.clock)
+        return WebhookService(
+            database=self.database, keyring=keyring, egress=EgressGuard(), clock=self.clock, on_change=self.changed
+        )
+
+    async def changed(self, webhook_id: str) -> None:
+        self.told.append(webhook_id)
 
     async def create(self, project: str = PROJECT, **more: Any) -> str:
         new = NewWebhook(**({"name": "hook", "url": URL, "events": ["*"], "secret": FIRST} | more))
@@ -174,20 +180,10 @@ async def test_deliveries_are_counted_up_to_a_limit(office: Office, monkeypatch:
         assert (await connection.execute(select(webhook_deliveries))).all() == []
 
 
-async def test_the_active_webhooks_of_several_projects(office: Office) -> None:
-    for project in ("b", "c"):
-        await add_project(office.database, project, new_id())
-    first, second, off, theirs = [await office.create(project) for project in (PROJECT, "b", PROJECT, "c")]
-    await office.service.update(ANN, PROJECT, off, {"is_active": False})
-
-    async def found(*projects: str) -> list[str]:
-        async with office.database.read() as connection:
-            return [row.id for row in await store.subscribed(connection, projects)]
-
-    assert await found(PROJECT, "b") == [first, second]
-    assert await found("c") == [theirs]
-    assert await found() == []
-    async with office.database.read() as connection:
-        [row] = await store.subscribed(connection, {"b"})
-    assert (row.url, row.events, row.is_ordered) == (URL, ["*"], False)
-    assert office.keyring.decrypt(row.secret_encrypted, context=row.id).decode() == FIRST
+async def test_who_dispatches_is_told_of_what_changed(office: Office) -> None:
+    webhook_id = await office.create()
+    assert office.told == [], "nobody knows it yet"
+    await office.service.update(ANN, PROJECT, webhook_id, {"name": "new"})
+    await office.rotate(webhook_id, SECOND)
+    await office.service.delete(ANN, PROJECT, webhook_id)
+    assert office.told == [webhook_id] * 3

@@ -34,6 +34,7 @@ from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController, envelope_schema
 from msgcore.config import Settings
@@ -61,6 +62,7 @@ CONTROLLERS: Final = (
     InboundWebhooksController,
     envelope_schema,
     WebhooksController,
+    WebhookDeliveriesController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]

@@ -11,11 +11,10 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from msgcore.api.access import ApiRequest, Injected, requires
-from msgcore.api.answers import Timestamp
-from msgcore.core.clock import to_iso
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope
+from msgcore.inbound.event_documents import EventEntry, entry_of
 from msgcore.services.event_streams import EventFilter, EventStreamService
 from msgcore.store.events import Event
 
@@ -41,16 +40,6 @@ PageSize = Annotated[int, QueryParameter(ge=1, le=200, description="Events of a 
 LastEventId = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="What EventSource sends when it comes again")
 ]
-
-
-class EventEntry(msgspec.Struct, kw_only=True):
-    """One event, with names in snake_case; `id` is its place in the project's log."""
-
-    id: int
-    event: str
-    timestamp: Timestamp
-    project_id: str
-    data: Any
 
 
 class EventsAnswer(msgspec.Struct, kw_only=True):
@@ -94,17 +83,6 @@ class EventsController(Controller):
         return Response(
             EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last), media_type=MediaType.JSON
         )
-
-
-def entry_of(event: Event) -> EventEntry:
-    """An event as subscribers get it."""
-    return EventEntry(
-        id=event.sequence,
-        event=event.type,
-        timestamp=to_iso(event.created_at),
-        project_id=event.project_id,
-        data=event.data,
-    )
 
 
 async def _stream(event_streams: EventStreamService, wanted: EventFilter, start: int) -> AsyncIterator[bytes]:

@@ -77,6 +77,17 @@ class Lease(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
+class Exchange(msgspec.Struct, frozen=True):
+    """What a customer's endpoint said to one attempt; `status` and `body` are None where no answer came.
+
+    `body` is the beginning of the answer's, as text; `seconds` is how long it took.
+    """
+
+    seconds: float
+    status: int | None = None
+    body: str | None = None
+
+
 class Done(msgspec.Struct, frozen=True):
     """The delivery is final (sent, dead, cancelled or expired): its lane may go on.
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from msgcore.core.deliveries import Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class DeliveryError(Exception):
     `code` is a short stable word for machines (`recipient_refused`), the message is for people and
     must hold no secret. `reached` tells whether the platform may have taken the message all the
     same: `no` (nothing was sent, or it was clearly refused) or `maybe` (the answer was lost).
+    `exchange` is set where the answer is kept for the user.
     """
 
     def __init__(self, code: str, message: str, *, reached: Literal["no", "maybe"] = "no") -> None:
@@ -128,6 +132,7 @@ class DeliveryError(Exception):
         self.code = code
         self.message = message
         self.reached: Literal["no", "maybe"] = reached
+        self.exchange: Exchange | None = None
 
 
 class PermanentError(DeliveryError):

@@ -7,6 +7,17 @@ from enum import StrEnum
 EVERY_EVENT = "*"
 """In a subscription: all events, also those that later versions add."""
 
+EVENT_WEBHOOK = "event-webhook"
+"""What the ledger calls the platform of deliveries to customers' webhooks. No user can configure or address it."""
+
+
+def realm_of(webhook_id: str) -> str:
+    """What the ledger has in place of a project for a webhook's deliveries.
+
+    No project has such an id, so nothing that is read or counted of a project meets them.
+    """
+    return f"@{webhook_id}"
+
 
 class EventType(StrEnum):
     """What can happen. Names that the compatible API has are its own."""

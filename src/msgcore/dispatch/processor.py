@@ -20,6 +20,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import Done, Lease, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
+from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
@@ -66,11 +67,14 @@ class Processor:
         lease_seconds: float,
         send_timeout: float,
         metrics: Metrics | None = None,
+        webhooks: AccountDirectory | None = None,
     ) -> None:
+        """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms."""
         self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
         self._accounts = accounts
+        self._webhooks = webhooks or accounts
         self._messages = messages
         self._adapters = adapters
         self._clock = clock
@@ -191,7 +195,8 @@ class Processor:
     async def _start_sending(self, work: Sequence[tuple[Lease, WorkItem]], claimed_at: float) -> None:
         try:
             bodies = await self._messages.get([item.message_id for _, item in work])
-            records = {id_: await self._accounts.get(id_) for id_ in {item.platform_id for _, item in work}}
+            accounts = {item.platform_id: item.platform for _, item in work}
+            records = {id_: await self._directory(platform).get(id_) for id_, platform in accounts.items()}
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
             log_fault(error, deliveries=len(work))
             for lease, item in work:
@@ -234,6 +239,9 @@ class Processor:
         del self._running[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_task_failed", exc_info=error)
+
+    def _directory(self, platform: str) -> AccountDirectory:
+        return self._webhooks if platform == EVENT_WEBHOOK else self._accounts
 
     # --- one delivery
 
@@ -282,7 +290,7 @@ class Processor:
         self, adapter: PlatformAdapter, record: AccountRecord, item: WorkItem, body: MessageBody
     ) -> SentReceipt:
         try:
-            account = self._accounts.open(record)
+            account = self._directory(record.platform).open(record)
         except DecryptionError:
             raise AuthenticationError(
                 "credentials_unreadable", "The stored credentials cannot be decrypted; enter them again"

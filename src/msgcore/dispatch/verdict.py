@@ -52,6 +52,7 @@ class Judge:
             reached="yes",
             provider_message_id=receipt.provider_message_id,
             sent_at=now,
+            exchange=receipt.exchange,
         )
         return Verdict(result, Done(lease, pace=receipt.pace))
 
@@ -101,6 +102,7 @@ class Judge:
             error_code=error.code,
             error_message=_short(error.message),
             due_at=now + timedelta(seconds=delay),
+            exchange=error.exchange,
         )
         return Verdict(result, Wait(lease, delay, error.scope))
 
@@ -127,6 +129,7 @@ class Judge:
             error_code=error.code,
             error_message=_short(error.message),
             reached=error.reached,
+            exchange=error.exchange,
         )
         return Verdict(result, Done(lease, answered=isinstance(error, PermanentError)))
 
@@ -146,6 +149,7 @@ class Judge:
             error_message=_short(error.message),
             reached=error.reached,
             due_at=now + timedelta(seconds=delay),
+            exchange=error.exchange,
         )
         trouble = isinstance(error, TemporaryError) and error.scope is Scope.ACCOUNT
         return Verdict(result, Retry(lease, delay, trouble=trouble))

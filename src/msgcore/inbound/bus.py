@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from msgcore.core.tasks import end
@@ -24,6 +24,7 @@ class EventBus:
     def __init__(self, redis: RedisConnection | None = None) -> None:
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: list[Callable[[str], None]] = []
         self._listening: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -55,6 +56,10 @@ class EventBus:
         """To be woken by a project's events from when it is entered: look into the log after that."""
         return Subscription(self, project_id)
 
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Call it with the id of each project that has news, as far as this process hears of it."""
+        self._listeners.append(listener)
+
     def add(self, project_id: str, event: asyncio.Event) -> None:
         """Set `event` whenever there is something new."""
         self._waiting[project_id].add(event)
@@ -70,6 +75,8 @@ class EventBus:
         for project_id in project_ids:
             for event in self._waiting.get(project_id, ()):
                 event.set()
+            for listener in self._listeners:
+                listener(project_id)
 
     async def _listen(self, redis: RedisConnection) -> None:
         while True:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
+from msgcore.core.deliveries import Exchange
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.platforms.receiving import Inbound
@@ -128,11 +129,12 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
 class SentReceipt(msgspec.Struct, frozen=True):
     """The platform took the message; `provider_message_id` is its own id for it.
 
-    `pace` is what its answer said about its budget, where it says so.
+    `pace` is what its answer said about its budget, where it says so; `exchange` is kept for the user.
     """
 
     provider_message_id: str | None = None
     pace: Pace | None = None
+    exchange: Exchange | None = None
 
 
 class PlatformAdapter(ABC):

@@ -27,6 +27,7 @@ from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
+from msgcore.services.webhook_deliveries import WebhookDeliveryService
 from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
     from msgcore.services.send import SendService
+    from msgcore.store.ledger.accept import AcceptLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Services:
     pausing: PauseService
     platform_logs: PlatformLogService
     webhooks: WebhookService
+    webhook_deliveries: WebhookDeliveryService
     identities: IdentityService
     health: HealthService
     monitoring: Monitoring
@@ -75,6 +78,8 @@ class Services:
         clock: Clock,
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
+        on_webhook_change: Callable[[str], Awaitable[None]],
+        accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
         sending: SendService,
@@ -87,7 +92,8 @@ class Services:
     ) -> Services:
         """Build the services, around those of dispatch.
 
-        `on_platform_change` is called with a platform's id after it was made, changed or deleted.
+        `on_platform_change` is called with a platform's id after it was made, changed or deleted, and
+        `on_webhook_change` with a webhook's.
         """
         tokens = Tokens(jwt_secret, clock)
         authenticator = Authenticator(database, tokens, clock)
@@ -115,8 +121,13 @@ class Services:
             pausing=PauseService(database=database, clock=clock, on_platform_change=on_platform_change),
             platform_logs=PlatformLogService(database),
             webhooks=WebhookService(
-                database=database, keyring=keyring, egress=EgressGuard(settings.egress_allow), clock=clock
+                database=database,
+                keyring=keyring,
+                egress=EgressGuard(settings.egress_allow),
+                clock=clock,
+                on_change=on_webhook_change,
             ),
+            webhook_deliveries=WebhookDeliveryService(database=database, accept_log=accept_log, clock=clock),
             identities=IdentityService(database=database, clock=clock),
             health=health,
             monitoring=monitoring,

@@ -22,6 +22,7 @@ from msgcore.services.webhook_rules import broken_rules
 from msgcore.store import webhooks as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.webhook_deliveries import PURGED_AT_ONCE, forget_webhook, purge_webhook
 
 MOST_WEBHOOKS = 100
 """Of one project; each event is looked up in all of them."""
@@ -70,11 +71,21 @@ class WebhookStats:
 class WebhookService:
     """Makes, shows, changes and deletes webhooks."""
 
-    def __init__(self, *, database: Database, keyring: Keyring, egress: EgressGuard, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keyring: Keyring,
+        egress: EgressGuard,
+        clock: Clock,
+        on_change: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`on_change` is called with a webhook's id after it was changed or deleted."""
         self._database = database
         self._keyring = keyring
         self._egress = egress
         self._clock = clock
+        self._on_change = on_change
 
     async def create(self, principal: Principal, project_id: str, new: NewWebhook) -> WebhookView:
         """Make a webhook; the view has its secret, this once.
@@ -100,6 +111,7 @@ class WebhookService:
             if number >= MOST_WEBHOOKS:
                 raise InvalidInputError(f"A project has at most {MOST_WEBHOOKS} webhooks: delete one that is not used")
             await store.insert_webhook(connection, row | told)
+            await store.to_the_end(connection, project_id, webhook_id)
             await self._record(connection, principal, "webhook.created", webhook_id, project_id, after=_safe(told))
             made = await self._find(connection, project_id, webhook_id)
         return self._view(made, secret)
@@ -123,7 +135,7 @@ class WebhookService:
     ) -> WebhookView:
         """Change columns; switching it on also forgets that it failed, and why it was switched off.
 
-        Raises NotFoundError and InvalidInputError.
+        It then gets what happens from now on. Raises NotFoundError and InvalidInputError.
         """
         self._check(url=changes.get("url"), events=changes.get("events"))
         values = changes | {"updated_at": self._clock.now()}
@@ -132,10 +144,13 @@ class WebhookService:
         async with self._database.write() as connection:
             row = await self._find(connection, project_id, webhook_id, store.lock_webhook)
             changed = await store.update_webhook(connection, row.id, values)
+            if changed.is_active and not row.is_active:
+                await store.to_the_end(connection, project_id, row.id)
             before = {name: getattr(row, name) for name in changes}
             await self._record(
                 connection, principal, "webhook.updated", row.id, project_id, before=_safe(before), after=_safe(changes)
             )
+        await self._on_change(row.id)
         return self._view(changed)
 
     async def rotate_secret(
@@ -163,15 +178,22 @@ class WebhookService:
             changed = await store.update_webhook(connection, row.id, values)
             told = {"previous_secret_until": until}
             await self._record(connection, principal, "webhook.secret_rotated", row.id, project_id, after=told)
+        await self._on_change(row.id)
         return self._view(changed, new_secret)
 
     async def delete(self, principal: Principal, project_id: str, webhook_id: str) -> str:
         """Remove a webhook with its deliveries; returns its id. Raises NotFoundError."""
+        async with self._database.read() as connection:
+            row = await self._find(connection, project_id, webhook_id)
+        while await purge_webhook(self._database, row.id) == PURGED_AT_ONCE:
+            continue  # most of it a few rows at a time, so that nobody waits for long
         async with self._database.write() as connection:
             row = await self._find(connection, project_id, webhook_id, store.lock_webhook)
+            await forget_webhook(connection, row.id)
             await store.delete_webhook(connection, row.id)
             told = _safe({"name": row.name, "url": row.url})
             await self._record(connection, principal, "webhook.deleted", row.id, project_id, before=told)
+        await self._on_change(row.id)
         return row.id
 
     def _check(self, *, url: str | None = None, events: list[str] | None = None, secret: str | None = None) -> None:

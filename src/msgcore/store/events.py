@@ -81,6 +81,12 @@ async def read_after(database: Database, project_id: str, after: int, *, limit: 
         return [Event(*row) for row in rows]
 
 
+def next_events(connection: Connection, project_id: str, after: int, limit: int) -> list[Event]:
+    """The same within the caller's transaction."""
+    query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
+    return [Event(*row) for row in connection.execute(query.order_by(events.c.sequence).limit(limit))]
+
+
 async def bounds(database: Database, project_id: str) -> tuple[int, int]:
     """The places of the oldest event that is kept, and of the newest that ever was (0 for none)."""
     async with database.read() as connection:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.core.events import realm_of
 from msgcore.store.tables import (
     api_keys,
     attempts,
@@ -20,6 +21,7 @@ from msgcore.store.tables import (
     project_platforms,
     projects,
     users,
+    webhooks,
 )
 
 
@@ -99,8 +101,10 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
 
     Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
     """
-    sent = select(deliveries.c.id).where(deliveries.c.project_id == project_id)
+    posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
+    realms = [project_id, *map(realm_of, posted_to)]
+    sent = select(deliveries.c.id).where(deliveries.c.project_id.in_(realms))
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
-        await connection.execute(delete(table).where(table.c.project_id == project_id))
+        await connection.execute(delete(table).where(table.c.project_id.in_(realms)))
     await connection.execute(delete(projects).where(projects.c.id == project_id))

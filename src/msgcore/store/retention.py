@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from msgcore.store import events, inbound
+from msgcore.store import events, inbound, webhook_deliveries
 from msgcore.store.database import Database
 
 
 async def forget_old(database: Database, before: datetime) -> None:
-    """Delete events from before a moment, and what the platforms sent before it by their own ids."""
-    for purge in (events.purge, inbound.purge_seen):
+    """Delete events from before a moment, what was posted of them, and what platforms sent by their own ids."""
+    for purge in (events.purge, inbound.purge_seen, webhook_deliveries.purge_deliveries):
         while await purge(database, before):
             continue

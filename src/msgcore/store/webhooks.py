@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from msgcore.store.tables import projects, webhook_deliveries, webhooks
+from msgcore.store.tables import event_sequences, projects, webhook_cursors, webhook_deliveries, webhooks
 
 MOST_COUNTED = 10_000
 """Deliveries that are counted of one webhook, so that a busy one does not make its page slow."""
 
 
-async def subscribed(connection: AsyncConnection, project_ids: Collection[str]) -> Sequence[Row[Any]]:
-    """The active webhooks of these projects, oldest first.
-
-    `events` holds the names that each wants, or `core.events.EVERY_EVENT`. `secret_encrypted`, and until
-    `previous_secret_until` also `previous_secret_encrypted`, open with the webhook's id as context.
-    """
-    query = select(webhooks).where(webhooks.c.project_id.in_(project_ids), webhooks.c.is_active)
-    return (await connection.execute(query.order_by(webhooks.c.id))).all()
+async def to_the_end(connection: AsyncConnection, project_id: str, webhook_id: str) -> None:
+    """Let a webhook begin with the next event of its project, in the transaction that makes it or switches it on."""
+    last = select(event_sequences.c.last).where(event_sequences.c.project_id == project_id)
+    sequence = await connection.scalar(last) or 0
+    cursor = webhook_cursors.c.webhook_id == webhook_id
+    moved = await connection.execute(update(webhook_cursors).where(cursor).values(sequence=sequence))
+    if not moved.rowcount:
+        await connection.execute(insert(webhook_cursors).values(webhook_id=webhook_id, sequence=sequence))
 
 
 async def list_webhooks(connection: AsyncConnection, project_id: str, *, limit: int) -> Sequence[Row[Any]]:

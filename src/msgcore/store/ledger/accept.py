@@ -130,6 +130,17 @@ class AcceptLog:
             )
         return await self._writer.submit(new)
 
+    async def accept_read(self, read: Callable[[Connection], Sequence[NewMessage]]) -> int:
+        """Commit the messages that `read` gives, in the transaction in which it reads what they come from.
+
+        Whatever it notes there of how far it came is therefore right after a crash, too. Returns how many.
+        """
+        async with self.gate:
+            fresh = await self._database.transact(lambda connection: _read(connection, read))
+            if fresh:
+                await self._on_committed([ticket for new in fresh for ticket in new.tickets])
+        return len(fresh)
+
     async def find(self, project_id: str, claim: IdempotencyClaim, now: datetime) -> Accepted | None:
         """What this key answered to this body within the last 24 hours, if it did."""
         query = select(idempotency_keys).where(
@@ -179,6 +190,13 @@ def _write(connection: Connection, batch: Sequence[New]) -> _Batch:
     sorted_out = _sort_out_replays(connection, batch)
     _insert(connection, sorted_out.fresh)
     return sorted_out
+
+
+def _read(connection: Connection, read: Callable[[Connection], Sequence[NewMessage]]) -> Sequence[NewMessage]:
+    fresh = read(connection)
+    if fresh:
+        _insert(connection, fresh)
+    return fresh
 
 
 def _sort_out_replays(connection: Connection, batch: Sequence[New]) -> _Batch:

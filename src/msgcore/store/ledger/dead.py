@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, select, update
 
 from msgcore.core.deliveries import DeliveryState
+from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.feed import NIL, OpenDelivery
@@ -78,7 +79,7 @@ async def projects_with_dead(database: Database) -> list[str]:
     counted = delivery_counts.c
     query = (
         select(counted.project_id)
-        .where(counted.state == DeliveryState.FAILED)
+        .where(counted.state == DeliveryState.FAILED, counted.platform != EVENT_WEBHOOK)
         .group_by(counted.project_id)
         .having(func.sum(counted.count) > 0)
         .order_by(counted.project_id)

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, TextClause, delete, func, select
 from msgcore.core.deliveries import TRIED_STATES, DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger.ending import expire_overdue
-from msgcore.store.tables import deliveries, delivery_counts, idempotency_keys, project_platforms
+from msgcore.store.tables import deliveries, delivery_counts, idempotency_keys, project_platforms, webhooks
+from msgcore.store.tables.events import IS_OFF
 from msgcore.store.tables.messages import IS_OPEN, IS_RESCHEDULED, IS_SCHEDULED
 from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
@@ -73,10 +74,11 @@ class Feed:
         )
 
     async def held_accounts(self) -> set[str]:
-        """Accounts whose deliveries must wait (switched off, paused, or in a paused project)."""
+        """Accounts whose deliveries must wait: off, paused, or in a paused project; and webhooks that are off."""
         account = select(project_platforms.c.id)
-        # Two queries, each with its small index; a condition with OR would scan the table.
-        query = account.where(IS_HELD).union(account.where(IS_OF_PAUSED_PROJECT))
+        # Queries each with its small index; a condition with OR would scan the table.
+        off = select(webhooks.c.id).where(IS_OFF)
+        query = account.where(IS_HELD).union(account.where(IS_OF_PAUSED_PROJECT), off)
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
 

@@ -14,7 +14,8 @@ import msgspec
 from sqlalchemy import Connection, Integer, bindparam, column, func, insert, literal, select, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from msgcore.core.deliveries import OPEN_STATES, DeliveryState
+from msgcore.core.deliveries import OPEN_STATES, DeliveryState, Exchange
+from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
@@ -39,6 +40,7 @@ class WorkResult(msgspec.Struct, frozen=True):
     reached: Literal["no", "maybe", "yes"] = "no"
     due_at: datetime | None = None
     sent_at: datetime | None = None
+    exchange: Exchange | None = None
 
 
 _SELECT_ATTEMPTS = (
@@ -140,8 +142,13 @@ def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
         changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
     _RECORD.run(connection, [_delivery_row(result) for result in current])
     INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
-    _INSERT_LOGS.run(connection, [_log_row(result) for result in current if result.state == DeliveryState.FAILED])
+    _INSERT_LOGS.run(connection, [_log_row(result) for result in current if _is_logged(result)])
     changes.apply(connection)
+
+
+def _is_logged(result: WorkResult) -> bool:
+    """Whether it goes to the log of the project's platforms; webhooks have a list of their deliveries instead."""
+    return result.state == DeliveryState.FAILED and result.item.platform != EVENT_WEBHOOK
 
 
 def _current(connection: Connection, results: Sequence[WorkResult]) -> list[WorkResult]:

@@ -10,6 +10,7 @@ from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.deliveries import DeliveryState
+from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.store.database import Database
 from msgcore.store.tables import deliveries, delivery_counts, project_platforms
 from msgcore.store.tables.base import UtcDateTime
@@ -30,8 +31,8 @@ class LedgerVitals:
     """Deliveries and accounts by platform and state; accounts are `active`, `paused` or `off`.
 
     `oldest_accepted_at`: of what was neither sent nor given up, when the oldest was first due.
-    `oldest_due_at`: when the one that is due longest became due. Both leave held accounts out, and are
-    None where nothing waits.
+    `oldest_due_at`: when the one that is due longest became due. Both leave held accounts out, and customers'
+    webhooks, which may be away for days; they are None where nothing waits.
     """
 
     deliveries: dict[tuple[str, str], int]
@@ -84,7 +85,7 @@ async def _oldest(connection: AsyncConnection) -> tuple[datetime | None, datetim
     """The earliest first and present due time of the oldest that wait. Stops at `ENOUGH` of them."""
     row = deliveries.c
     open_ones = (
-        select(row.platform_id, row.state, row.first_due_at, row.due_at)
+        select(row.platform_id, row.platform, row.state, row.first_due_at, row.due_at)
         .where(IS_OPEN)
         .order_by(row.id)
         .limit(FARTHEST)
@@ -92,7 +93,11 @@ async def _oldest(connection: AsyncConnection) -> tuple[datetime | None, datetim
     )
     waiting = (
         select(open_ones.c.first_due_at, open_ones.c.due_at)
-        .where(open_ones.c.state.in_(WAITING), open_ones.c.platform_id.not_in(_HELD))
+        .where(
+            open_ones.c.state.in_(WAITING),
+            open_ones.c.platform_id.not_in(_HELD),
+            open_ones.c.platform != EVENT_WEBHOOK,
+        )
         .limit(ENOUGH)
         .subquery()
     )

@@ -21,6 +21,7 @@ from msgcore.store.ledger.beginning import WorkItem, begin
 from msgcore.store.ledger.recording import WorkResult, record
 from msgcore.store.pauses import PausedBy
 from msgcore.store.tables import messages, platform_logs, project_platforms
+from msgcore.store.webhook_attempts import record_attempts
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -69,6 +70,8 @@ class WorkLog:
         A result whose delivery is already in a newer attempt, or final, goes to the timeline only:
         a delivery is never completed twice.
         """
+        # First, since it may be written twice: a fault between the two is met by recording both again.
+        await record_attempts(self._database, results)
         await record(self._database, results)
 
     async def pause_account(

@@ -15,7 +15,15 @@ from msgcore.store.tables.accounts import (
     users,
 )
 from msgcore.store.tables.base import metadata
-from msgcore.store.tables.events import audit_logs, event_sequences, events, platform_logs, webhook_deliveries, webhooks
+from msgcore.store.tables.events import (
+    audit_logs,
+    event_sequences,
+    events,
+    platform_logs,
+    webhook_cursors,
+    webhook_deliveries,
+    webhooks,
+)
 from msgcore.store.tables.identities import chats, identities, identity_aliases
 from msgcore.store.tables.inbound import (
     inbound_requests,
@@ -58,6 +66,7 @@ __all__ = [
     "sandbox_inbox",
     "system_state",
     "users",
+    "webhook_cursors",
     "webhook_deliveries",
     "webhooks",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text, false
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text, false, text
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
+
+# The condition of a partial index: queries repeat it to the letter.
+IS_OFF = text("is_active = false")
 
 events = Table(
     "events",
@@ -48,11 +51,23 @@ webhooks = Table(
     Column("failing_since", UtcDateTime),
     Column("disabled_reason", Text),
     Index(None, "project_id", "is_active"),
+    # The few whose deliveries must wait.
+    Index("ix_webhooks_off", "id", postgresql_where=IS_OFF, sqlite_where=IS_OFF),
+)
+
+webhook_cursors = Table(
+    "webhook_cursors",
+    metadata,
+    # Up to where a webhook's deliveries were made from the project's log. Apart from the webhook, which is
+    # changed seldom.
+    Column("webhook_id", Id, cascade("webhooks.id"), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )
 
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
+    # That of the ledger's delivery, and of its message.
     Column("id", Id, primary_key=True),
     Column("webhook_id", Id, cascade("webhooks.id"), nullable=False),
     Column("event", String(64), nullable=False),
@@ -64,6 +79,11 @@ webhook_deliveries = Table(
     Column("status", String(16), nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
+    # The same for all deliveries of an event.
+    Column("event_id", Id),
+    # How long the last attempt took, and when the next one is due.
+    Column("duration_ms", Integer),
+    Column("next_attempt_at", UtcDateTime),
     Index(None, "webhook_id", "id"),
 )
 
