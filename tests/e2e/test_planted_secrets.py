@@ -124,7 +124,7 @@ def test_nothing_planted_is_logged_or_stored_in_the_clear(tmp_path: Path, refusi
         forged,
         api_key,
     ]
-    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert kept["server.log"].count(b"\n") > 10
     assert b"smtp_login_refused" in kept["msgcore.db"], "what was stored is not in this file"
     for name, content in kept.items():
