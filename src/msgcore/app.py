@@ -408,9 +408,9 @@ class Gateway:
     async def _maintain(self) -> None:
         """Make coming months' partitions long before they are needed, and let old events go."""
         while True:
-            await asyncio.sleep(MAINTENANCE_SECONDS)
             try:
                 await ensure_partitions(self.database, self._clock.now())
                 await forget_old(self.database, self._clock.now() - timedelta(days=self.settings.event_days))
             except Exception:  # the months ahead leave time for many more tries
                 log.warning("maintenance_failed", exc_info=True)
+            await asyncio.sleep(MAINTENANCE_SECONDS)

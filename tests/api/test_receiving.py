@@ -318,6 +318,15 @@ class TestEvents:
         with stream(running.key, last_event_id=after + 1) as lines:
             assert [next(lines)[0] for _ in range(2)] == [after + 2, after + 3]
 
+    def test_a_stream_ends_with_the_right_to_read(self, running: Running, box: str) -> None:
+        made = running.admin.ask("POST", "projects/shop/keys", {"name": "k", "scopes": ["messages:read"]})
+        with stream(running.nobody.as_key(made.body["key"])) as lines:
+            running.nobody.ask("POST", box, report(text="before"))
+            assert next(lines)[2]["data"]["text"] == "before"
+            assert running.admin.ask("DELETE", f"projects/shop/keys/{made.body['id']}").status == 200
+            with pytest.raises(AssertionError, match="the stream ended"):
+                next(lines)
+
     def test_a_stream_from_a_place_that_is_none(self, running: Running) -> None:
         answer = running.key.ask("GET", EVENTS, Accept="text/event-stream", Last_Event_ID="abc")
         assert answer.status == 400

@@ -8,12 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, insert, select
 
 from msgcore.inbound.tail import KEPT, EventTail
 from msgcore.store import events
 from msgcore.store.database import Database
-from msgcore.store.events import NewEvent, append, purge
+from msgcore.store.events import Log, NewEvent, append, bounds, purge
+from msgcore.store.tables import projects, users
 from store.ledger_rows import NOW, PROJECT, add_project
+
+LOG = Log(PROJECT, NOW)
 
 
 async def add(database: Database, number: int) -> None:
@@ -30,7 +34,7 @@ async def log(database: Database) -> Database:
 async def follow(tail: EventTail, after: int, until: int) -> list[int]:
     found: list[int] = []
     while after < until:
-        page = await tail.read(PROJECT, after)
+        page = await tail.read(LOG, after)
         found += [event.sequence for event in page]
         after = page[-1].sequence if page else after
         await asyncio.sleep(0)
@@ -66,7 +70,7 @@ async def test_many_who_follow_cost_one_query(log: Database, monkeypatch: pytest
 
     monkeypatch.setattr(events, "read_after", counted)
     await add(log, 5)
-    pages = await asyncio.gather(*(tail.read(PROJECT, 0) for _ in range(100)))
+    pages = await asyncio.gather(*(tail.read(LOG, 0) for _ in range(100)))
     assert {len(page) for page in pages} == {5}
     assert queries == 1
 
@@ -74,8 +78,26 @@ async def test_many_who_follow_cost_one_query(log: Database, monkeypatch: pytest
 async def test_what_was_deleted_with_age_is_passed_over(log: Database) -> None:
     tail = EventTail(log)
     await add(log, 3)
-    assert len(await tail.read(PROJECT, 1)) == 2
+    assert len(await tail.read(LOG, 1)) == 2
     await purge(log, NOW + timedelta(seconds=1))
     await add(log, 2)
-    assert [event.sequence for event in await tail.read(PROJECT, 0)] == [4, 5]
-    assert [event.sequence for event in await tail.read(PROJECT, 4)] == [5]
+    assert [event.sequence for event in await tail.read(LOG, 0)] == [4, 5]
+    assert [event.sequence for event in await tail.read(LOG, 4)] == [5]
+
+
+async def test_a_project_that_takes_the_id_of_a_deleted_one_has_a_log_of_its_own(log: Database) -> None:
+    tail = EventTail(log)
+    await add(log, 3)
+    old = (await bounds(log, PROJECT)).log
+    assert len(await tail.read(old, 0)) == 3
+    async with log.write() as connection:
+        await connection.execute(delete(projects))
+        made = {"id": PROJECT, "name": "p", "environment": "development", "is_default": False}
+        stamps = {"created_at": NOW + timedelta(seconds=1), "updated_at": NOW}
+        owner = (await connection.execute(select(users.c.id))).scalar_one()
+        await connection.execute(insert(projects), made | {"owner_id": owner} | stamps)
+    new = (await bounds(log, PROJECT)).log
+    assert await tail.read(new, 0) == []
+    await add(log, 1)
+    assert [event.sequence for event in await tail.read(new, 0)] == [1]
+    assert await tail.read(old, 3) == [], "whoever still follows the old one gets nothing of the new"

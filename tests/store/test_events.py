@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from msgcore.store.database import Database
-from msgcore.store.events import NewEvent, append, bounds, purge, read_after
+from msgcore.store.events import Log, NewEvent, append, bounds, purge, read_after
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project
 
 OTHER, OTHERS_ACCOUNT = "other", "01920000-0000-7000-8000-0000000000ab"
@@ -24,7 +24,14 @@ async def add(database: Database, *new: NewEvent) -> None:
 
 
 async def words(database: Database, after: int = 0, project: str = PROJECT) -> list[tuple[int, str]]:
-    return [(each.sequence, each.data["word"]) for each in await read_after(database, project, after, limit=1000)]
+    return [
+        (each.sequence, each.data["word"]) for each in await read_after(database, Log(project, NOW), after, limit=1000)
+    ]
+
+
+async def places(database: Database, project: str = PROJECT) -> tuple[int, int]:
+    found = await bounds(database, project)
+    return found.oldest, found.newest
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ async def test_events_are_counted_for_each_project(log: Database) -> None:
     assert await words(log) == [(1, "a"), (2, "b"), (3, "c")]
     assert await words(log, after=2) == [(3, "c")]
     assert await words(log, project=OTHER) == [(1, "x")]
-    assert await bounds(log, PROJECT) == (1, 3)
+    assert await places(log) == (1, 3)
 
 
 async def test_what_is_rolled_back_takes_no_place(log: Database) -> None:
@@ -57,18 +64,20 @@ async def test_a_reader_never_meets_a_gap(log: Database) -> None:
 
     async def follow() -> None:
         while len(read) < 100:
-            read.extend(each.sequence for each in await read_after(log, PROJECT, read[-1] if read else 0, limit=7))
+            read.extend(
+                each.sequence for each in await read_after(log, Log(PROJECT, NOW), read[-1] if read else 0, limit=7)
+            )
             await asyncio.sleep(0)
 
     async with asyncio.timeout(60):
         await asyncio.gather(follow(), *(add(log, event(f"{n}"), event(f"{n}+", OTHER)) for n in range(100)))
     assert read == list(range(1, 101))
-    assert await bounds(log, OTHER) == (1, 100)
+    assert await places(log, OTHER) == (1, 100)
 
 
 async def test_a_page_has_a_limit(log: Database) -> None:
     await add(log, event("a"), event("b", platform_id=ACCOUNT), event("c"))
-    assert [(each.sequence, each.platform_id) for each in await read_after(log, PROJECT, 0, limit=2)] == [
+    assert [(each.sequence, each.platform_id) for each in await read_after(log, Log(PROJECT, NOW), 0, limit=2)] == [
         (1, None),
         (2, ACCOUNT),
     ]
@@ -78,6 +87,6 @@ async def test_old_events_go_and_the_count_goes_on(log: Database) -> None:
     await add(log, event("old"))
     assert await purge(log, NOW + timedelta(seconds=1)) == 1
     assert await purge(log, NOW + timedelta(seconds=1)) == 0
-    assert await bounds(log, PROJECT) == (2, 1), "the next one, and the last that was"
+    assert await places(log) == (2, 1), "the next one, and the last that was"
     await add(log, event("new"))
     assert await words(log) == [(2, "new")]

@@ -148,10 +148,10 @@ class AccessMiddleware:
         elif access.callers:
             api_key, authorization = _credentials(scope)
             project_id = scope["path_params"].get("project")
-            if scope["type"] == "websocket":
-                if not api_key and not authorization:
-                    api_key, authorization = offered_credentials(scope["subprotocols"])
-                scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
+            if scope["type"] == "websocket" and not api_key and not authorization:
+                api_key, authorization = offered_credentials(scope["subprotocols"])
+            # For answers without an end, which ask again every now and then.
+            scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
             scope["user"] = await self._admit(api_key, authorization, access, project_id)
 
     async def _admit(

@@ -102,7 +102,9 @@ def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPS
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return HTTPStatus(error.status_code), ProblemError(_explain_status(request, error))
         case _:
-            problem = explain(error, request_id(request.scope), method=request.method, path=request.url.path)
+            # Not the path itself, which may hold a webhook's token.
+            path = cast("dict[str, str]", request.scope).get("path_template", "")
+            problem = explain(error, request_id(request.scope), method=request.method, path=path)
     return HTTPStatus(problem.status), problem
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
@@ -11,17 +12,19 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from msgcore.api.access import ApiRequest, Injected, requires
-from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.errors import FieldError, InvalidInputError, ProblemError
 from msgcore.core.ids import canonical_id
-from msgcore.core.scopes import ApiScope
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.inbound.event_documents import EventEntry, entry_of
-from msgcore.services.event_streams import EventFilter, EventStreamService
+from msgcore.services.event_streams import EventFilter, EventStreamService, Start
 from msgcore.store.events import Event
 
 STREAM = "text/event-stream"
 RECONNECT_MILLISECONDS = 2000
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 5.0
 """After which a stream says that it is still there: proxies cut silent ones off, mostly after 30 or 60 s."""
+ASK_SECONDS = 2.0
+"""How long a stream may go on for whoever lost the right to read."""
 
 After = Annotated[
     int | None,
@@ -78,17 +81,31 @@ class EventsController(Controller):
         start = await event_streams.start_of(wanted, after if last_event_id is None else _place(last_event_id))
         if STREAM in request.headers.get("accept", ""):
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return Stream(_stream(event_streams, wanted, start), media_type=STREAM, headers=headers)
+            return Stream(
+                _stream(event_streams, wanted, start, request.scope["auth"]), media_type=STREAM, headers=headers
+            )
         page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
         return Response(
             EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last), media_type=MediaType.JSON
         )
 
 
-async def _stream(event_streams: EventStreamService, wanted: EventFilter, start: int) -> AsyncIterator[bytes]:
-    """Source: HTML Living Standard, "Server-sent events", section 9.2.6 (interpreting an event stream)."""
+async def _stream(
+    event_streams: EventStreamService, wanted: EventFilter, start: Start, ask_access: Callable[[], Awaitable[Principal]]
+) -> AsyncIterator[bytes]:
+    """Source: HTML Living Standard, "Server-sent events", section 9.2.6 (interpreting an event stream).
+
+    Ends when the caller may no longer read, by a key that was revoked, say: coming again is then refused.
+    """
     yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
+    asked = monotonic()
     async for page in event_streams.follow(wanted, start, idle=IDLE_SECONDS):
+        if monotonic() - asked >= ASK_SECONDS:
+            asked = monotonic()
+            try:
+                await ask_access()
+            except ProblemError:
+                return
         yield b"".join(map(_block, page.events)) or b": still here\n\n"
 
 

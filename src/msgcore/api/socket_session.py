@@ -41,7 +41,7 @@ from msgcore.core.errors import InvalidInputError, ProblemError, Unauthenticated
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
-from msgcore.services.event_streams import EventFilter, EventStreamService
+from msgcore.services.event_streams import EventFilter, EventStreamService, Start
 from msgcore.services.send import SendService
 from msgcore.store.faults import is_away
 
@@ -162,7 +162,7 @@ class SocketSession:
         wanted, start = await self._open()
         await _together(self._listen(), self._give(wanted, start))
 
-    async def _open(self) -> tuple[EventFilter, int]:
+    async def _open(self) -> tuple[EventFilter, Start]:
         """The first frame: which events, and after which place."""
         seconds = self._rules.open_within
         try:
@@ -179,8 +179,8 @@ class SocketSession:
             chat_id=frame.chat_id or "",
         )
         start = await self._streams.start_of(wanted, frame.after)
-        self._window = Window(frame.window, start)
-        await self._write(opened_frame(start, frame.window))
+        self._window = Window(frame.window, start.after)
+        await self._write(opened_frame(start.after, frame.window))
         return wanted, start
 
     async def _listen(self) -> None:
@@ -197,7 +197,7 @@ class SocketSession:
                 case Open():
                     raise _CloseError(MALFORMED, "the first frame only may be of the type open")
 
-    async def _give(self, wanted: EventFilter, start: int) -> None:
+    async def _give(self, wanted: EventFilter, start: Start) -> None:
         seconds = self._rules.take_within
         async for page in self._streams.follow(wanted, start, idle=math.inf):
             for event in page.events:

@@ -18,6 +18,8 @@ ProviderId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
 Text = Annotated[str, msgspec.Meta(max_length=1_000_000)]
 ATTACHMENTS = 100
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with its offset."""
 
 
 class _Part(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -134,7 +136,7 @@ class Envelope(_Part):
     chat: Place
     content: Happening
     author: Person | None = None
-    occurred_at: datetime | None = None
+    occurred_at: Moment | None = None
     raw: Any = None
     version: int = VERSION
 
@@ -146,7 +148,7 @@ class Report(_Part):
     content: Happening
     author: Person | None = None
     event_id: ProviderId | None = None
-    occurred_at: datetime | None = None
+    occurred_at: Moment | None = None
 
     def envelope(self, event_id: str) -> Envelope:
         """The envelope of this report."""

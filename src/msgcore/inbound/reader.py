@@ -8,37 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
-from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from msgcore.core.clock import Clock
-from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
-from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.inbound.bus import EventBus
-from msgcore.inbound.translation import (
-    Occurrence,
-    chat_rows,
-    deletion_row,
-    edit_row,
-    event_of,
-    file_rows,
-    message_row,
-    reaction_row,
-    subject_of,
-)
-from msgcore.platforms.base import Account
-from msgcore.platforms.receiving import Inbound, InboundRequest, UnreadableError
+from msgcore.inbound.recording import Reading, read, record
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
 from msgcore.store.database import Database
-from msgcore.store.events import append
-from msgcore.store.faults import is_away
-from msgcore.store.inbound import RawRequest
+from msgcore.store.faults import is_away, is_passing
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -128,9 +112,11 @@ class Reader:
     async def _read_batch(self, platform_id: str) -> bool:
         """Read the next requests of a platform; tells whether more are waiting."""
         record = await self._accounts.get(platform_id)
-        inbound = None if record is None else self._registry.inbound(record.platform)
-        if record is None or inbound is None:
+        if record is None:
             await self._database.transact(lambda connection: store.forget_platform(connection, platform_id))
+            return False
+        inbound = self._registry.inbound(record.platform)
+        if inbound is None:  # a newer version of MsgCore stored it, and reads it
             return False
         try:
             account = self._accounts.open(record)
@@ -138,125 +124,33 @@ class Reader:
             # They stay until the credentials are entered again.
             log.error("credentials_unreadable", platform_id=platform_id)  # noqa: TRY400 - says all there is
             return False
-        more = await self._read(_Work(inbound, account, self._clock))
-        self._bus.announce([record.project_id])
-        return more
-
-    async def _read(self, work: _Work) -> bool:
-        try:
-            return await self._database.transact(lambda connection: work.read(connection, BATCH))
-        except Exception as error:
-            if is_away(error):
-                raise
-            # One of them cannot be stored as it was read: it must not hold the others back.
-            log.exception("inbound_batch_failed", platform_id=work.account.id)
-        for _ in range(BATCH):
-            if not await self._read_one(work):
-                return False
-        return True
-
-    async def _read_one(self, work: _Work) -> bool:
-        """Read the next request by itself, or set it aside; tells whether more are waiting."""
-        try:
-            return await self._database.transact(lambda connection: work.read(connection, 1))
-        except Exception as error:
-            if is_away(error) or isinstance(error, ProgrammingError):  # then it is not the request's fault
-                raise
-            text = f"what was read could not be stored ({type(error).__name__})"
-            return await self._database.transact(lambda connection: work.give_up(connection, text))
-
-
-class _Work:
-    """The transactions of one platform's batches."""
-
-    def __init__(self, inbound: Inbound, account: Account, clock: Clock) -> None:
-        self._inbound = inbound
-        self.account = account
-        self._clock = clock
-
-    def read(self, connection: Connection, limit: int) -> bool:
-        """Read so many requests at most; tells whether more are waiting."""
-        taken = store.take(connection, self.account.id, limit)
-        if not taken.requests:
+        waiting = await store.peek(self._database, platform_id, BATCH)
+        if not waiting.requests:
             return False
-        found, done = self._understand(connection, taken.requests)
+        # In a thread and before the transaction: large mails take long, and nobody else should wait for that.
+        readings = await asyncio.to_thread(read, inbound, account, waiting.requests)
+        await self._record(platform_id, readings)
+        self._bus.announce([record.project_id])
+        return waiting.more
+
+    async def _record(self, platform_id: str, readings: Sequence[Reading]) -> None:
         now = self._clock.now()
-        first_time = store.unseen(connection, self.account.id, [each.envelope.event_id for each in found], now)
-        fresh = _first_of_each(found, first_time)
-        if fresh:
-            self._keep(connection, fresh)
-        store.finish(connection, done)
-        return taken.more
-
-    def give_up(self, connection: Connection, error: str) -> bool:
-        """Set the next request aside; tells whether more are waiting."""
-        taken = store.take(connection, self.account.id, 1)
-        for number, request in taken.requests:
-            self._set_aside(connection, number, request, error)
-        return taken.more
-
-    def _understand(
-        self, connection: Connection, taken: Sequence[tuple[int, RawRequest]]
-    ) -> tuple[list[Occurrence], list[int]]:
-        """What the requests tell, and the numbers of those that could be read."""
-        found: list[Occurrence] = []
-        done: list[int] = []
-        for number, request in taken:
-            try:
-                envelopes = self._inbound.read(self.account, _as_it_came(request))
-                found += [Occurrence.of(request, envelope) for envelope in envelopes]
-            except (UnreadableError, ValueError) as error:
-                self._set_aside(connection, number, request, str(error))
-            except Exception as error:  # a reader's bug holds nobody else back
-                log.exception("inbound_unreadable", platform=request.platform, platform_id=request.platform_id)
-                self._set_aside(connection, number, request, f"the reader failed ({type(error).__name__})")
-            else:
-                done.append(number)
-        return found, done
-
-    def _keep(self, connection: Connection, found: Sequence[Occurrence]) -> None:
-        contents = [(each, each.envelope.content) for each in found]
-        written = [each for each, content in contents if isinstance(content, Message | Command)]
-        files = [row for each in written for row in file_rows(each)]
-        store.keep_messages(connection, [message_row(each) for each in written], files)
-        store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
-        deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
-        store.take_back_messages(connection, deletions)
-        reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
-        store.keep_reactions(connection, reactions)
-        store.touch_chats(connection, chat_rows(found))
-        subjects = {subject for _, content in contents if (subject := subject_of(content)) is not None}
-        known = store.message_ids(connection, self.account.id, sorted(subjects)) if subjects else {}
-        append(connection, [event_of(each, known) for each in found])
-
-    def _set_aside(self, connection: Connection, number: int, request: RawRequest, error: str) -> None:
-        now = self._clock.now()
-        store.set_aside(connection, number, error, now)
-        line = {
-            "id": new_id(),
-            "project_id": request.project_id,
-            "platform_id": request.platform_id,
-            "platform": request.platform,
-            "level": "error",
-            "category": "webhook",
-            "message": "A request could not be read",
-            "metadata": {"requestId": request.id},
-            "error": error,
-            "timestamp": now,
-        }
-        store.log(connection, [line])
+        try:
+            await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
+        except Exception as error:
+            if _is_not_theirs(error):
+                raise
+            if len(readings) == 1:
+                log.exception("inbound_not_storable", platform_id=platform_id)
+                given_up = replace(readings[0], error=f"what was read could not be stored ({type(error).__name__})")
+                await self._database.transact(lambda connection: record(connection, platform_id, [given_up], now))
+                return
+        else:
+            return
+        for reading in readings:  # one of them cannot be stored as it was read: it must not hold the others back
+            await self._record(platform_id, [reading])
 
 
-def _as_it_came(request: RawRequest) -> InboundRequest:
-    return InboundRequest("POST", request.headers, request.query, request.body, request.received_at)
-
-
-def _first_of_each(found: Sequence[Occurrence], wanted: set[str]) -> list[Occurrence]:
-    """Those with a wanted id of the platform, each id once."""
-    left = set(wanted)
-    fresh: list[Occurrence] = []
-    for each in found:
-        if each.envelope.event_id in left:
-            left.discard(each.envelope.event_id)
-            fresh.append(each)
-    return fresh
+def _is_not_theirs(error: Exception) -> bool:
+    """Whether it is no fault of the requests that they could not be stored: then they wait."""
+    return is_away(error) or is_passing(error) or isinstance(error, ProgrammingError)

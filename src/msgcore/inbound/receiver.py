@@ -30,7 +30,11 @@ NOWHERE = "There is no such webhook"
 STORE_SECONDS = 3.0
 """After which PostgreSQL counts as away: platforms wait 3 to 10 s for an answer, and a request that was stored
 after all is not stored twice."""
+DRAIN_SECONDS = 30.0
+"""The same for what nobody waits for."""
 RETRY_SECONDS = 0.5
+LARGEST_BATCH = 8_000_000
+"""Bytes that are stored in one transaction, or one file."""
 
 
 class Receiver:
@@ -53,7 +57,7 @@ class Receiver:
         self._registry = registry
         self._spool = spool
         self._on_stored = on_stored
-        self._commits: GroupCommit[RawRequest, None] = GroupCommit(self._flush)
+        self._commits: GroupCommit[RawRequest, None] = GroupCommit(self._flush, largest=LARGEST_BATCH, weigh=_weight)
         self._order = asyncio.Lock()  # of what is stored: what waits on the disk comes first
         self._draining: asyncio.Task[None] | None = None
 
@@ -125,7 +129,7 @@ class Receiver:
 
     async def _flush(self, requests: Sequence[RawRequest]) -> Sequence[Exception | None]:
         async with self._order:
-            stored = self._spool.is_empty and await self._store(requests)
+            stored = self._spool.is_empty and await self._store(requests, STORE_SECONDS)
             if not stored:
                 try:
                     await self._spool.put(requests)
@@ -138,9 +142,9 @@ class Receiver:
             self._tell(requests)
         return [None] * len(requests)
 
-    async def _store(self, requests: Sequence[RawRequest]) -> bool:
+    async def _store(self, requests: Sequence[RawRequest], seconds: float) -> bool:
         """Whether the database has the requests now; False while it is away."""
-        limit = STORE_SECONDS if self._database.kind == "postgresql" else None
+        limit = seconds if self._database.kind == "postgresql" else None
         try:
             async with asyncio.timeout(limit):
                 await self._database.transact(lambda connection: keep(connection, requests))
@@ -164,13 +168,17 @@ class Receiver:
         while True:
             async with self._order:
                 batch = await self._spool.first()
-                stored = bool(batch) and await self._store(batch)
-                if stored:
-                    await self._spool.drop_first()
-                elif not batch:
+                if not batch:
                     log.info("spool_drained")
                     return
-            if stored:
-                self._tell(batch)
-            else:
+            # Meanwhile what comes goes behind it, onto the disk, and is answered.
+            if not await self._store(batch, DRAIN_SECONDS):
                 await asyncio.sleep(RETRY_SECONDS)
+                continue
+            async with self._order:
+                await self._spool.drop_first()
+            self._tell(batch)
+
+
+def _weight(request: RawRequest) -> int:
+    return 500 + len(request.body)

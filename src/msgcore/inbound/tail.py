@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from msgcore.store import events as store
 from msgcore.store.database import Database
-from msgcore.store.events import Event
+from msgcore.store.events import Event, Log
 
 PROJECTS = 1000
 KEPT = 512
@@ -23,13 +23,13 @@ class EventTail:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ends = LRUCache[str, _End](PROJECTS)
+        self._ends = LRUCache[Log, _End](PROJECTS)
 
-    async def read(self, project_id: str, after: int) -> Sequence[Event]:
-        """The next events of a project after a place in its log, at most 200, oldest first."""
-        end = self._ends.get(project_id)
+    async def read(self, of: Log, after: int) -> Sequence[Event]:
+        """The next events of a project's log after a place, at most 200, oldest first."""
+        end = self._ends.get(of)
         if end is None:
-            end = self._ends[project_id] = _End()
+            end = self._ends[of] = _End()
         known = end.after(after)
         if known:
             return known
@@ -37,7 +37,7 @@ class EventTail:
             known = end.after(after)
             if known:
                 return known
-            found = await store.read_after(self._database, project_id, after, limit=PAGE)
+            found = await store.read_after(self._database, of, after, limit=PAGE)
             end.extend(after, found)
             return found
 

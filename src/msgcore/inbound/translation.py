@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgcore.core.clock import to_iso
@@ -27,6 +27,9 @@ from msgcore.store.events import NewEvent
 from msgcore.store.inbound import RawRequest
 
 Row = dict[str, Any]
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+TOLERANCE = timedelta(days=1)
+"""How far a platform's clock may be ahead of ours."""
 LONGEST_ID = 255
 """Characters of an id that is stored."""
 
@@ -44,14 +47,15 @@ class Occurrence:
         """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
-        if not all(0 < len(each) <= LONGEST_ID for each in ids):
-            raise ValueError(f"an id of the platform is empty or longer than {LONGEST_ID} characters")
+        if not all(0 < len(each) <= LONGEST_ID and "\x00" not in each for each in ids):
+            raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
         return cls(new_id(), request, envelope)
 
     @property
     def at(self) -> datetime:
-        """When it happened, as far as the platform says."""
-        return self.envelope.occurred_at or self.request.received_at
+        """When it happened, as far as the platform says; a moment that cannot be is none."""
+        said, came = self.envelope.occurred_at, self.request.received_at
+        return said if said is not None and EARLIEST < said < came + TOLERANCE else came
 
 
 def subject_of(content: Happening) -> str | None:

@@ -13,7 +13,7 @@ from msgcore.inbound.bus import EventBus
 from msgcore.inbound.tail import PAGE, EventTail
 from msgcore.store import events as store
 from msgcore.store.database import Database
-from msgcore.store.events import Event
+from msgcore.store.events import Event, Log
 
 LOOK_SECONDS = 5.0
 """How often the log is looked into although nobody told of anything: another process may have no way to tell."""
@@ -39,10 +39,22 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in order, and the place to go on after: that of the last one that was looked at."""
+    """Events in order, and the place to go on after: that of the last one that was looked at.
+
+    `is_full`: as many were looked at as a page has, so there may be more.
+    """
 
     events: Sequence[Event]
     last: int
+    is_full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where following begins: after a place of a log."""
+
+    log: Log
+    after: int
 
 
 class EventStreamService:
@@ -85,51 +97,47 @@ class EventStreamService:
         except TimeoutError:
             return False
 
-    async def start_of(self, wanted: EventFilter, after: int | None) -> int:
+    async def start_of(self, wanted: EventFilter, after: int | None) -> Start:
         """Where to begin: after the place that the subscriber names, else at the end of the log.
 
         Raises InvalidInputError for a place that the log has not reached.
         """
-        _, newest = await store.bounds(self._database, wanted.project_id)
+        bounds = await store.bounds(self._database, wanted.project_id)
         if after is None:
-            return newest
-        if after > newest:
-            raise InvalidInputError.of(
-                [FieldError("/query/after", f"after is {after}, but the newest event of the project is {newest}")]
-            )
-        return after
+            return Start(bounds.log, bounds.newest)
+        if after > bounds.newest:
+            text = f"after is {after}, but the newest event of the project is {bounds.newest}"
+            raise InvalidInputError.of([FieldError("/query/after", text)])
+        return Start(bounds.log, after)
 
-    async def page(self, wanted: EventFilter, after: int, *, limit: int, seconds: float) -> EventPage:
+    async def page(self, wanted: EventFilter, start: Start, *, limit: int, seconds: float) -> EventPage:
         """The next events, at most `limit`; where there are none yet, waits for up to so many seconds."""
+        after, deadline = start.after, monotonic() + seconds
         async with self._bus.subscribe(wanted.project_id) as news:
-            deadline = monotonic() + seconds
             while True:
-                page = await self._read(wanted, after, limit)
+                page = await self._read(wanted, start.log, after, limit)
                 left = deadline - monotonic()
                 if page.events or left <= 0 or self._ending.is_set():
                     return page
-                if page.last == after:  # else there may be more
+                if not page.is_full:  # else there may be more
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
-    async def follow(self, wanted: EventFilter, after: int, *, idle: float) -> AsyncIterator[EventPage]:
+    async def follow(self, wanted: EventFilter, start: Start, *, idle: float) -> AsyncIterator[EventPage]:
         """Each page as it comes, until the process stops; an empty one after each `idle` seconds without any."""
+        after, spoken = start.after, monotonic()
         async with self._bus.subscribe(wanted.project_id) as news:
-            quiet = 0.0
             while not self._ending.is_set():
-                page = await self._read(wanted, after, PAGE)
-                if page.events:
-                    quiet = 0.0
+                page = await self._read(wanted, start.log, after, PAGE)
+                after = page.last
+                if page.events or monotonic() - spoken >= idle:
                     yield page
-                if page.last > after:  # there may be more
-                    after = page.last
-                    continue
-                quiet = 0.0 if await news.wait(LOOK_SECONDS) else quiet + LOOK_SECONDS
-                if quiet >= idle:
-                    quiet = 0.0
-                    yield EventPage((), after)
+                    spoken = monotonic()
+                if not page.is_full:  # else there may be more
+                    await news.wait(min(idle, LOOK_SECONDS))
 
-    async def _read(self, wanted: EventFilter, after: int, limit: int) -> EventPage:
+    async def _read(self, wanted: EventFilter, log: Log, after: int, limit: int) -> EventPage:
         """The next events that are wanted, of those that are next."""
-        found = (await self._tail.read(wanted.project_id, after))[:limit]
-        return EventPage([event for event in found if wanted.takes(event)], found[-1].sequence if found else after)
+        found = (await self._tail.read(log, after))[:limit]
+        last = found[-1].sequence if found else after
+        return EventPage([event for event in found if wanted.takes(event)], last, is_full=len(found) == limit)

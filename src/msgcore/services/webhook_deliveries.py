@@ -105,7 +105,7 @@ class WebhookDeliveryService:
         does, and InvalidInputError for places that are none.
         """
         webhook = await self._active(project_id, webhook_id)
-        _, newest = await events.bounds(self._database, project_id)
+        newest = (await events.bounds(self._database, project_id)).newest
         end = newest if until is None else until
         if end > newest or after > end:
             name = "until" if end > newest else "after"

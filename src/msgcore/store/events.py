@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from msgcore.core.errors import NotFoundError
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
-from msgcore.store.tables import event_sequences, events
+from msgcore.store.tables import event_sequences, events, projects
 
 PURGED_AT_ONCE = 5000
 
@@ -73,9 +74,25 @@ def append(connection: Connection, new: Sequence[NewEvent]) -> None:
     _INSERT.run(connection, rows)
 
 
-async def read_after(database: Database, project_id: str, after: int, *, limit: int) -> list[Event]:
-    """The next events of a project after a place in its log, oldest first."""
-    query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
+class Log(msgspec.Struct, frozen=True):
+    """A project's log; `since` tells it from that of an earlier project with the same id, which was deleted."""
+
+    project_id: str
+    since: datetime
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The places of the oldest event that is kept, and of the newest that ever was (0 for none)."""
+
+    log: Log
+    oldest: int
+    newest: int
+
+
+async def read_after(database: Database, of: Log, after: int, *, limit: int) -> list[Event]:
+    """The next events of a log after a place, oldest first; none once its project was deleted."""
+    same = exists().where(projects.c.id == of.project_id, projects.c.created_at == of.since)
+    query = select(*_COLUMNS).where(events.c.project_id == of.project_id, events.c.sequence > after, same)
     async with database.read() as connection:
         rows = await connection.execute(query.order_by(events.c.sequence).limit(limit))
         return [Event(*row) for row in rows]
@@ -87,13 +104,17 @@ def next_events(connection: Connection, project_id: str, after: int, limit: int)
     return [Event(*row) for row in connection.execute(query.order_by(events.c.sequence).limit(limit))]
 
 
-async def bounds(database: Database, project_id: str) -> tuple[int, int]:
-    """The places of the oldest event that is kept, and of the newest that ever was (0 for none)."""
+async def bounds(database: Database, project_id: str) -> Bounds:
+    """Where a project's log begins and ends. Raises NotFoundError for a project that was just deleted."""
+    oldest = select(func.min(events.c.sequence)).where(events.c.project_id == project_id).scalar_subquery()
+    last = select(event_sequences.c.last).where(event_sequences.c.project_id == project_id).scalar_subquery()
+    query = select(projects.c.created_at, oldest.label("oldest"), last.label("last")).where(projects.c.id == project_id)
     async with database.read() as connection:
-        oldest = await connection.scalar(select(func.min(events.c.sequence)).where(events.c.project_id == project_id))
-        last = await connection.scalar(select(event_sequences.c.last).where(event_sequences.c.project_id == project_id))
-    newest = last or 0
-    return oldest or newest + 1, newest
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"Project {project_id!r} not found")
+    newest = row.last or 0
+    return Bounds(Log(project_id, row.created_at), row.oldest or newest + 1, newest)
 
 
 async def purge(database: Database, before: datetime) -> int:

@@ -24,6 +24,17 @@ _AWAY_STATES = ("08", "25006", "53", "57P")
 or starting. SQLAlchemy gives these as errors of no particular kind."""
 
 
+_PASSING_STATES = ("40", "55P03", "57014")
+"""Of transactions that were given up for another's sake: deadlock, serialization, lock and statement time-outs."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may well succeed when it is tried again, with the database there all the time."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    causes = (orig, orig.__cause__ if orig is not None else None)
+    return any(str(getattr(cause, "sqlstate", None)).startswith(_PASSING_STATES) for cause in causes)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether this error means that the database cannot be used just now, whatever was asked of it."""
     if isinstance(error, _AWAY):

@@ -114,9 +114,10 @@ _SIZES = (
 )
 _TAKE = (
     select(*(inbound_requests.c[name] for name in ("number", *_REQUEST)))
-    .where(Among(inbound_requests.c.number, "numbers"))
+    .where(Among(inbound_requests.c.number, "numbers"), IS_WAITING)
     .order_by(inbound_requests.c.number)
 )
+_STILL_WAITING = select(inbound_requests.c.number).where(Among(inbound_requests.c.number, "numbers"), IS_WAITING)
 _FINISH = delete(inbound_requests).where(Among(inbound_requests.c.number, "numbers"))
 _MESSAGE_IDS = select(received_messages.c.provider_message_id, received_messages.c.id).where(
     received_messages.c.platform_id == bindparam("platform_id"),
@@ -144,20 +145,25 @@ class Taken:
     more: bool
 
 
-def take(connection: Connection, platform_id: str, limit: int) -> Taken:
-    """The oldest unread requests of a platform, of 8 MB together unless one alone is larger.
+async def peek(database: Database, platform_id: str, limit: int) -> Taken:
+    """The oldest unread requests of a platform, of 8 MB together unless one alone is larger."""
+    async with database.read() as connection:
+        sizes = (await connection.execute(_SIZES, {"platform_id": platform_id, "limit": limit + 1})).all()
+        total = accumulate(size for _, size in sizes[:limit])
+        numbers = [number for (number, _), so_far in zip(sizes, total, strict=False) if so_far <= LARGEST_BATCH]
+        numbers = numbers or [number for number, _ in sizes[:1]]
+        rows = (await connection.execute(_TAKE, {"numbers": numbers})).all() if numbers else ()
+    return Taken([(number, RawRequest(*rest)) for number, *rest in rows], more=len(numbers) < len(sizes))
 
-    Whoever else reads for the platform waits until the transaction ends: what comes first is read first, in
-    whichever process.
+
+def hold(connection: Connection, platform_id: str, numbers: Sequence[int]) -> set[int]:
+    """Which of these requests nobody has read yet; nobody else does until the transaction ends.
+
+    Whoever else reads for the platform waits: what comes first is read first, in whichever process.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_READ_ALONE, {"platform": f"inbound:{platform_id}"})
-    sizes = connection.execute(_SIZES, {"platform_id": platform_id, "limit": limit + 1}).all()
-    total = accumulate(size for _, size in sizes[:limit])
-    numbers = [number for (number, _), so_far in zip(sizes, total, strict=False) if so_far <= LARGEST_BATCH]
-    numbers = numbers or [number for number, _ in sizes[:1]]
-    rows = connection.execute(_TAKE, {"numbers": numbers}) if numbers else ()
-    return Taken([(number, RawRequest(*rest)) for number, *rest in rows], more=len(numbers) < len(sizes))
+    return set(connection.execute(_STILL_WAITING, {"numbers": list(numbers)}).scalars())
 
 
 def finish(connection: Connection, numbers: Sequence[int]) -> None:
@@ -228,3 +234,10 @@ async def purge_seen(database: Database, before: datetime) -> int:
     async with database.write() as connection:
         result = await connection.execute(delete(inbound_seen).where(key.in_(old.limit(PURGED_AT_ONCE))))
         return result.rowcount
+
+
+async def purge_set_aside(database: Database, before: datetime) -> int:
+    """Delete up to 5,000 requests that were set aside before a moment; returns how many, as above."""
+    old = select(inbound_requests.c.number).where(inbound_requests.c.failed_at < before).limit(PURGED_AT_ONCE)
+    async with database.write() as connection:
+        return (await connection.execute(delete(inbound_requests).where(inbound_requests.c.number.in_(old)))).rowcount

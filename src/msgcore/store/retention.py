@@ -9,7 +9,7 @@ from msgcore.store.database import Database
 
 
 async def forget_old(database: Database, before: datetime) -> None:
-    """Delete events from before a moment, what was posted of them, and what platforms sent by their own ids."""
-    for purge in (events.purge, inbound.purge_seen, webhook_deliveries.purge_deliveries):
+    """Delete events from before a moment, what was posted of them, and what platforms sent."""
+    for purge in (events.purge, inbound.purge_seen, inbound.purge_set_aside, webhook_deliveries.purge_deliveries):
         while await purge(database, before):
             continue
