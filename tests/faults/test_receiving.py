@@ -177,7 +177,10 @@ def test_a_database_that_is_away_loses_nothing(tmp_path: Path, capsys: pytest.Ca
         url = server.create_database("inbound_away")
         with GatewayProcess(data_dir=tmp_path, database_url=url) as gateway:
             key = gateway.set_up()
-            chats, subscriber = Chats(inbound_url(gateway, key), pause=AWAY_SECONDS / 50), Subscriber(gateway, key)
+            chats, subscriber = (
+                Chats(inbound_url(gateway, key), pause=2 * AWAY_SECONDS * CHATS / REQUESTS),
+                Subscriber(gateway, key),
+            )
             deadline = time.monotonic() + PATIENCE
             while not all(chats.answered[f"chat-{n}"] for n in range(CHATS)):
                 assert time.monotonic() < deadline

@@ -72,12 +72,10 @@ class Inbox:
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with self.database.read() as connection:
-                    left = await connection.scalar(select(func.count()).select_from(inbound_requests))
-                    waiting = await connection.scalar(
-                        select(func.count()).select_from(inbound_requests).where(inbound_requests.c.failed_at.is_(None))
-                    )
+                    number = (func.count(), func.count(inbound_requests.c.failed_at))
+                    left, aside = (await connection.execute(select(*number).select_from(inbound_requests))).one()
                     rows = (await connection.execute(select(events.c.data).order_by(events.c.sequence))).scalars().all()
-                if not waiting:
+                if left == aside:
                     assert left == set_aside
                     return [data["text"] for data in rows]
                 await asyncio.sleep(0.01)

@@ -119,10 +119,24 @@ _TAKE = (
 )
 _STILL_WAITING = select(inbound_requests.c.number).where(Among(inbound_requests.c.number, "numbers"), IS_WAITING)
 _FINISH = delete(inbound_requests).where(Among(inbound_requests.c.number, "numbers"))
-_MESSAGE_IDS = select(received_messages.c.provider_message_id, received_messages.c.id).where(
-    received_messages.c.platform_id == bindparam("platform_id"),
-    Among(received_messages.c.provider_message_id, "provider_ids"),
-)
+
+
+def _message_ids(dialect: str) -> Executable:
+    """Messages by a list of the platform's ids."""
+    platform_id = received_messages.c.platform_id == bindparam("platform_id")
+    columns = (received_messages.c.provider_message_id, received_messages.c.id)
+    if dialect == "sqlite":
+        return select(*columns).where(platform_id, Among(received_messages.c.provider_message_id, "provider_ids"))
+    ids = bindparam("provider_ids", type_=ListOf(received_messages.c.provider_message_id.type))
+    given = func.unnest(ids).table_valued("value").render_derived()
+    # One by one, by the unique index: as long as PostgreSQL has no statistics of a new table, it goes by any index
+    # of the platform for a list, and so through all of its messages.
+    each = select(*columns).where(platform_id, received_messages.c.provider_message_id == given.c.value)
+    found = each.limit(1).lateral("found")
+    return select(found.c.provider_message_id, found.c.id).select_from(given.join(found, true()))
+
+
+_MESSAGE_IDS = {"sqlite": _message_ids("sqlite"), "postgresql": _message_ids("postgresql")}
 
 
 def keep(connection: Connection, requests: Sequence[RawRequest]) -> None:
@@ -217,7 +231,8 @@ def touch_chats(connection: Connection, rows: Sequence[Row]) -> None:
 def message_ids(connection: Connection, platform_id: str, provider_ids: Sequence[str]) -> dict[str, str]:
     """Our ids of received messages, by the platform's."""
     arguments = {"platform_id": platform_id, "provider_ids": list(provider_ids)}
-    return {row.provider_message_id: row.id for row in connection.execute(_MESSAGE_IDS, arguments)}
+    found = connection.execute(_MESSAGE_IDS[connection.dialect.name], arguments)
+    return {row.provider_message_id: row.id for row in found}
 
 
 def log(connection: Connection, rows: Sequence[Row]) -> None:
