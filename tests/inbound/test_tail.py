@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select
 
-from msgcore.inbound.tail import KEPT, EventTail
+from msgcore.inbound.tail import KEPT, KEPT_BYTES, EventTail
 from msgcore.store import events
 from msgcore.store.database import Database
 from msgcore.store.events import Log, NewEvent, append, bounds, purge
@@ -20,8 +20,8 @@ from store.ledger_rows import NOW, PROJECT, add_project
 LOG = Log(PROJECT, NOW)
 
 
-async def add(database: Database, number: int) -> None:
-    new = [NewEvent(PROJECT, "test", {}, NOW) for _ in range(number)]
+async def add(database: Database, number: int, size: int = 0) -> None:
+    new = [NewEvent(PROJECT, "test", {"text": "x" * size}, NOW) for _ in range(number)]
     await database.transact(lambda connection: append(connection, new))
 
 
@@ -73,6 +73,17 @@ async def test_many_who_follow_cost_one_query(log: Database, monkeypatch: pytest
     pages = await asyncio.gather(*(tail.read(LOG, 0) for _ in range(100)))
     assert {len(page) for page in pages} == {5}
     assert queries == 1
+
+
+async def test_large_events_are_few(log: Database) -> None:
+    tail = EventTail(log)
+    await add(log, 10, size=KEPT_BYTES // 4)
+    assert await follow(tail, 0, 10) == list(range(1, 11))
+    assert len(tail._ends[LOG]._events) == 3
+    assert await follow(tail, 0, 10) == list(range(1, 11))
+    await add(log, 1, size=KEPT_BYTES * 2)
+    assert await follow(tail, 10, 11) == [11]
+    assert not tail._ends[LOG]._events
 
 
 async def test_what_was_deleted_with_age_is_passed_over(log: Database) -> None:

@@ -14,7 +14,8 @@ from msgcore.store.events import Event, Log
 
 PROJECTS = 1000
 KEPT = 512
-"""Events of a project; whoever is farther behind reads the log."""
+KEPT_BYTES = 256 * 1024
+"""Events of a project, and what they may have together; whoever is farther behind reads the log."""
 PAGE = 200
 
 
@@ -47,7 +48,8 @@ class _End:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._events: deque[Event] = deque()
+        self._size = 0
 
     def after(self, place: int) -> list[Event]:
         """Those after a place; none where what follows the place is not known here."""
@@ -61,8 +63,15 @@ class _End:
         if not found or (self._events and found[-1].sequence <= self._events[-1].sequence):
             return
         if not self._events or self._events[-1].sequence != after:
-            self._events.clear()
+            self._clear()
         for event in found:
             if self._events and event.sequence != self._events[-1].sequence + 1:
-                self._events.clear()  # some between were deleted with age
+                self._clear()  # some between were deleted with age
             self._events.append(event)
+            self._size += event.size
+        while len(self._events) > KEPT or self._size > KEPT_BYTES:
+            self._size -= self._events.popleft().size
+
+    def _clear(self) -> None:
+        self._events.clear()
+        self._size = 0

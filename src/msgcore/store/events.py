@@ -35,7 +35,7 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event of the log; `sequence` is its place, from 1."""
+    """An event of the log; `sequence` is its place, from 1, and `size` about how many bytes its data has."""
 
     sequence: int
     id: str
@@ -44,6 +44,7 @@ class Event(msgspec.Struct, frozen=True):
     platform_id: str | None
     data: Any
     created_at: datetime
+    size: int
 
 
 _INSERT = Bulk(lambda _: insert(events), events.c.keys())
@@ -55,6 +56,7 @@ _COLUMNS = (
     events.c.platform_id,
     events.c.data,
     events.c.created_at,
+    func.length(events.c.data),
 )
 
 
