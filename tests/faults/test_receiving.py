@@ -30,8 +30,8 @@ from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 
 KILLS = int(os.environ.get("MSGCORE_FAULT_KILLS", "3"))
-REQUESTS = int(os.environ.get("MSGCORE_FAULT_INBOUND", "600"))
-AWAY_SECONDS = float(os.environ.get("MSGCORE_FAULT_AWAY_SECONDS", "3"))
+REQUESTS = int(os.environ.get("MSGCORE_FAULT_INBOUND", "400"))
+AWAY_SECONDS = float(os.environ.get("MSGCORE_FAULT_AWAY_SECONDS", "1.5"))
 SEED = int(os.environ.get("MSGCORE_FAULT_SEED", str(random.SystemRandom().randrange(10**9))))
 CHATS = 8
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -49,13 +49,14 @@ class Inbox:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.accounts = AccountDirectory(database, KEYRING)
         self.readers: list[Reader] = []
 
     def start(self, number: int = 1) -> None:
         for _ in range(number):
             reader = Reader(
                 database=self.database,
-                accounts=AccountDirectory(self.database, KEYRING),
+                accounts=self.accounts,
                 registry=PlatformRegistry(),
                 bus=EventBus(),
                 clock=SystemClock(),
@@ -152,4 +153,5 @@ async def test_what_a_newer_version_stored_waits_for_it(inbox: Inbox) -> None:
     await asyncio.sleep(0.2)
     async with inbox.database.write() as connection:
         await connection.execute(update(project_platforms).values(platform="sandbox"))
+    inbox.accounts.forget(ACCOUNT)
     assert await inbox.texts() == ["later"]
