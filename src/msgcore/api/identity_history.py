@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from msgcore.api.answers import Answer, Timestamp
+from msgcore.api.received import ReceivingPlatform
 from msgcore.core.clock import to_iso
-
-
-class ReceivingPlatform(Answer):
-    """The configured platform that something came in on."""
-
-    id: str
-    platform: str
-    is_active: bool
-    test_mode: bool
 
 
 class ReceivedAnswer(Answer):

@@ -103,8 +103,10 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence])
     reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
     store.keep_reactions(connection, reactions)
     store.touch_chats(connection, chat_rows(found))
-    subjects = {subject for _, content in contents if (subject := subject_of(content)) is not None}
-    known = store.message_ids(connection, platform_id, sorted(subjects)) if subjects else {}
+    known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
+    others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
+    if others:
+        known |= store.message_ids(connection, platform_id, sorted(others))
     append(connection, [event_of(each, known) for each in found])
 
 

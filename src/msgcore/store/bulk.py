@@ -14,8 +14,8 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, Connection, Dialect, Text, TypeDecorator, bindparam
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Boolean, ColumnElement, Connection, Dialect, Table, Text, TypeDecorator, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
@@ -117,6 +117,15 @@ class Bulk:
             raise ValueError(f"not given by every row: {', '.join(sorted(unknown))}")
         types = [binds[name].type.dialect_impl(dialect) for name in names]
         return str(compiled), _encoder(names, [kind.bind_processor(dialect) for kind in types])
+
+
+def insert_once(table: Table) -> Callable[[str], UpdateBase]:
+    """For `Bulk`: insert rows into a table, but for those that are there already."""
+
+    def make(dialect: str) -> UpdateBase:
+        return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
+
+    return make
 
 
 class Together:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Executable, Table, bindparam, delete, func, insert, select, true, tuple_, update
+from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, true, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
 
-from msgcore.store.bulk import Among, Bulk, ListOf
+from msgcore.store.bulk import Among, Bulk, ListOf, insert_once
 from msgcore.store.database import Database
 from msgcore.store.tables import (
     chats,
@@ -46,16 +46,9 @@ class RawRequest(msgspec.Struct, frozen=True):
     received_at: datetime
 
 
-def _insert_once(table: Table) -> Callable[[str], UpdateBase]:
-    def make(dialect: str) -> UpdateBase:
-        return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
-
-    return make
-
-
 _REQUEST = ("id", "project_id", "platform_id", "platform", "headers", "query", "body", "received_at")
-_KEEP_REQUESTS = Bulk(_insert_once(inbound_requests), _REQUEST)
-_KEEP_MESSAGES = Bulk(_insert_once(received_messages), received_messages.c.keys())
+_KEEP_REQUESTS = Bulk(insert_once(inbound_requests), _REQUEST)
+_KEEP_MESSAGES = Bulk(insert_once(received_messages), received_messages.c.keys())
 _KEEP_FILES = Bulk(lambda _: insert(message_attachments), message_attachments.c.keys())
 _KEEP_REACTIONS = Bulk(lambda _: insert(received_reactions), received_reactions.c.keys())
 _LOG = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())

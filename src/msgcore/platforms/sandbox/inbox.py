@@ -5,18 +5,16 @@ Rows are written by group commit, so that a flood of deliveries costs a few tran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.dml import UpdateBase
 
 from msgcore.core.clock import to_iso
 from msgcore.core.errors import PermanentError
-from msgcore.store.bulk import Bulk
+from msgcore.store.bulk import Bulk, insert_once
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.inbound import RawRequest, keep
@@ -106,11 +104,4 @@ async def clear_inbox(database: Database, platform_id: str) -> int:
         return result.rowcount
 
 
-def _insert_once(table: Table) -> Callable[[str], UpdateBase]:
-    def make(dialect: str) -> UpdateBase:
-        return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
-
-    return make
-
-
-_KEEP_MESSAGES = Bulk(_insert_once(sandbox_inbox), sandbox_inbox.c.keys())
+_KEEP_MESSAGES = Bulk(insert_once(sandbox_inbox), sandbox_inbox.c.keys())
