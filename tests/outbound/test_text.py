@@ -26,7 +26,7 @@ MARKDOWN = [
     ("[a](data:text/html,x)", "<p>[a](data:text/html,x)</p>\n", "[a](data:text/html,x)"),
     ("<script>x</script>", "<p>&lt;script&gt;x&lt;/script&gt;</p>\n", "<script>x</script>"),
     ('<img src=x onerror="y">', "<p>&lt;img src=x onerror=&quot;y&quot;&gt;</p>\n", '<img src=x onerror="y">'),
-    ('[a](x "onclick=\\"y\\"")', '<p><a href="x" title="onclick=&quot;y&quot;">a</a></p>\n', "a (x)"),
+    ('[a](x "onclick=\\"y\\"")', '<p><a href="x" title="onclick=&quot;y&quot;">a</a></p>\n', "a"),
     ("- a\n- b\n  - c", "<ul>\n<li>a</li>\n<li>b\n<ul>\n<li>c</li>\n</ul>\n</li>\n</ul>\n", "- a\n- b\n  - c"),
     ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>\n', "3. a\n4. b"),
 ]
@@ -54,7 +54,7 @@ HTML = [
     ("<!doctype html><?xml x?>a", "a"),
     ("<ul><li><p>a</p></li><li>b</li></ul>", "- a\n- b"),
     ('<a href="https://x.example/">there</a>', "there (https://x.example/)"),
-    ('<a href="mailto:a@x.example">a@x.example</a>', "a@x.example (a@x.example)"),
+    ('<a href="mailto:a@x.example">a@x.example</a>', "a@x.example"),
     ('<a href="#top">up</a>', "up"),
     ('<img alt="Logo" src="https://x.example/l.png">', "Logo (https://x.example/l.png)"),
     ('<img alt="Logo" src="cid:1">', "Logo"),
@@ -115,7 +115,7 @@ EXTRAS = [
     (
         {"embeds": [{"author": {"name": "Ann", "url": "https://x.example/ann"}, "title": "T", "imageUrl": "https://x.example/i.png",
                      "fields": [{"name": "k", "value": "[v](w)"}], "footer": {"text": "foot"}, "timestamp": "2030-01-01"}]},
-        "Ann (https://x.example/ann)\n\nT\n\nk: [v](w)\n\n(https://x.example/i.png)\n\nfoot · 2030-01-01",
+        "Ann (https://x.example/ann)\n\nT\n\nk: [v](w)\n\nhttps://x.example/i.png\n\nfoot · 2030-01-01",
     ),
     ({"embeds": [{"url": "https://x.example/"}]}, "https://x.example/"),
 ]  # fmt: skip

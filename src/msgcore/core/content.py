@@ -1,7 +1,7 @@
 """What a caller can send: the universal message, its targets and its options.
 
 Field names on the wire are camelCase. The shapes are those of the compatible API; fields that it
-does not have (`expiresAt`, `ordering`, `onUncertain`) stand beside the compatible ones.
+does not have (`location`, `expiresAt`, `ordering`, ...) stand beside the compatible ones.
 """
 
 from __future__ import annotations
@@ -115,6 +115,32 @@ class Embed(Wire):
     fields: Annotated[list[EmbedField], msgspec.Meta(max_length=100)] | None = None
 
 
+class Location(Wire):
+    """A place on the map, in degrees (WGS 84); `name` and `address` where it has them."""
+
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    name: ShortText | None = None
+    address: ShortText | None = None
+
+
+class Contact(Wire):
+    """Somebody's card; `phone` with its country code, such as +4915112345678."""
+
+    name: ShortText
+    phone: Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9 ()./-]{3,32}$")] | None = None
+    email: Annotated[str, msgspec.Meta(min_length=3, max_length=320)] | None = None
+    organization: ShortText | None = None
+
+
+class Poll(Wire):
+    """A question with answers to choose from, one or (`multiple`) several."""
+
+    question: ShortText
+    options: Annotated[list[ShortText], msgspec.Meta(min_length=2, max_length=12)]
+    multiple: bool | None = None
+
+
 class Content(Wire):
     """The universal message. At least one part must be there."""
 
@@ -125,11 +151,19 @@ class Content(Wire):
     attachments: Annotated[list[Attachment], msgspec.Meta(max_length=100)] | None = None
     buttons: Annotated[list[Button], msgspec.Meta(max_length=100)] | None = None
     embeds: Annotated[list[Embed], msgspec.Meta(max_length=100)] | None = None
+    location: Location | None = None
+    contact: Contact | None = None
+    poll: Poll | None = None
     platform_options: dict[str, dict[str, Any]] | None = None
 
     def has_body(self) -> bool:
         """Whether there is anything to show besides a subject."""
-        return bool(self.text or self.markdown or self.html or self.attachments or self.buttons or self.embeds)
+        written = self.text or self.markdown or self.html
+        return bool(written or self.attachments or self.buttons or self.embeds or self.has_special())
+
+    def has_special(self) -> bool:
+        """Whether it holds a location, a contact or a poll."""
+        return self.location is not None or self.contact is not None or self.poll is not None
 
 
 class SendOptions(Wire):
@@ -137,11 +171,16 @@ class SendOptions(Wire):
 
     `scheduled` and `expires_at` are ISO 8601 with an offset. `ordering` overrides whether the
     platform's lanes are ordered. `on_uncertain` decides what happens to a delivery whose last
-    attempt may have reached the platform (dispatch contract, point 4).
+    attempt may have reached the platform (dispatch contract, point 4). `thread_id` is the platform's id of
+    the thread (topic) that a message goes to. What is too long for one message of a platform is split
+    (`long_text`), and what it cannot show is shown otherwise (`degradation`), or both are refused.
     """
 
     reply_to: ShortText | None = None
+    thread_id: ShortText | None = None
     silent: bool | None = None
+    long_text: Literal["split", "refuse"] | None = None
+    degradation: Literal["allow", "refuse"] | None = None
     scheduled: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     expires_at: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     ordering: Literal["strict", "none"] | None = None

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 # "js-default" is CommonMark with tables and strikethrough; raw HTML is shown as text, and links to
 # javascript:, vbscript:, file: and data: are left as text.
-_MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False, "typographer": False})
+MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False, "typographer": False})
 
 LONGEST = 100_000
 """Characters. The parser's time grows with the square of hostile input; this much takes seconds at worst."""
@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
 
 def to_html(markdown: str) -> str:
     """Safe HTML (a fragment, no `<html>`) of a markdown text."""
-    return _MARKDOWN.render(markdown)
+    return MARKDOWN.render(markdown)
 
 
 def escape(text: str) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from msgcore.core.deliveries import Exchange
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
+from msgcore.outbound.rendering import Call, Rendering
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
     """One message to one target, as an adapter gets it.
 
     `attempt` counts from 1; `throttles` is how often the platform already asked to wait.
-    `id` never changes over retries: derive idempotency keys from it.
+    `id` never changes over retries: derive idempotency keys from it. `part_ids` are the platform's ids of
+    the parts that it took already, where a message goes out in several calls.
     """
 
     id: str
@@ -124,17 +126,20 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
     attempt: int
     throttles: int
     created_at: datetime
+    part_ids: tuple[str, ...] = ()
 
 
 class SentReceipt(msgspec.Struct, frozen=True):
     """The platform took the message; `provider_message_id` is its own id for it.
 
-    `pace` is what its answer said about its budget, where it says so; `exchange` is kept for the user.
+    `pace` is what its answer said about its budget, where it says so; `exchange` is kept for the user. With
+    `more` it took a part, and the next one is to be sent when its turn comes.
     """
 
     provider_message_id: str | None = None
     pace: Pace | None = None
     exchange: Exchange | None = None
+    more: bool = False
 
 
 class PlatformAdapter(ABC):
@@ -176,6 +181,12 @@ class PlatformAdapter(ABC):
         """Rules on what is sent, once per request; pointers start with `/content/` or `/options/`."""
         del content, options
         return []
+
+    @classmethod
+    def render(cls, content: Content, options: SendOptions) -> Rendering:
+        """What a content becomes on the platform, for `messages/preview`; passed on as it is, unless said otherwise."""
+        del options
+        return Rendering((Call("send", msgspec.to_builtins(content)),))
 
     @abstractmethod
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:

@@ -1,0 +1,298 @@
+"""Universal content laid out for a platform: text in its dialect and in pieces that it takes, and what goes beside.
+
+What a platform cannot show becomes text: embeds and captions are written out, buttons become links or a numbered
+list, a place becomes a link to a map. Each time a `Degradation` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from msgcore.core.content import Attachment, Button, Contact, Content, Embed, Location, Poll, SendOptions
+from msgcore.core.errors import FieldError
+from msgcore.outbound.fallback import extras_as_markdown
+from msgcore.outbound.markdown import LONGEST
+from msgcore.outbound.rendering import Degradation
+from msgcore.outbound.rich.dialect import Dialect
+from msgcore.outbound.rich.html import read_html
+from msgcore.outbound.rich.reading import read_markdown
+from msgcore.outbound.rich.splitting import split
+from msgcore.outbound.rich.tree import NO_MARKS, Blocks, Item, Listing, Mark, Paragraph, Run, plain
+
+MOST_PIECES = 20
+"""Messages that one text may become: more is a file, not a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonRules:
+    """What buttons a platform shows: how many, in rows of how many, with texts and values of how much.
+
+    `values` and `urls` tell which kinds it knows. Lengths of texts are in characters, of values in bytes of UTF-8.
+    """
+
+    most: int
+    text: int
+    value: int
+    per_row: int = 1
+    values: bool = True
+    urls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileRules:
+    """What files go with a message: how many in one call, and their largest size in bytes by type.
+
+    Types are `image`, `video`, `audio` and `document`; one that is not named goes as a document, if that is.
+    """
+
+    largest: dict[str, int]
+    per_call: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PollRules:
+    """The longest question, how many answers, and the longest answer of a poll."""
+
+    question: int
+    options: int
+    option: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """What a platform can show.
+
+    `text` and `caption` are the longest texts alone and beside a file, as `measure` counts them (None: a file
+    comes without a text). `embeds` is how many it takes.
+    """
+
+    dialect: Dialect
+    text: int
+    measure: Callable[[str], int] = len
+    caption: int | None = None
+    files: FileRules | None = None
+    buttons: ButtonRules | None = None
+    embeds: int = 0
+    location: bool = False
+    contact: bool = False
+    poll: PollRules | None = None
+    subject: bool = False
+    silent: bool = False
+    threads: bool = False
+    replies: bool = True
+
+
+@dataclass(slots=True)
+class Layout:
+    """A content, laid out. `texts` are written in the dialect; each fits into one message.
+
+    `captions` has the text beside each of `files`, in the dialect, or None.
+    """
+
+    texts: list[str] = field(default_factory=list[str])
+    files: tuple[Attachment, ...] = ()
+    captions: list[str | None] = field(default_factory=list[str | None])
+    buttons: tuple[Button, ...] = ()
+    embeds: tuple[Embed, ...] = ()
+    location: Location | None = None
+    contact: Contact | None = None
+    poll: Poll | None = None
+    degradations: list[Degradation] = field(default_factory=list[Degradation])
+    errors: list[FieldError] = field(default_factory=list[FieldError])
+
+
+def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
+    """The layout of a content. Pure; takes time that grows with the length of the content."""
+    layout = Layout()
+    blocks = (*_written(content, shows, layout), *_beside(content, shows, layout))
+    _note_options(options, shows, layout)
+    dialect = shows.dialect
+    pieces = split(blocks, lambda some: shows.measure(dialect.write(some)) <= shows.text)
+    layout.texts = [dialect.write(piece) for piece in pieces]
+    if len(pieces) > 1:
+        _note_length(options, shows, layout)
+    _move_text_beside_files(shows, layout)
+    if layout.buttons and not layout.texts and not layout.files:
+        layout.errors.append(FieldError("/content/text", "content.text is required with buttons on this platform"))
+    if options.degradation == "refuse":
+        layout.errors += [
+            FieldError(_pointer(each.field), f"{each.field}: {each.message}; options.degradation refuses that")
+            for each in layout.degradations
+        ]
+    return layout
+
+
+def _written(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph] | Blocks:
+    """The text of a content; markdown before HTML before plain text where several are given."""
+    subject: Blocks = ()
+    if content.subject and not shows.subject:
+        subject = (Paragraph((Run(content.subject, frozenset((Mark.BOLD,))),)),)
+        _note(layout, "content.subject", "first-line", "is shown as the first line of the text")
+    if content.markdown and len(content.markdown) > LONGEST:
+        message = f"content.markdown must have at most {LONGEST} characters"
+        layout.errors.append(FieldError("/content/markdown", message))
+        return subject
+    if content.markdown:
+        return (*subject, *read_markdown(content.markdown))
+    if content.html:
+        return (*subject, *read_html(content.html))
+    return (*subject, *plain(content.text or ""))
+
+
+def _beside(content: Content, shows: Shows, layout: Layout) -> Blocks:
+    """What goes beside the text, into the layout; and what has to be written out, as blocks."""
+    blocks = [*_extras(content, shows, layout), *_files(content, shows, layout), *_specials(content, shows, layout)]
+    return (*blocks, *_buttons(content, shows, layout))
+
+
+def _extras(content: Content, shows: Shows, layout: Layout) -> Blocks:
+    embeds = tuple(content.embeds or ())
+    if len(embeds) <= shows.embeds:
+        layout.embeds = embeds
+        return ()
+    layout.embeds = embeds[: shows.embeds]
+    message = f"only {shows.embeds} are shown as such, the others as text" if shows.embeds else "are shown as text"
+    _note(layout, "content.embeds", "text", message)
+    left = msgspec.structs.replace(Content(), embeds=list(embeds[shows.embeds :]))
+    return read_markdown(extras_as_markdown(left))
+
+
+def _files(content: Content, shows: Shows, layout: Layout) -> Blocks:
+    files = tuple(content.attachments or ())
+    if shows.files is not None:
+        layout.files = files
+        layout.captions = [_caption(file, shows) for file in files]
+        pairs = zip(files, layout.captions, strict=True)
+        return tuple(Paragraph((Run(file.caption),)) for file, beside in pairs if file.caption and beside is None)
+    captions = [Paragraph((Run(file.caption),)) for file in files if file.caption]
+    links: list[Paragraph] = []
+    for index, file in enumerate(files):
+        if file.url is None:
+            message = f"content.attachments[{index}].data cannot be sent on this platform: give a url instead"
+            layout.errors.append(FieldError(f"/content/attachments/{index}/data", message))
+            continue
+        links.append(Paragraph((Run(file.filename or file.url, NO_MARKS, file.url),)))
+    if links:
+        _note(layout, "content.attachments", "link", "are shown as links")
+    return (*links, *captions)
+
+
+def _caption(file: Attachment, shows: Shows) -> str | None:
+    """A file's own caption in the dialect, if it may stand beside it."""
+    if not file.caption or shows.caption is None:
+        return None
+    written = shows.dialect.write(plain(file.caption))
+    return written if shows.measure(written) <= shows.caption else None
+
+
+def _move_text_beside_files(shows: Shows, layout: Layout) -> None:
+    """A text that is short enough goes beside the first file, where no file has a caption of its own."""
+    if shows.caption is None or not layout.files or len(layout.texts) != 1 or any(layout.captions):
+        return
+    if shows.measure(layout.texts[0]) <= shows.caption:
+        layout.captions[0] = layout.texts.pop()
+
+
+def _specials(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph | Listing]:
+    if content.location is not None and shows.location:
+        layout.location = content.location
+    elif content.location is not None:
+        _note(layout, "content.location", "link", "is shown as a link to a map")
+        yield _place(content.location)
+    if content.contact is not None and shows.contact and content.contact.phone:
+        layout.contact = content.contact
+    elif content.contact is not None:
+        _note(layout, "content.contact", "text", "is shown as text")
+        card = content.contact
+        yield Paragraph((Run("\n".join(filter(None, (card.name, card.organization, card.phone, card.email)))),))
+    if content.poll is not None and shows.poll is not None and _is_poll(content.poll, shows.poll):
+        layout.poll = content.poll
+    elif content.poll is not None:
+        _note(layout, "content.poll", "numbered-list", "is shown as a numbered list")
+        yield Paragraph((Run(content.poll.question, frozenset((Mark.BOLD,))),))
+        yield _numbered(content.poll.options)
+
+
+def _buttons(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph | Listing]:
+    buttons = tuple(content.buttons or ())
+    rules = shows.buttons
+    shown = buttons if rules is not None and all(_is_shown(button, rules) for button in buttons) else ()
+    if rules is not None and len(shown) > rules.most:
+        shown = ()
+    layout.buttons = shown
+    if not buttons or shown:
+        return
+    links = [button for button in buttons if button.url is not None]
+    if links:
+        _note(layout, "content.buttons", "link", "that open a URL are shown as links")
+    for button in links:
+        yield Paragraph((Run(button.text, NO_MARKS, button.url),))
+    choices = choices_of(content)
+    if choices:
+        _note(layout, "content.buttons", "numbered-list", "are shown as a numbered list; the number is the answer")
+        yield _numbered([button.text for button in choices])
+
+
+def choices_of(content: Content) -> list[Button]:
+    """The buttons that a numbered list stands for, in its order: an answer of `2` presses the second."""
+    return [button for button in content.buttons or () if button.url is None]
+
+
+def _is_shown(button: Button, rules: ButtonRules) -> bool:
+    if button.url is not None:
+        return rules.urls and len(button.text) <= rules.text
+    value = button.value or button.text
+    return rules.values and len(button.text) <= rules.text and len(value.encode()) <= rules.value
+
+
+def _is_poll(poll: Poll, rules: PollRules) -> bool:
+    return (
+        len(poll.question) <= rules.question
+        and len(poll.options) <= rules.options
+        and all(len(option) <= rules.option for option in poll.options)
+    )
+
+
+def _numbered(texts: list[str]) -> Listing:
+    return Listing(tuple(Item(number, (Paragraph((Run(text),)),)) for number, text in enumerate(texts, 1)))
+
+
+def _place(place: Location) -> Paragraph:
+    # The geo: scheme (RFC 5870) opens in few messengers; this address opens in each.
+    address = f"https://www.openstreetmap.org/?mlat={place.latitude}&mlon={place.longitude}"
+    name = ", ".join(filter(None, (place.name, place.address))) or f"{place.latitude}, {place.longitude}"
+    return Paragraph((Run(name, NO_MARKS, address),))
+
+
+def _note_length(options: SendOptions, shows: Shows, layout: Layout) -> None:
+    """Text that is too long for one message is split, or refused."""
+    pieces = len(layout.texts)
+    if options.long_text == "refuse":
+        message = f"the text is longer than one message takes ({shows.text}); options.longText refuses to split it"
+        layout.errors.append(FieldError("/content", message))
+    elif pieces > MOST_PIECES:
+        message = f"the text would become {pieces} messages, and {MOST_PIECES} are the most: send it as a file"
+        layout.errors.append(FieldError("/content", message))
+    else:
+        _note(layout, "content", "split", f"is longer than one message takes, and becomes {pieces}")
+
+
+def _note_options(options: SendOptions, shows: Shows, layout: Layout) -> None:
+    for name, given, known in (
+        ("silent", options.silent, shows.silent),
+        ("threadId", options.thread_id, shows.threads),
+        ("replyTo", options.reply_to, shows.replies),
+    ):
+        if given and not known:
+            _note(layout, f"options.{name}", "ignored", "has no meaning on this platform")
+
+
+def _note(layout: Layout, name: str, rule: str, message: str) -> None:
+    layout.degradations.append(Degradation(name, rule, message))
+
+
+def _pointer(name: str) -> str:
+    return f"/{name.replace('.', '/')}"

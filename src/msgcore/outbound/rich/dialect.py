@@ -1,0 +1,196 @@
+"""Dialects: how a platform writes formatted text, as a table of its signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgcore.outbound.rich.tree import (
+    Block,
+    Code,
+    Item,
+    Listing,
+    Mark,
+    Paragraph,
+    Quote,
+    Rule,
+    Run,
+    Runs,
+    Table,
+)
+
+Signs = tuple[str, str]
+"""What stands before and after."""
+
+NONE: Signs = ("", "")
+ORDER = (Mark.SPOILER, Mark.BOLD, Mark.ITALIC, Mark.UNDERLINE, Mark.STRIKE, Mark.CODE)
+"""Marks from the outermost to the innermost: code comes last, since nothing within it is read."""
+INDENT = 4
+"""The most spaces before a line of a list."""
+
+
+def as_is(text: str) -> str:
+    """Text of a dialect that has no signs."""
+    return text
+
+
+def spelled_out(words_: str, address: str) -> str:
+    """A link where links cannot hide behind words."""
+    shown = address.removeprefix("mailto:").removeprefix("tel:")
+    if not words_.strip():
+        return shown
+    return words_ if words_.strip() in (shown, address) else f"{words_} ({shown})"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The signs of a dialect.
+
+    `marks` of words (one that is not named is left out), `heading` and `quote` signs around a block (`quote`
+    with an empty end stands before each line), `code` around lines (`{language}` is filled in).
+    `escape` keeps text from being read as signs, `escape_code` the same within code. `link` writes a link from
+    words that are written already and an address. Where signs count only at the edge of a word,
+    `joint` (such as a zero-width space) is put between them and letters beside them.
+    """
+
+    name: str
+    marks: Mapping[Mark, Signs] = field(default_factory=dict[Mark, Signs])
+    heading: Signs = NONE
+    quote: Signs = ("> ", "")
+    code: Signs = NONE
+    bullet: str = "- "
+    rule: str = "-----"
+    joint: str = ""
+    escape: Callable[[str], str] = as_is
+    escape_code: Callable[[str], str] = as_is
+    link: Callable[[str, str], str] = spelled_out
+
+    def write(self, blocks: Iterable[Block]) -> str:
+        """Blocks one below the other, parted by empty lines."""
+        return "\n\n".join(filter(None, map(self.block, blocks)))
+
+    def block(self, block: Block) -> str:
+        """One block."""
+        match block:
+            case Paragraph(runs, level):
+                return self._paragraph(runs, level)
+            case Code(text, language):
+                before, after = self.code
+                return before.replace("{language}", language) + self.escape_code(text) + after
+            case Quote(blocks):
+                return self._quote(self.write(blocks))
+            case Listing(items):
+                return "\n".join(filter(None, map(self._item, items)))
+            case Table(rows):
+                return "\n".join(" | ".join(map(self.inline, row)) for row in rows)
+            case Rule():
+                return self.rule
+
+    def inline(self, runs: Runs) -> str:
+        """Words of a line, each run with its signs; signs of the same kind are not closed in between."""
+        written: list[str] = []
+        for address, linked in _by_link(runs):
+            text = self._marked(linked)
+            written.append(text if address is None else self.link(text, address))
+        return "".join(written)
+
+    def _paragraph(self, runs: Runs, level: int) -> str:
+        if not level:
+            return self.inline(runs)
+        before, after = self.heading
+        if Mark.BOLD in self.marks and before == self.marks[Mark.BOLD][0]:
+            return self.inline(tuple(Run(run.text, run.marks | {Mark.BOLD}, run.link) for run in runs))
+        return f"{before.replace('{level}', '#' * min(level, 3))}{self.inline(runs)}{after}"
+
+    def _quote(self, text: str) -> str:
+        before, after = self.quote
+        if after:
+            return f"{before}{text}{after}"
+        return "\n".join(f"{before}{line}".rstrip() for line in text.split("\n"))
+
+    def _item(self, item: Item) -> str:
+        mark = self.bullet if item.number is None else f"{item.number}. "
+        inner = "\n".join(filter(None, map(self.block, item.blocks)))
+        first, *rest = inner.split("\n")
+        indent = " " * min(INDENT, len(mark))
+        return "\n".join((f"{mark}{first}".rstrip(), *(f"{indent}{line}" if line else line for line in rest)))
+
+    def _marked(self, runs: Runs) -> str:
+        """Runs of one link: marks are opened and closed like brackets, and never around space alone."""
+        written = _Written(self)
+        for run in runs:
+            text = run.text.lstrip()
+            lead = run.text[: len(run.text) - len(text)]
+            wanted = [mark for mark in ORDER if mark in run.marks and mark in self.marks] if text else []
+            written.keep(wanted)
+            written.text(lead)
+            written.open(wanted)
+            if text:
+                written.text((self.escape_code if Mark.CODE in wanted else self.escape)(text))
+        written.keep([])
+        return "".join(written.pieces)
+
+
+class _Written:
+    """What is written of a line, with the marks that are open."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.pieces: list[str] = []
+        self._marks = dialect.marks
+        self._joint = dialect.joint
+        self._open: list[Mark] = []
+        self._after_sign = False
+
+    def text(self, text: str) -> None:
+        if text:
+            if self._after_sign and text[0].isalnum():
+                self.pieces.append(self._joint)
+            self.pieces.append(text)
+            self._after_sign = False
+
+    def open(self, wanted: Sequence[Mark]) -> None:
+        """Open what is wanted and not open yet."""
+        for mark in wanted[len(self._open) :]:
+            if not self._open and self._last().isalnum():
+                self.pieces.append(self._joint)
+            self._open.append(mark)
+            self.pieces.append(self._marks[mark][0])
+
+    def keep(self, wanted: Sequence[Mark]) -> None:
+        """Close what is open and not wanted, from the innermost on; space at the end comes behind the signs."""
+        common = 0
+        while common < min(len(self._open), len(wanted)) and self._open[common] == wanted[common]:
+            common += 1
+        if len(self._open) == common:
+            return
+        bare = self.pieces[-1].rstrip()
+        space = self.pieces[-1][len(bare) :]
+        self.pieces[-1] = bare
+        while len(self._open) > common:
+            self.pieces.append(self._marks[self._open.pop()][1])
+        self._after_sign = not self._open
+        self.text(space)
+
+    def _last(self) -> str:
+        return self.pieces[-1][-1:] if self.pieces else ""
+
+
+def _by_link(runs: Runs) -> Iterable[tuple[str | None, Runs]]:
+    """Runs in a row that lead to the same address."""
+    row: list[Run] = []
+    for run in runs:
+        if row and row[-1].link != run.link:
+            yield row[-1].link or None, tuple(row)
+            row = []
+        row.append(run)
+    if row:
+        yield row[-1].link or None, tuple(row)
+
+
+PLAIN = Dialect("plain", quote=("> ", ""))
+"""Text without any signs, for SMS, push messages and the text part of mails."""
+
+
+def text_of(blocks: Iterable[Block]) -> str:
+    """Formatted text as plain text."""
+    return PLAIN.write(blocks)

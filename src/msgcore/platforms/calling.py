@@ -1,0 +1,137 @@
+"""Platforms with an HTTP API: a message is rendered into calls, and each call is made on its own.
+
+A message that becomes several calls (long text, text and files) takes as many turns in the dispatch core: what
+was done is in the ledger before the next call, the platform's limits hold for each, and a crash in between
+repeats one call at most.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import msgspec
+
+from msgcore.core.errors import FieldError
+from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.rendering import Call, Rendering
+from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
+from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.error_table import ErrorTable, Problem
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, SendOptions
+    from msgcore.outbound.services import AdapterServices
+
+KEPT_RENDERINGS = 256
+"""Renderings kept for the next target, or the next call, of the same message."""
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A request to a platform. Its URL and headers may hold secrets: never log it."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    body: bytes | Sequence[Part] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success: the JSON object of its body (empty where it has none), and the answer itself."""
+
+    data: Mapping[str, Any]
+    response: Response
+
+
+class CallingAdapter(PlatformAdapter):
+    """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
+
+    shows: ClassVar[Shows]
+    errors: ClassVar[ErrorTable]
+
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._renderings: OrderedDict[str, Rendering] = OrderedDict()
+
+    @classmethod
+    @abstractmethod
+    def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
+        """The calls that a content becomes, in order; only the first one answers `options.reply_to`.
+
+        Pure, and the same for each target: what depends on the target is added when the call is made.
+        """
+
+    @abstractmethod
+    async def perform(self, account: Account, delivery: OutgoingDelivery, call: Call, key: str) -> SentReceipt:
+        """Make one call. `key` is the same whenever it is repeated, and at most 64 characters long.
+
+        Raises DeliveryError.
+        """
+
+    @abstractmethod
+    def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
+        """What is wrong with an answer, by its status and the JSON object of its body; None for a success."""
+
+    @classmethod
+    def render(cls, content: Content, options: SendOptions) -> Rendering:
+        """The platform's calls for a content."""
+        layout = lay_out(content, options, cls.shows)
+        calls = () if layout.errors else tuple(cls.calls(content, options, layout))
+        return Rendering(calls, tuple(layout.degradations), tuple(layout.errors))
+
+    @classmethod
+    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
+        """What keeps a content from being shown."""
+        return list(cls.render(content, options).errors)
+
+    async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
+        """Make the next call of a delivery; the receipt tells whether more follow."""
+        calls = self._rendering(delivery).calls
+        done = len(delivery.part_ids)
+        receipt = await self.perform(account, delivery, calls[done], f"{delivery.id}.{done}")
+        return msgspec.structs.replace(receipt, more=done + 1 < len(calls))
+
+    async def ask(self, call: HttpCall, *, largest: int = LARGEST_ANSWER) -> Answer:
+        """The answer to a request that succeeded. Raises DeliveryError by the platform's table of errors."""
+        response = await self.services.http.request(
+            call.method, call.url, headers=call.headers, body=call.body, max_bytes=largest
+        )
+        data = _decode(response)
+        if response.body is None and 200 <= response.status < 300:  # noqa: PLR2004
+            return Answer(data, response)  # taken; only its id was lost on the way
+        problem = self.problem(response, data)
+        if problem is not None:
+            raise self.errors.error(problem, self.declaration.display_name)
+        return Answer(data, response)
+
+    def base_url(self, default: str) -> str:
+        """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""
+        return self.services.base_urls.get(self.declaration.name, default).rstrip("/")
+
+    def _rendering(self, delivery: OutgoingDelivery) -> Rendering:
+        known = self._renderings.get(delivery.message_id)
+        if known is None:
+            known = self._renderings[delivery.message_id] = self.render(delivery.content, delivery.options)
+            if len(self._renderings) > KEPT_RENDERINGS:
+                self._renderings.popitem(last=False)
+        return known
+
+
+def json_call(method: str, url: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpCall:
+    """A request with a JSON body."""
+    return HttpCall(method, url, {"Content-Type": "application/json", **(headers or {})}, _ENCODER.encode(body))
+
+
+def _decode(response: Response) -> Mapping[str, Any]:
+    """The JSON object of an answer, or an empty one."""
+    try:
+        data: Any = msgspec.json.decode(response.body or b"{}")
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}
+    return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}

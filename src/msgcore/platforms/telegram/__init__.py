@@ -1,0 +1,131 @@
+"""Telegram by the Bot API (https://core.telegram.org/bots/api), version 10.1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from msgcore.core.content import TargetType
+from msgcore.core.errors import FieldError
+from msgcore.core.limits import Budget, RateLimits
+from msgcore.outbound.rendering import Call
+from msgcore.outbound.transport import Part, Response
+from msgcore.platforms.base import (
+    Account,
+    Capability,
+    CapabilityInfo,
+    CredentialField,
+    OutgoingDelivery,
+    PlatformDeclaration,
+    SentReceipt,
+)
+from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
+from msgcore.platforms.error_table import Problem
+from msgcore.platforms.telegram.errors import ERRORS, read_problem
+from msgcore.platforms.telegram.render import SHOWS, TelegramOptions, calls
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.outbound.layout import Layout
+
+BASE_URL = "https://api.telegram.org"
+
+_CHAT = re.compile(r"-?[0-9]{1,19}|@[A-Za-z][A-Za-z0-9_]{3,31}")
+_NUMBER = re.compile(r"[0-9]{1,19}")
+
+DECLARATION = PlatformDeclaration(
+    name="telegram",
+    display_name="Telegram",
+    capabilities=(
+        CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
+        CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
+        CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
+        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
+        CapabilityInfo(Capability.THREADS, "Topics of forums, by options.threadId"),
+    ),
+    credentials=(
+        CredentialField(
+            "token",
+            "the bot's token, as @BotFather gave it",
+            secret=True,
+            example="123456789:AAExampleExampleExampleExampleExam",
+            pattern=r"[0-9]{3,20}:[A-Za-z0-9_-]{30,64}",
+        ),
+    ),
+    options=TelegramOptions,
+    # https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this: about one message a second
+    # to a chat, about 30 a second to all.
+    limits=RateLimits(account=(Budget(30, 1.0),), lane=(Budget(1, 1.0),)),
+)
+
+
+class TelegramAdapter(CallingAdapter):
+    """Calls the Bot API."""
+
+    declaration = DECLARATION
+    shows = SHOWS
+    errors = ERRORS
+
+    @classmethod
+    def check_target(cls, target: Target) -> list[FieldError]:
+        """A chat's number, or a public name."""
+        if _CHAT.fullmatch(target.id):
+            return []
+        message = (
+            "target.id must be the number of a chat, such as 123456789 or -1001234567890, or @name of a public one"
+        )
+        if target.type is TargetType.USER and target.id.startswith("@"):
+            message += "; people can only be reached by their number"
+        return [FieldError("/target/id", message)]
+
+    @classmethod
+    def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
+        """Messages and topics have numbers."""
+        errors = [
+            FieldError(f"/options/{name}", f"options.{name} must be a number for telegram")
+            for name, value in (("replyTo", options.reply_to), ("threadId", options.thread_id))
+            if value is not None and not _NUMBER.fullmatch(value)
+        ]
+        return errors or super().check_content(content, options)
+
+    @classmethod
+    def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
+        """See `render.py`."""
+        return calls(content, options, layout)
+
+    async def perform(self, account: Account, delivery: OutgoingDelivery, call: Call, key: str) -> SentReceipt:
+        """Make one call; Telegram knows no idempotency keys, so `key` is not used."""
+        del key
+        body = {"chat_id": delivery.target.id, **call.body}
+        url = f"{self.base_url(BASE_URL)}/bot{account.credentials['token']}/{call.method}"
+        files = await self.services.attachments.load(call.files)
+        if not files:
+            answer = await self.ask(json_call("POST", url, body))
+        else:
+            parts = [Part(name, _field(value)) for name, value in body.items()]
+            parts += [
+                Part(f"file{index}", file.data, file.filename, file.mime_type) for index, file in enumerate(files)
+            ]
+            answer = await self.ask(HttpCall("POST", url, body=parts))
+        return SentReceipt(_message_id(answer.data.get("result")))
+
+    def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
+        """See `errors.py`."""
+        return read_problem(answer, data)
+
+
+def _field(value: Any) -> bytes:
+    """A value of a form: objects and lists are JSON ("Making requests")."""
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def _message_id(result: Any) -> str | None:
+    """The id of a message, or of the first of an album."""
+    first = next(iter(cast("list[Any]", result))) if isinstance(result, list) else result
+    return None if first is None else str(first["message_id"])
+
+
+ADAPTER = TelegramAdapter

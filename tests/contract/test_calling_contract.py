@@ -1,0 +1,263 @@
+"""What holds for every platform with an HTTP API: rendering at its limits, its errors, and its published description."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from msgcore.core.content import Content, SendOptions
+from msgcore.core.errors import (
+    AuthenticationError,
+    DeliveryError,
+    PermanentError,
+    TemporaryError,
+    ThrottledError,
+)
+from msgcore.outbound.layout import Shows
+from msgcore.outbound.services import AdapterServices
+from msgcore.platforms.base import Account, OutgoingDelivery, SentReceipt
+from msgcore.platforms.calling import CallingAdapter
+from msgcore.platforms.error_table import Ending, ErrorRule
+from msgcore.platforms.registry import PlatformRegistry
+from msgcore.store.database import Database
+from servers.adapters import adapter_services
+from servers.deliveries import make_account, make_content, make_delivery
+from servers.facts import Facts, facts_of
+from servers.http_sink import HttpSink, http_sink
+
+REGISTRY = PlatformRegistry()
+NAMES = [name for name in REGISTRY.names if issubclass(REGISTRY.adapter_class(name), CallingAdapter)]
+PLAIN = SendOptions()
+MOST_BUTTONS = 100
+"""In any content."""
+NOBODY = "http://127.0.0.1:2"
+WORDS = "Lorem ipsum dolor sit amet. "
+KINDS = {
+    Ending.PERMANENT: PermanentError,
+    Ending.TEMPORARY: TemporaryError,
+    Ending.THROTTLED: ThrottledError,
+    Ending.AUTHENTICATION: AuthenticationError,
+}
+FILE = {"data": "QUJD", "filename": "a.txt", "mimeType": "text/plain"}
+IMAGE = {"data": "iVBORw0KGgo=", "filename": "a.png", "mimeType": "image/png"}
+CONTENTS: list[dict[str, Any]] = [
+    {"text": "Grüße"},
+    {
+        "markdown": "# Title\n\n**b** *i* ~~s~~ `c` <x> & [l](https://x.example/?a=1&b=2)\n\n> quote\n\n```py\na < b\n```"
+    },
+    {"html": "<p>one <b>two</b></p><ul><li>three</li></ul>"},
+    {"subject": "About", "text": "body"},
+    {"text": "pick", "buttons": [{"text": "Yes", "value": "y"}, {"text": "No", "value": "n"}]},
+    {"text": "see", "buttons": [{"text": "Open", "url": "https://x.example/"}]},
+    {"text": "card", "embeds": [{"title": "T", "description": "D", "fields": [{"name": "k", "value": "v"}]}]},
+    {"text": "here", "location": {"latitude": 52.52, "longitude": 13.405, "name": "Berlin", "address": "Mitte"}},
+    {"location": {"latitude": 0.0, "longitude": 0.0}},
+    {"contact": {"name": "Ann", "phone": "+4915112345678"}},
+    {"poll": {"question": "Tea?", "options": ["yes", "no"], "multiple": True}},
+]
+FILES: list[dict[str, Any]] = [
+    {"text": "one file", "attachments": [FILE]},
+    {"text": "album", "attachments": [IMAGE, IMAGE, FILE, {**IMAGE, "caption": "cap"}]},
+]
+
+
+@dataclass
+class Bench:
+    """An adapter whose platform is a local server."""
+
+    adapter: CallingAdapter
+    account: Account
+    sink: HttpSink
+    facts: Facts
+    shows: Shows
+
+    def delivery(self, content: Content, options: dict[str, Any] | None = None) -> OutgoingDelivery:
+        """A message to the target that the facts name."""
+        return make_delivery(self.facts.target, content, target_type=self.facts.target_type, options=options)
+
+    async def send(self, content: Content, options: dict[str, Any] | None = None) -> list[SentReceipt]:
+        """Send all of a message, as the dispatch core does."""
+        delivery = self.delivery(content, options)
+        receipts: list[SentReceipt] = []
+        while not receipts or receipts[-1].more:
+            done = tuple(receipt.provider_message_id or "" for receipt in receipts)
+            receipts.append(await self.adapter.send(self.account, msgspec.structs.replace(delivery, part_ids=done)))
+        return receipts
+
+    def succeed(self) -> None:
+        """Answer each request as the platform does."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            status, body = self.facts.answers(self.sink.requests[-1])
+            return web.json_response(body, status=status)
+
+        self.sink.answer = answer
+
+    async def fails(self) -> DeliveryError:
+        """The error that one message ends with."""
+        with pytest.raises(DeliveryError) as raised:
+            await self.send(make_content(text="Hello"))
+        return raised.value
+
+
+@pytest.fixture(params=NAMES)
+async def bench(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIterator[Bench]:
+    """For each platform."""
+    name: str = request.param
+    facts = facts_of(name)
+    adapter_class = REGISTRY.adapter_class(name)
+    assert issubclass(adapter_class, CallingAdapter)
+    database = Database.open(sqlite_url)
+    async with http_sink() as sink, adapter_services(database) as services:
+        account = make_account(name, example_credentials(name) | facts.credentials(sink.url))
+        adapter = adapter_class(with_base_url(services, name, sink.url))
+        yield Bench(adapter, account, sink, facts, adapter_class.shows)
+        await adapter.close()
+    await database.close()
+
+
+def example_credentials(name: str) -> dict[str, Any]:
+    fields = REGISTRY.declaration(name).credentials
+    return {field.name: field.example for field in fields if field.example is not None}
+
+
+def with_base_url(services: AdapterServices, name: str, url: str) -> AdapterServices:
+    services.base_urls[name] = url
+    return services
+
+
+# --- rendering
+
+
+@pytest.mark.parametrize("content", CONTENTS + FILES, ids=lambda content: "+".join(content))
+async def test_each_content_goes_out_as_the_platform_wants_it(bench: Bench, content: dict[str, Any]) -> None:
+    made = make_content(**content)
+    rendering = bench.adapter.render(made, PLAIN)
+    if rendering.errors:  # files by upload, where the platform only takes addresses
+        assert "attachments" in content
+        return
+    bench.succeed()
+    receipts = await bench.send(made)
+    assert len(receipts) == len(rendering.calls)
+    assert all(receipt.provider_message_id for receipt in receipts)
+    assert [bench.facts.check(request) for request in bench.sink.requests]
+
+
+async def test_text_at_the_limit_is_one_message_and_beyond_it_two(bench: Bench) -> None:
+    limit = bench.shows.text
+    fitting, longer = (WORDS * limit)[:limit].rstrip("L "), WORDS * (limit // len(WORDS) + 2)
+    assert len(bench.adapter.render(make_content(text=fitting), PLAIN).calls) == 1
+    rendering = bench.adapter.render(make_content(text=longer), PLAIN)
+    assert len(rendering.calls) > 1
+    assert [each.rule for each in rendering.degradations] == ["split"]
+    refused = bench.adapter.render(make_content(text=longer), SendOptions(long_text="refuse"))
+    assert [error.pointer for error in refused.errors] == ["/content"]
+    bench.succeed()
+    await bench.send(make_content(text=longer), {"replyTo": "17"})
+    assert len(bench.sink.requests) >= len(rendering.calls)
+    for request in bench.sink.requests:
+        bench.facts.check(request)
+
+
+async def test_buttons_at_the_limit_are_shown_and_beyond_it_are_a_list(bench: Bench) -> None:
+    rules = bench.shows.buttons
+    most = min(rules.most, MOST_BUTTONS - 1) if rules is not None and rules.values else 0
+    buttons = [{"text": f"B{number}", "value": f"v{number}"} for number in range(most)]
+    too_long = {"text": "B", "value": "v" * 1024}
+    more = [{"text": "B", "value": "v"}] if rules is not None and most == rules.most else [too_long]
+    beyond = bench.adapter.render(make_content(text="pick", buttons=buttons + more), PLAIN)
+    assert [each.rule for each in beyond.degradations if each.field == "content.buttons"] == ["numbered-list"]
+    if most:
+        shown = make_content(text="pick", buttons=buttons)
+        assert not bench.adapter.render(shown, PLAIN).degradations
+        bench.succeed()
+        await bench.send(shown)
+        bench.facts.check(bench.sink.requests[-1])
+
+
+async def test_what_is_degraded_can_be_refused(bench: Bench) -> None:
+    content = make_content(text="x", buttons=[{"text": "B", "value": "v" * 1000}])
+    [error] = bench.adapter.render(content, SendOptions(degradation="refuse")).errors
+    assert error.pointer == "/content/buttons"
+
+
+async def test_what_it_renders_holds_no_secret(bench: Bench) -> None:
+    secrets = [
+        bench.account.credentials[field.name]
+        for field in bench.adapter.declaration.credentials
+        if field.secret and field.name in bench.account.credentials
+    ]
+    shown = msgspec.json.encode(bench.adapter.render(make_content(text="Hello"), PLAIN)).decode()
+    assert all(str(secret) not in shown for secret in secrets)
+
+
+# --- errors
+
+
+def rules() -> list[Any]:
+    """Every documented error of every platform."""
+    found: list[Any] = []
+    for name in NAMES:
+        adapter = REGISTRY.adapter_class(name)
+        assert issubclass(adapter, CallingAdapter)
+        found += [
+            pytest.param(name, rule, id=f"{name}-{rule.status}-{rule.platform_code or rule.code}")
+            for rule in adapter.errors.rules
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("bench", "rule"), rules(), indirect=["bench"])
+async def test_each_documented_error_ends_as_its_rule_says(bench: Bench, rule: ErrorRule) -> None:
+    assert rule.example is not None, "a rule shows the answer that it is about"
+    bench.sink.answers(rule.status or 400, body=msgspec.json.encode(rule.example))
+    error = await bench.fails()
+    assert (type(error), error.code) == (KINDS[rule.ending], rule.code)
+    assert error.message.startswith(rule.message)
+    for field in bench.adapter.declaration.credentials:
+        if field.secret:
+            assert str(bench.account.credentials.get(field.name)) not in error.message
+
+
+async def test_each_way_of_asking_to_wait_is_kept(bench: Bench) -> None:
+    for throttle in bench.facts.throttles:
+        body = msgspec.json.encode(throttle.body)
+        bench.sink.answers(throttle.status, body=body, headers=dict(throttle.headers))
+        error = await bench.fails()
+        assert isinstance(error, ThrottledError)
+        assert error.retry_after == pytest.approx(throttle.seconds, abs=1.5)
+
+
+FAULTS: list[tuple[str, Callable[[HttpSink], None], type[DeliveryError], set[str]]] = [
+    ("401", lambda sink: sink.answers(401, body=b"{}"), AuthenticationError, {"no"}),
+    ("429 without a time", lambda sink: sink.answers(429, body=b"{}"), ThrottledError, {"no"}),
+    ("500", lambda sink: sink.answers(500, body=b"{}"), TemporaryError, {"maybe"}),
+    ("503 in HTML", lambda sink: sink.answers(503, body=b"<html>down</html>"), TemporaryError, {"maybe"}),
+    ("a proxy's page", lambda sink: sink.answers(502, body=b"\xff\x00garbage"), TemporaryError, {"maybe"}),
+    ("a half-closed connection", HttpSink.hangs_up, TemporaryError, {"maybe"}),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[0])
+async def test_each_fault_ends_in_the_right_state(bench: Bench, fault: Any) -> None:
+    _, prepare, kind, reached = fault
+    prepare(bench.sink)
+    error = await bench.fails()
+    assert isinstance(error, kind), error
+    assert error.reached in reached
+    assert bench.adapter.declaration.display_name in error.message or isinstance(error, TemporaryError)
+
+
+async def test_a_platform_that_is_not_there_was_not_reached(bench: Bench) -> None:
+    bench.adapter.services.base_urls[bench.account.platform] = NOBODY
+    bench.account = make_account(
+        bench.account.platform, {**bench.account.credentials, **bench.facts.credentials(NOBODY)}
+    )
+    error = await bench.fails()
+    assert isinstance(error, TemporaryError)
+    assert error.reached == "no"
