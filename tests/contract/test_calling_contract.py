@@ -134,7 +134,7 @@ def with_base_url(services: AdapterServices, name: str, url: str) -> AdapterServ
 # --- rendering
 
 
-@pytest.mark.parametrize("content", CONTENTS + FILES, ids=lambda content: "+".join(content))
+@pytest.mark.parametrize("content", CONTENTS + FILES, ids="+".join)
 async def test_each_content_goes_out_as_the_platform_wants_it(bench: Bench, content: dict[str, Any]) -> None:
     made = make_content(**content)
     rendering = bench.adapter.render(made, PLAIN)

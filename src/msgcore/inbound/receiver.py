@@ -109,7 +109,7 @@ class Receiver:
                 received_at=request.received_at,
             )
         )
-        return inbound.answer
+        return inbound.reply(request)
 
     async def _find(self, platform: str, token: str) -> tuple[Inbound, AccountRecord]:
         inbound = self._registry.inbound(platform)

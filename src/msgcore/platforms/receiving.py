@@ -75,6 +75,11 @@ class Inbound(ABC):
         del account, request
         return None
 
+    def reply(self, request: InboundRequest) -> InboundAnswer:
+        """The answer to a request that was stored; the same one to all, unless said otherwise."""
+        del request
+        return self.answer
+
     @abstractmethod
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What the request tells of, in order; nothing for what does not matter here.

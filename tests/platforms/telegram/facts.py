@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from msgcore.platforms.base import Account
+from msgcore.platforms.telegram.inbound import webhook_secret
 from servers.facts import Facts, Throttle
 from servers.http_sink import Request
 from servers.multipart import read_form
@@ -47,7 +49,14 @@ def check(request: Request) -> str:
     return method
 
 
+def sign(account: Account, body: bytes) -> dict[str, str]:
+    """As Telegram does once `setWebhook` gave it the secret."""
+    del body
+    return {"X-Telegram-Bot-Api-Secret-Token": webhook_secret(account)}
+
+
 FACTS = Facts(
+    sign=sign,
     target="123456789",
     answers=answers,
     check=check,

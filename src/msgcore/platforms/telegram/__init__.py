@@ -25,6 +25,7 @@ from msgcore.platforms.base import (
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.telegram.errors import ERRORS, read_problem
+from msgcore.platforms.telegram.inbound import TelegramInbound
 from msgcore.platforms.telegram.render import SHOWS, TelegramOptions, calls
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.telegram.org"
 
 _CHAT = re.compile(r"-?[0-9]{1,19}|@[A-Za-z][A-Za-z0-9_]{3,31}")
-_NUMBER = re.compile(r"[0-9]{1,19}")
+_MESSAGE = re.compile(r"(?:-?[0-9]{1,19}:)?[0-9]{1,19}")
+_TOPIC = re.compile(r"[0-9]{1,19}")
 
 DECLARATION = PlatformDeclaration(
     name="telegram",
     display_name="Telegram",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook"),
         CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
         CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
@@ -56,6 +59,7 @@ DECLARATION = PlatformDeclaration(
         ),
     ),
     options=TelegramOptions,
+    supports_webhooks=True,
     # https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this: about one message a second
     # to a chat, about 30 a second to all.
     limits=RateLimits(account=(Budget(30, 1.0),), lane=(Budget(1, 1.0),)),
@@ -68,6 +72,7 @@ class TelegramAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    inbound = TelegramInbound()
 
     @classmethod
     def check_target(cls, target: Target) -> list[FieldError]:
@@ -84,11 +89,12 @@ class TelegramAdapter(CallingAdapter):
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """Messages and topics have numbers."""
-        errors = [
-            FieldError(f"/options/{name}", f"options.{name} must be a number for telegram")
-            for name, value in (("replyTo", options.reply_to), ("threadId", options.thread_id))
-            if value is not None and not _NUMBER.fullmatch(value)
-        ]
+        errors: list[FieldError] = []
+        if options.reply_to is not None and not _MESSAGE.fullmatch(options.reply_to):
+            message = "options.replyTo must be the id of a message, such as 123456789:42, for telegram"
+            errors.append(FieldError("/options/replyTo", message))
+        if options.thread_id is not None and not _TOPIC.fullmatch(options.thread_id):
+            errors.append(FieldError("/options/threadId", "options.threadId must be a number for telegram"))
         return errors or super().check_content(content, options)
 
     @classmethod
@@ -123,9 +129,9 @@ def _field(value: Any) -> bytes:
 
 
 def _message_id(result: Any) -> str | None:
-    """The id of a message, or of the first of an album."""
+    """The id of a message, or of the first of an album. Numbers of messages are unique in their chat only."""
     first = next(iter(cast("list[Any]", result))) if isinstance(result, list) else result
-    return None if first is None else str(first["message_id"])
+    return None if first is None else f"{first['chat']['id']}:{first['message_id']}"
 
 
 ADAPTER = TelegramAdapter

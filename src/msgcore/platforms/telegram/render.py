@@ -95,7 +95,7 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
     every = _every(options, own)
     made = [msgspec.structs.replace(call, body=call.body | every) for call in made]
     if options.reply_to is not None and made:
-        reply = {"message_id": int(options.reply_to), "allow_sending_without_reply": True}
+        reply = {"message_id": int(options.reply_to.rpartition(":")[2]), "allow_sending_without_reply": True}
         made[0].body["reply_parameters"] = reply
     if layout.buttons:
         _add_keyboard(made, layout.buttons, own.buttons_per_row)

@@ -1,0 +1,96 @@
+"""What holds for every platform without an HTTP API of its own: one message sent by its adapter to a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from msgcore.core.errors import TemporaryError
+from msgcore.core.ids import new_id
+from msgcore.outbound.services import AdapterServices
+from msgcore.platforms.base import Account, PlatformDeclaration
+from msgcore.platforms.calling import CallingAdapter
+from msgcore.platforms.registry import AdapterSet, PlatformRegistry
+from msgcore.store.database import Database
+from msgcore.store.tables import project_platforms, projects, users
+from servers.adapters import adapter_services
+from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
+from servers.http_sink import http_sink
+from servers.smtp import smtp_server
+
+REGISTRY = PlatformRegistry()
+TARGETS = {"email": "bob@example.com"}
+"""Recipients of platforms that are choosy about them."""
+NAMES = [name for name in REGISTRY.names if not issubclass(REGISTRY.adapter_class(name), CallingAdapter)]
+"""`test_calling_contract.py` is about the others."""
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def example_credentials(declaration: PlatformDeclaration) -> dict[str, Any]:
+    return {field.name: field.example for field in declaration.credentials if field.example is not None}
+
+
+@pytest.fixture
+def declaration(name: str) -> PlatformDeclaration:
+    return REGISTRY.declaration(name)
+
+
+@pytest.fixture
+async def services(sqlite_url: str) -> AsyncIterator[AdapterServices]:
+    database = Database.open(sqlite_url)
+    stamps = {"created_at": datetime.now(UTC), "updated_at": datetime.now(UTC)}
+    owner = {"id": new_id(), "email": "owner@example.com"}
+    project = {"id": "demo", "name": "Demo", "environment": "development", "owner_id": owner["id"]}
+    platform = {"id": PLATFORM_ID, "project_id": "demo", "platform": "any", "name": "Any", "webhook_token": new_id()}
+    async with database.write() as connection:
+        await connection.execute(insert(users), owner | stamps)
+        await connection.execute(insert(projects), project | stamps)
+        await connection.execute(insert(project_platforms), platform | {"credentials_encrypted": "x"} | stamps)
+    async with adapter_services(database) as made:
+        yield made
+    await database.close()
+
+
+@pytest.fixture
+async def account(name: str, declaration: PlatformDeclaration) -> AsyncIterator[Account]:
+    """An account whose hosts are real servers on this machine."""
+    async with smtp_server() as mail, http_sink() as http:
+        local = {"smtpHost": "127.0.0.1", "smtpPort": mail.port, "url": f"{http.url}/hook"}
+        given = example_credentials(declaration) | {"smtpUser": None, "smtpPassword": None}
+        names = {field.name for field in declaration.credentials}
+        yield make_account(name, {key: value for key, value in (given | local).items() if key in names})
+
+
+async def test_a_message_goes_out(name: str, account: Account, services: AdapterServices) -> None:
+    content = make_content(subject="Hi", text="Grüße", attachments=[{"data": "QUJD", "filename": "a.txt"}])
+    delivery = make_delivery(TARGETS.get(name, "bob"), content)
+    assert REGISTRY.check_message(name, delivery.target, content) == []
+    adapters = REGISTRY.build(services)
+    first = await adapters[name].send(account, delivery)
+    again = await adapters[name].send(account, delivery)
+    assert first == again, "a redelivery must look the same to the platform"
+    assert first.provider_message_id is not None
+    assert delivery.id in first.provider_message_id
+    await adapters.forget(name, account.id)
+    await adapters.forget("no-such-platform", account.id)
+    await adapters.close()
+
+
+async def test_a_secret_is_in_no_error(name: str, declaration: PlatformDeclaration, services: AdapterServices) -> None:
+    adapters: AdapterSet = REGISTRY.build(services)
+    unreachable = {"smtpHost": "127.0.0.1", "smtpPort": 1, "url": "http://127.0.0.1:2/"}
+    names = {field.name for field in declaration.credentials}
+    given = example_credentials(declaration) | {key: value for key, value in unreachable.items() if key in names}
+    account = make_account(name, given)
+    delivery = make_delivery(TARGETS.get(name, "fail-times-1"), make_content(subject="Hi", text="Hello"))
+    with pytest.raises(TemporaryError) as raised:
+        await adapters[name].send(account, delivery)
+    for field in declaration.credentials:
+        if field.secret:
+            assert given[field.name] not in f"{raised.value!r} {raised.value.message} {account!r}"
+    await adapters.close()
