@@ -151,8 +151,9 @@ class _Written:
     def open(self, wanted: Sequence[Mark]) -> None:
         """Open what is wanted and not open yet."""
         for mark in wanted[len(self._open) :]:
-            if not self._open and self._last().isalnum():
+            if not self._open and (self._after_sign or self._last().isalnum()):
                 self.pieces.append(self._joint)
+                self._after_sign = False
             self._open.append(mark)
             self.pieces.append(self._marks[mark][0])
 

@@ -80,7 +80,7 @@ Blocks = tuple[Block, ...]
 
 def plain(text: str) -> Blocks:
     """Text as it is, parted into paragraphs at its empty lines."""
-    parts = (part.strip("\n") for part in text.replace("\r\n", "\n").split("\n\n"))
+    parts = (part.strip("\n").rstrip() for part in text.replace("\r\n", "\n").split("\n\n"))
     return tuple(Paragraph((Run(part),)) for part in parts if part)
 
 
