@@ -307,6 +307,7 @@ class Gateway:
             send_timeout=settings.send_timeout_seconds,
             metrics=self._metrics,
             webhooks=self._webhooks,
+            on_told=self._bus.announce_soon,
         )
         self._webhook_feed = WebhookFeed(
             database=self.database,
@@ -344,7 +345,11 @@ class Gateway:
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
             schedules=ScheduleService(
-                database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
+                database=self.database,
+                scheduler=self._scheduler,
+                registry=self._registry,
+                clock=self._clock,
+                on_told=self._bus.announce,
             ),
             dead_letters=dead_letters,
             receiver=self._receiver,

@@ -155,8 +155,12 @@ class TestMessages:
         after = newest(running)
         target = {"platformId": platform_id, "type": "user", "id": "reply:bob"}
         running.key.ask("POST", "projects/shop/messages/send", {"targets": [target], "content": {"text": "hi"}})
-        [event] = next_events(running, after, 1, types="message.received")
-        assert (event["data"]["user_id"], event["data"]["text"]) == ("reply:bob", "You wrote: hi")
+        events = {event["event"]: event["data"] for event in next_events(running, after, 2)}
+        assert events.keys() == {"message.sent", "message.received"}
+        answer = events["message.received"]
+        assert (answer["user_id"], answer["text"]) == ("reply:bob", "You wrote: hi")
+        sent = events["message.sent"]
+        assert (sent["chat_id"], sent["text"], sent["provider_message_id"]) == ("reply:bob", "hi", answer["reply_to"])
 
 
 def test_the_envelope_has_a_schema(running: Running, box: str) -> None:

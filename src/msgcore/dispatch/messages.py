@@ -23,6 +23,11 @@ class MessageBody(msgspec.Struct, frozen=True):
     content: Content
     options: SendOptions
 
+    @property
+    def text(self) -> str | None:
+        """What it says, as far as that is one text."""
+        return self.content.text or self.content.markdown or self.content.subject
+
 
 class MessageCache:
     """Contents by message id, bounded by their size in bytes."""

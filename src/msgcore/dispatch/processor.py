@@ -9,7 +9,7 @@ recorded, and no more, so a database that is away holds the work back instead of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -68,8 +68,12 @@ class Processor:
         send_timeout: float,
         metrics: Metrics | None = None,
         webhooks: AccountDirectory | None = None,
+        on_told: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
-        """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms."""
+        """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms.
+
+        `on_told` is given the ids of projects whose event log has something new.
+        """
         self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
@@ -82,7 +86,7 @@ class Processor:
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
-        self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail)
+        self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail, on_told=on_told)
         self._beginner: GroupCommit[Sequence[Lease], dict[str, WorkItem]] = GroupCommit(
             self._begin_groups, weigh=len, parallel=work.parallel
         )
@@ -284,7 +288,7 @@ class Processor:
             return self._failed(lease, item, stopped)
         except Exception as error:  # noqa: BLE001 - whatever an adapter raises is a verdict, never a lost delivery
             return await self._judge_error(lease, item, error, record)
-        return self._judge.sent(lease, item, receipt, self._clock.now())
+        return self._judge.sent(lease, item, receipt, self._clock.now(), text=body.text)
 
     async def _send(
         self, adapter: PlatformAdapter, record: AccountRecord, item: WorkItem, body: MessageBody

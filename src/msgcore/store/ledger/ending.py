@@ -13,21 +13,22 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
+from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import CHUNK, Bulk, chunks
 from msgcore.store.database import Database
+from msgcore.store.events import append_to_kept
 from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.ledger.outcome_events import Ending, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries
 from msgcore.store.tables.messages import IS_EXPIRING
 
 _WAITING = sorted(OPEN_STATES - {DeliveryState.SENDING})
 _COLUMNS = (
-    deliveries.c.id,
-    deliveries.c.project_id,
-    deliveries.c.platform_id,
-    deliveries.c.platform,
-    deliveries.c.state,
+    *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
+    *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.state, deliveries.c.attempts),
+    *(deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
 )
 _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 
@@ -43,14 +44,15 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How a delivery ends: its state, which is also the entry of its timeline, and why."""
+    """How a delivery ends: its state, which is also the entry of its timeline, why, and the word of its event."""
 
     state: DeliveryState
     message: str
+    told: Ending
 
 
-_CANCELLED = _Ending(DeliveryState.CANCELLED, "Cancelled before it was sent")
-_EXPIRED = _Ending(DeliveryState.EXPIRED, "expiresAt passed before the message could be sent")
+_CANCELLED = _Ending(DeliveryState.CANCELLED, "Cancelled before it was sent", "cancelled")
+_EXPIRED = _Ending(DeliveryState.EXPIRED, "expiresAt passed before the message could be sent", "failed")
 
 
 async def cancel_message(database: Database, message_id: str, now: datetime) -> Cancelled:
@@ -95,7 +97,7 @@ def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
 
 
 def _end(connection: Connection, rows: Sequence[Any], ending: _Ending, now: datetime) -> None:
-    """Write the end of deliveries that the transaction holds: state, timeline and counts."""
+    """Write the end of deliveries that the transaction holds: state, timeline, counts and events."""
     ended = {
         "state": ending.state,
         "error_code": ending.state,
@@ -109,6 +111,14 @@ def _end(connection: Connection, rows: Sequence[Any], ending: _Ending, now: date
         connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
     _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
     changes.apply(connection)
+    told = (outcome_event(row, ending.told, _event_data(row, ending, now), now) for row in rows)
+    append_to_kept(connection, [event for event in told if event is not None])
+
+
+def _event_data(row: Any, ending: _Ending, now: datetime) -> dict[str, Any]:
+    if ending is _CANCELLED:
+        return {"attempts": row.attempts, "cancelled_at": to_iso(now)}
+    return failed_data(ending.state, ending.state, ending.message, row.attempts, now)
 
 
 def _timeline_row(delivery_id: str, ending: _Ending, now: datetime) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from msgcore.store.tables.inbound import (
     inbound_requests,
     inbound_seen,
     message_attachments,
+    pending_receipts,
     received_messages,
     received_reactions,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "message_attachments",
     "messages",
     "metadata",
+    "pending_receipts",
     "platform_logs",
     "project_members",
     "project_platforms",

@@ -19,6 +19,7 @@ IS_DEAD = text("state = 'failed'")
 IS_EXPIRING = text("state IN ('queued', 'retrying', 'scheduled') AND expires_at IS NOT NULL")
 IS_RESCHEDULED = text("state IN ('queued', 'scheduled') AND rescheduled_at IS NOT NULL")
 IS_OF_BATCH = text("batch_id IS NOT NULL")
+IS_KNOWN_TO_PLATFORM = text("provider_message_id IS NOT NULL")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -63,6 +64,8 @@ deliveries = Table(
     Column("platform", String(32), nullable=False),
     Column("target_type", String(16), nullable=False),
     Column("target_id", Text, nullable=False),
+    # What it does to a message that is there already (react, unreact ...); null for a message.
+    Column("action", String(16)),
     Column("lane", Text),
     Column("rank", SmallInteger, nullable=False),
     Column("state", String(16), nullable=False),
@@ -82,6 +85,9 @@ deliveries = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("sent_at", UtcDateTime),
+    # What the platform told afterwards.
+    Column("delivered_at", UtcDateTime),
+    Column("read_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Index(None, "project_id", "id"),
@@ -124,6 +130,14 @@ deliveries = Table(
         "state",
         postgresql_where=IS_OF_BATCH,
         sqlite_where=IS_OF_BATCH,
+    ),
+    # What a platform tells of, or is told of, by its own id.
+    Index(
+        "ix_deliveries_provider_message",
+        "platform_id",
+        "provider_message_id",
+        postgresql_where=IS_KNOWN_TO_PLATFORM,
+        sqlite_where=IS_KNOWN_TO_PLATFORM,
     ),
     postgresql_partition_by=BY_ID_RANGE,
 )
