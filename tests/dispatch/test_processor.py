@@ -539,3 +539,59 @@ async def test_a_stop_waits_for_outcomes_on_their_way(core: Core) -> None:
     await entered.wait()
     await core.stop()
     await core.until(sent=1)
+
+
+class TestSeveralCalls:
+    """A message that a platform takes in parts."""
+
+    @staticmethod
+    def three_parts(*errors: Exception) -> Script:
+        queue = list(errors)
+
+        async def script(delivery: OutgoingDelivery) -> SentReceipt:
+            done = len(delivery.part_ids)
+            if delivery.target.id != "ann" or delivery.content.text != "hello":
+                return SentReceipt("other")
+            if done == 1 and queue:
+                raise queue.pop(0)
+            return SentReceipt(f"part-{done}", more=done < 2)
+
+        return script
+
+    async def test_each_part_takes_its_turn_and_nobody_comes_between(self, core: Core) -> None:
+        core.adapter.script = self.three_parts(TemporaryError("down", ""))
+        new, after = await core.accept("ann"), await core.accept("ann")
+        await core.until(sent=2)
+        calls = [(call.id, call.part_ids, call.attempt) for call in core.adapter.calls]
+        parts = [((), 1), (("part-0",), 1), (("part-0",), 2), (("part-0", "part-1"), 2)]
+        first = new.deliveries[0]["id"]
+        assert calls[:4] == [(first, *part) for part in parts]
+        assert {call[0] for call in calls[4:]} == {after.deliveries[0]["id"]}
+        assert await core.timeline(new) == ["part", "retry", "part", "sent"]
+        row = next(iter(await reads.deliveries_of(core.database, new.message["id"])))
+        assert (row.provider_message_id, row.attempts, row.error_code) == ("part-0", 2, None)
+
+    async def test_what_was_sent_is_not_sent_again_by_the_next_process(self, core: Core) -> None:
+        entered = asyncio.Event()
+
+        async def stuck(delivery: OutgoingDelivery) -> SentReceipt:
+            if delivery.part_ids:
+                entered.set()
+                await asyncio.Event().wait()
+            return SentReceipt("part-0", more=True)
+
+        core.adapter.script = stuck
+        new = await core.accept("ann")
+        await entered.wait()
+        await core.stop(0.05)
+        core.build()
+        core.adapter.script = self.three_parts()
+        await core.start()
+        await core.until(sent=1)
+        assert [call.part_ids for call in core.adapter.calls] == [
+            (),
+            ("part-0",),
+            ("part-0",),
+            ("part-0", "part-1"),
+        ]
+        assert (await core.timeline(new))[0] == "part"

@@ -308,6 +308,7 @@ class Processor:
             attempt=item.attempt,
             throttles=item.throttles,
             created_at=item.created_at,
+            part_ids=item.part_ids,
         )
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:

@@ -28,10 +28,11 @@ EVENTS: Mapping[str, str] = {
     "expired": "delivery_expired",
     "authentication": "delivery_refused",
     "released": "delivery_released",
+    "part": "delivery_part_sent",
 }
 """What the log calls the outcomes of the timeline."""
 
-QUIET = frozenset({"sent", "released"})
+QUIET = frozenset({"sent", "part", "released"})
 
 
 class Trail:

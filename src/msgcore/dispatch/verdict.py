@@ -27,6 +27,8 @@ from msgcore.store.ledger.recording import WorkResult
 
 LONGEST_THROTTLE = 24 * 3600.0
 MAX_ERROR = 2000
+UNNAMED = "-"
+"""Stands for the id of a part that the platform gave none."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -45,19 +47,39 @@ class Judge:
     def sent(
         self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime, *, text: str | None = None
     ) -> Verdict:
-        """The platform took it; `text` is what the message says, for those who follow events."""
+        """The platform took it, or the next part; `text` is what the message says, for those who follow events."""
+        parts = (*item.part_ids, receipt.provider_message_id or UNNAMED)
+        if receipt.more:
+            return self._part(lease, item, receipt, parts, now)
         result = WorkResult(
             item,
             DeliveryState.SENT,
             "sent",
             now,
             reached="yes",
-            provider_message_id=receipt.provider_message_id,
+            provider_message_id=parts[0] if item.part_ids else receipt.provider_message_id,
             sent_at=now,
+            part_ids=parts if item.part_ids else (),
             exchange=receipt.exchange,
             text=text,
         )
         return Verdict(result, Done(lease, pace=receipt.pace))
+
+    def _part(
+        self, lease: Lease, item: WorkItem, receipt: SentReceipt, parts: tuple[str, ...], now: datetime
+    ) -> Verdict:
+        """There is more of it: the next call takes its turn like any other, in the message's place."""
+        result = WorkResult(
+            item,
+            DeliveryState.RETRYING,
+            "part",
+            now,
+            counts=False,
+            due_at=now,
+            exchange=receipt.exchange,
+            part_ids=parts,
+        )
+        return Verdict(result, Wait(lease, 0.0, Scope.DELIVERY))
 
     def expired(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Its `expiresAt` passed before it could be sent."""

@@ -38,8 +38,9 @@ ATTEMPTS = Metric(
     "msgcore_attempts",
     "counter",
     ("platform", "outcome"),
-    "Attempts that ended, by the word of the timeline: sent, retry (a temporary failure), throttled (the platform "
-    "asked to wait, a 429), failed (for good: a dead letter), expired (found so when its turn came), "
+    "Attempts that ended, by the word of the timeline: sent, part (of a message in several calls), retry (a temporary "
+    "failure), throttled (the platform asked to wait, a 429), failed (for good: a dead letter), expired (found so "
+    "when its turn came), "
     "authentication (credentials refused), released (given back untouched)",
 )
 DELIVERY_SECONDS = Metric(

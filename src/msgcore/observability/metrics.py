@@ -21,7 +21,7 @@ from msgcore.observability.catalogue import Metric
 from msgcore.observability.snapshot import Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-OUTCOMES: Final = ("sent", "retry", "throttled", "failed", "expired", "authentication", "released")
+OUTCOMES: Final = ("sent", "part", "retry", "throttled", "failed", "expired", "authentication", "released")
 """The words of the timeline that a platform has from the start."""
 
 

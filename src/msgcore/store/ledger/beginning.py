@@ -45,6 +45,7 @@ class WorkItem(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     created_at: datetime
     started_at: datetime
+    part_ids: tuple[str, ...] = ()
     action: str | None = None
 
 
@@ -53,7 +54,13 @@ _WORK_COLUMNS = (
     *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
     *(deliveries.c.state, deliveries.c.attempts, deliveries.c.throttles),
     *(deliveries.c.on_uncertain, deliveries.c.uncertain, deliveries.c.due_at, deliveries.c.rescheduled_at),
-    *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.created_at, deliveries.c.started_at),
+    *(
+        deliveries.c.first_due_at,
+        deliveries.c.expires_at,
+        deliveries.c.created_at,
+        deliveries.c.started_at,
+        deliveries.c.part_ids,
+    ),
 )
 
 
@@ -159,6 +166,7 @@ def _work_item(row: Any, now: datetime) -> WorkItem:
         expires_at=row.expires_at,
         created_at=row.created_at,
         started_at=now,
+        part_ids=tuple(row.part_ids.split("\n")) if row.part_ids else (),
         action=row.action,
     )
 

@@ -25,13 +25,15 @@ from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
 from msgcore.store.ledger.outcome_events import failed_data, outcome_event, sent_data
 from msgcore.store.tables import attempts, deliveries, events, platform_logs, projects
 
-OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
+OutcomeWord = Literal[
+    "sent", "part", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"
+]
 
 
 class WorkResult(msgspec.Struct, frozen=True):
     """What became of one attempt. `counts` is False where it does not count as an attempt.
 
-    `text` is that of the message, where it was sent.
+    `text` is that of the message, where it was sent; `part_ids` are those of the parts that are sent now.
     """
 
     item: WorkItem
@@ -47,6 +49,7 @@ class WorkResult(msgspec.Struct, frozen=True):
     sent_at: datetime | None = None
     exchange: Exchange | None = None
     text: str | None = None
+    part_ids: tuple[str, ...] = ()
 
 
 _SELECT_ATTEMPTS = (
@@ -56,7 +59,7 @@ _SELECT_ATTEMPTS = (
     .with_for_update()
 )
 _OUTCOME = (
-    *("state", "attempts", "throttles", "due_at", "uncertain", "provider_message_id"),
+    *("state", "attempts", "throttles", "due_at", "uncertain", "provider_message_id", "part_ids"),
     *("error_code", "error_message", "sent_at", "finished_at"),
 )
 _RECORD = Bulk(
@@ -231,6 +234,8 @@ def _event(result: WorkResult) -> NewEvent | None:
 def _delivery_row(result: WorkResult) -> dict[str, Any]:
     item = result.item
     final = result.state not in OPEN_STATES
+    # After a part it is known what the platform has.
+    unknown = item.uncertain and not result.counts and result.outcome != "part"
     return {
         "b_id": item.id,
         "b_state": result.state,
@@ -238,7 +243,8 @@ def _delivery_row(result: WorkResult) -> dict[str, Any]:
         "b_throttles": item.throttles + (result.outcome == "throttled"),
         "b_due_at": result.due_at or result.finished_at,
         "b_provider_message_id": result.provider_message_id,
-        "b_uncertain": result.reached == "maybe" or (item.uncertain and not result.counts),
+        "b_part_ids": "\n".join(result.part_ids or item.part_ids) or None,
+        "b_uncertain": result.reached == "maybe" or unknown,
         "b_error_code": result.error_code,
         "b_error_message": result.error_message,
         "b_sent_at": result.sent_at,

@@ -82,6 +82,8 @@ deliveries = Table(
     Column("on_uncertain", String(8), nullable=False, default="resend"),
     Column("started_at", UtcDateTime),
     Column("provider_message_id", Text),
+    # The platform's ids of the parts that it took so far, one a line, where a message goes out in several calls.
+    Column("part_ids", Text),
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("sent_at", UtcDateTime),
@@ -147,9 +149,9 @@ attempts = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("delivery_id", Id, nullable=False, index=True),
-    # 0 for entries that do not count as an attempt (throttled, released).
+    # 0 for entries that do not count as an attempt (a part, throttled, released).
     Column("number", Integer, nullable=False),
-    # sent, retry, throttled, failed, uncertain, authentication, released, expired, cancelled
+    # sent, part, retry, throttled, failed, uncertain, authentication, released, expired, cancelled
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("error_message", Text),
