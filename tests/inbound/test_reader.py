@@ -60,6 +60,7 @@ class Inbox:
                 registry=PlatformRegistry(),
                 bus=EventBus(),
                 clock=SystemClock(),
+                on_wishes=lambda record, wishes: None,
                 every=0.02,
             )
             reader.start()

@@ -7,15 +7,17 @@ transaction which stores what was read and forgets the requests. A crash in betw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 from sqlalchemy.exc import ProgrammingError
 
 from msgcore.core.clock import Clock
+from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.recording import Reading, read, record
 from msgcore.platforms.registry import PlatformRegistry
@@ -45,13 +47,16 @@ class Reader:
         registry: PlatformRegistry,
         bus: EventBus,
         clock: Clock,
+        on_wishes: Callable[[AccountRecord, Counter[Wish]], None],
         every: float = SWEEP_SECONDS,
     ) -> None:
+        """`on_wishes` is told how many people opted out or in on a platform."""
         self._database = database
         self._accounts = accounts
         self._registry = registry
         self._bus = bus
         self._clock = clock
+        self._on_wishes = on_wishes
         self._every = every
         self._places = asyncio.Semaphore(database.parallel)
         self._wanted: set[str] = set()
@@ -111,15 +116,15 @@ class Reader:
 
     async def _read_batch(self, platform_id: str) -> bool:
         """Read the next requests of a platform; tells whether more are waiting."""
-        record = await self._accounts.get(platform_id)
-        if record is None:
+        account_record = await self._accounts.get(platform_id)
+        if account_record is None:
             await self._database.transact(lambda connection: store.forget_platform(connection, platform_id))
             return False
-        inbound = self._registry.inbound(record.platform)
+        inbound = self._registry.inbound(account_record.platform)
         if inbound is None:  # a newer version of MsgCore stored it, and reads it
             return False
         try:
-            account = self._accounts.open(record)
+            account = self._accounts.open(account_record)
         except DecryptionError:
             # They stay until the credentials are entered again.
             log.error("credentials_unreadable", platform_id=platform_id)  # noqa: TRY400 - says all there is
@@ -128,15 +133,16 @@ class Reader:
         if not waiting.requests:
             return False
         # In a thread and before the transaction: large mails take long, and nobody else should wait for that.
-        readings = await asyncio.to_thread(read, inbound, account, waiting.requests)
-        await self._record(platform_id, readings)
-        self._bus.announce([record.project_id])
+        adapter = self._registry.adapter_class(account.platform)
+        readings = await asyncio.to_thread(read, adapter, inbound, account, waiting.requests)
+        await self._record(account_record, readings)
+        self._bus.announce([account_record.project_id])
         return waiting.more
 
-    async def _record(self, platform_id: str, readings: Sequence[Reading]) -> None:
-        now = self._clock.now()
+    async def _record(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
+        now, platform_id = self._clock.now(), of.id
         try:
-            await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
+            wishes = await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
         except Exception as error:
             if _is_not_theirs(error):
                 raise
@@ -146,9 +152,11 @@ class Reader:
                 await self._database.transact(lambda connection: record(connection, platform_id, [given_up], now))
                 return
         else:
+            if wishes:
+                self._on_wishes(of, wishes)
             return
         for reading in readings:  # one of them cannot be stored as it was read: it must not hold the others back
-            await self._record(platform_id, [reading])
+            await self._record(of, [reading])
 
 
 def _is_not_theirs(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from sqlalchemy import Connection
 
 from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
 from msgcore.core.ids import new_id
+from msgcore.core.stop_words import Wish
+from msgcore.inbound.people import heed, identify, wished
 from msgcore.inbound.translation import (
     Occurrence,
     chat_rows,
@@ -22,10 +25,10 @@ from msgcore.inbound.translation import (
     reaction_row,
     subject_of,
 )
-from msgcore.platforms.base import Account
+from msgcore.platforms.base import Account, PlatformAdapter
 from msgcore.platforms.receiving import Inbound, InboundRequest, UnreadableError
 from msgcore.store import inbound as store
-from msgcore.store.events import append
+from msgcore.store.events import NewEvent, append
 from msgcore.store.inbound import RawRequest
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,13 +44,18 @@ class Reading:
     error: str | None = None
 
 
-def read(inbound: Inbound, account: Account, requests: Sequence[tuple[int, RawRequest]]) -> list[Reading]:
+def read(
+    adapter: type[PlatformAdapter], inbound: Inbound, account: Account, requests: Sequence[tuple[int, RawRequest]]
+) -> list[Reading]:
     """What requests of one platform tell. Never raises; touches nothing but its arguments."""
-    return [_read_one(inbound, account, number, request) for number, request in requests]
+    return [_read_one(adapter, inbound, account, number, request) for number, request in requests]
 
 
-def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> None:
-    """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
+def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Counter[Wish]:
+    """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests.
+
+    Tells how many people opted out and in again by it.
+    """
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
     mine = [reading for reading in readings if reading.number in waiting]
     for reading in mine:
@@ -57,15 +65,20 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     found = [occurrence for reading in done for occurrence in reading.occurrences]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
-    if fresh:
-        _keep(connection, platform_id, fresh)
+    wishes = _keep(connection, platform_id, fresh, now) if fresh else Counter[Wish]()
     store.finish(connection, [reading.number for reading in done])
+    return wishes
 
 
-def _read_one(inbound: Inbound, account: Account, number: int, request: RawRequest) -> Reading:
+def _read_one(
+    adapter: type[PlatformAdapter], inbound: Inbound, account: Account, number: int, request: RawRequest
+) -> Reading:
     try:
         came = InboundRequest("POST", request.headers, request.query, request.body, request.received_at)
-        return Reading(number, request, [Occurrence.of(request, each) for each in inbound.read(account, came)])
+        found = inbound.read(account, came)
+        return Reading(
+            number, request, [Occurrence.of(request, each, wished(adapter, inbound, each)) for each in found]
+        )
     except (UnreadableError, ValueError) as error:
         return Reading(number, request, error=str(error))
     except Exception as error:  # a reader's bug holds nobody else back
@@ -92,7 +105,7 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence]) -> None:
+def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> Counter[Wish]:
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
@@ -107,7 +120,15 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence])
     others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
     if others:
         known |= store.message_ids(connection, platform_id, sorted(others))
-    append(connection, [event_of(each, known) for each in found])
+    people = identify(connection, found, now)
+    wishes = heed(connection, found, people.identities)
+    told: list[NewEvent] = [*people.events]
+    for each in found:
+        told.append(event_of(each, known, people.identities))
+        if (wish := wishes.events.get(each.id)) is not None:
+            told.append(wish)
+    append(connection, told)
+    return wishes.counts
 
 
 def _set_aside(connection: Connection, number: int, request: RawRequest, error: str, now: datetime) -> None:

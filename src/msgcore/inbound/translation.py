@@ -23,6 +23,7 @@ from msgcore.core.envelope import (
     Typing,
 )
 from msgcore.core.ids import new_id
+from msgcore.core.stop_words import Wish
 from msgcore.store.events import NewEvent
 from msgcore.store.inbound import RawRequest
 
@@ -35,21 +36,31 @@ LONGEST_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
+class Wished:
+    """What somebody asked for by a stop word; `user` is the platform's id of them, as ids are compared there."""
+
+    wish: Wish
+    word: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Occurrence:
     """An envelope, the request that it came in, and the id that it has with us."""
 
     id: str
     request: RawRequest
     envelope: Envelope
+    wished: Wished | None = None
 
     @classmethod
-    def of(cls, request: RawRequest, envelope: Envelope) -> Occurrence:
+    def of(cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None) -> Occurrence:
         """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
         if not all(0 < len(each) <= LONGEST_ID and "\x00" not in each for each in ids):
             raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
-        return cls(new_id(), request, envelope)
+        return cls(new_id(), request, envelope, wished)
 
     @property
     def at(self) -> datetime:
@@ -161,8 +172,8 @@ def chat_rows(occurrences: Sequence[Occurrence]) -> list[Row]:
 # --- events
 
 
-def event_of(found: Occurrence, known: Mapping[str, str]) -> NewEvent:
-    """The event that tells of an occurrence; `known` has our ids of messages by the platform's."""
+def event_of(found: Occurrence, known: Mapping[str, str], identities: Mapping[str, str]) -> NewEvent:
+    """The event that tells of an occurrence; `known` has our ids of messages, `identities` those of authors."""
     request, content, author = found.request, found.envelope.content, found.envelope.author
     kind, more = _told(content, found)
     subject = subject_of(content)
@@ -175,6 +186,7 @@ def event_of(found: Occurrence, known: Mapping[str, str]) -> NewEvent:
         "chat_name": found.envelope.chat.name,
         "user_id": None if author is None else author.id,
         "user_display": None if author is None else author.name or author.username,
+        "identity_id": None if author is None else identities.get(author.id),
         **more,
     }
     if subject is not None:

@@ -68,6 +68,12 @@ BREAKERS_OPENED = Metric(
 RECONCILED = Metric(
     "msgcore_reconciled", "counter", (), "Deliveries that the ledger held and the scheduler did not know"
 )
+WISHES = Metric(
+    "msgcore_wishes",
+    "counter",
+    ("platform", "wish"),
+    "People who opted out (`out`) or in again (`in`) by a stop word",
+)
 HTTP_REQUESTS = Metric(
     "msgcore_http_requests",
     "counter",
@@ -128,7 +134,7 @@ BREAKERS = Metric(
 CATALOGUE = (
     *(ACCEPTED, ATTEMPTS, DELIVERY_SECONDS, SEND_SECONDS),
     *(DELIVERIES, OLDEST_WAITING, SCHEDULER_LAG, ACCOUNTS, BREAKERS, BREAKERS_OPENED),
-    *(LEASES_LOST, RECONCILED, DISPATCHING, LEADING),
+    *(LEASES_LOST, WISHES, RECONCILED, DISPATCHING, LEADING),
     *(HTTP_REQUESTS, HTTP_SECONDS, DATABASE_UP, CONNECTIONS, REDIS_UP, BUILD),
 )
 """In the order of the documentation."""

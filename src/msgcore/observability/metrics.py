@@ -75,6 +75,7 @@ class Metrics:
         self.attempts = self._counter(catalogue.ATTEMPTS)
         self.leases_lost = self._counter(catalogue.LEASES_LOST)
         self.breakers_opened = self._counter(catalogue.BREAKERS_OPENED)
+        self.wishes = self._counter(catalogue.WISHES)
         self._reconciled = self._counter(catalogue.RECONCILED)
         self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
         self.http_seconds = self._histogram(catalogue.HTTP_SECONDS)

@@ -19,6 +19,7 @@ import msgspec
 from msgcore.core.deliveries import Exchange
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
+from msgcore.core.stop_words import StopWords
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class PlatformDeclaration:
     """The fact sheet of a platform.
 
     `options` is the typed shape of `content.platformOptions[name]` (None: passed on as it is).
-    `ordered` tells whether messages to one conversation keep their order.
+    `ordered` tells whether messages to one conversation keep their order. `stop_words` are those with which
+    people opt out of messages (None: nobody can by a word). `ignores_case`: ids of users that differ in capitals
+    only are the same.
     """
 
     name: str
@@ -90,9 +93,15 @@ class PlatformDeclaration:
     limits: RateLimits = UNLIMITED
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     ordered: bool = True
+    stop_words: StopWords | None = None
+    ignores_case: bool = False
     supports_webhooks: bool = False
     supports_polling: bool = False
     supports_websocket: bool = False
+
+    def user_key(self, user_id: str) -> str:
+        """An id of a user in the form by which two of them are compared."""
+        return user_id.lower() if self.ignores_case else user_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from msgcore.core.envelope import Report
+from msgcore.core.envelope import Command, Message, Report
 
 if TYPE_CHECKING:
     from msgcore.core.envelope import Envelope
@@ -81,6 +81,16 @@ class Inbound(ABC):
 
         Raises UnreadableError for what should be an envelope and cannot be made one.
         """
+
+    def said(self, envelope: Envelope) -> Sequence[str]:
+        """The texts of a message each of which, as a whole, may be a stop word; none where nobody wrote."""
+        match envelope.content:
+            case Message(text=str(text)):
+                return (text,)
+            case Command() as command:
+                return (f"{command.name} {command.arguments}",)
+            case _:
+                return ()
 
 
 def read_report(body: bytes) -> Report:

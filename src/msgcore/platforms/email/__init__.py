@@ -11,6 +11,7 @@ import structlog
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, TemporaryError
 from msgcore.core.limits import RateLimits
+from msgcore.core.stop_words import MAILS
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -22,6 +23,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.email.render import EmailOptions, check_content, render
@@ -101,10 +103,21 @@ DECLARATION = PlatformDeclaration(
             pattern=rf".{{{SHORTEST_SECRET},}}",
             max_length=255,
         ),
+        CredentialField(
+            AUTHENTICATION_SERVER,
+            "name that your mail server gives itself in Authentication-Results; whom it lets pass DMARC counts as who "
+            "they say they are. Unset: nobody does",
+            required=False,
+            example="mx.example.com",
+            pattern=r"[^\s;\"()=]+",
+            max_length=253,
+        ),
     ),
     options=EmailOptions,
     limits=RateLimits(in_flight=CONNECTIONS),  # more would only queue for a connection while their time runs
     ordered=False,
+    stop_words=MAILS,
+    ignores_case=True,
     supports_webhooks=True,
 )
 

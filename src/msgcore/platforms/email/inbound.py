@@ -28,6 +28,7 @@ from multipart import (  # pyright: ignore[reportMissingTypeStubs] - it has its 
 from msgcore.core.envelope import Envelope, Message, Person, Place, Receipt
 from msgcore.core.ids import canonical_id
 from msgcore.platforms.email.addresses import wire_address
+from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER, is_authentic
 from msgcore.platforms.email.bounces import outcomes, reported_id
 from msgcore.platforms.email.mime import (
     LARGEST,
@@ -67,8 +68,8 @@ class EmailInbound(Inbound):
 
     The chat is the sender's address, and direct: that is where an answer goes, where mails to the same person are
     kept when they are sent, and it stays the same over all subjects. The thread (the first of References, else what
-    the mail answers, else the mail itself) is what mail programs go by within it. The address is not proven to be
-    the sender's own: a mail can say that it comes from anybody, so `email` of the author stays empty.
+    the mail answers, else the mail itself) is what mail programs go by within it. A mail can say that it comes from
+    anybody, so the author's `email` is given only where the account's own mail server found it authentic.
     """
 
     signature = (
@@ -102,11 +103,19 @@ class EmailInbound(Inbound):
             data = mail_of(request)
             root = parse(data)
             own_id = next(iter(message_ids(root, "message-id")), None) or sha256(data).hexdigest()
-            return _receipts(account, root, own_id, request) or [_message(root, own_id, request)]
+            return _receipts(account, root, own_id, request) or [_message(account, root, own_id, request)]
         except UnreadableError:
             raise
         except Exception as error:  # Python's parser is not made for mails that are made to break it
             raise UnreadableError(f"the mail could not be read ({type(error).__name__})") from error
+
+    def said(self, envelope: Envelope) -> Sequence[str]:
+        """The subject, which is all that mail programs write for a List-Unsubscribe (RFC 2369), and the first line."""
+        if not isinstance(envelope.content, Message):
+            return ()
+        lines = (line.strip() for line in (envelope.content.text or "").splitlines())
+        first = next((line for line in lines if line and not line.startswith(">")), "")
+        return (str(envelope.raw["subject"]), first)
 
 
 # --- who posts
@@ -212,8 +221,9 @@ def _is_ours(message_id: str, account: Account) -> bool:
     return canonical_id(local) == local and domain.lower() == sender.rpartition("@")[2].strip("[]").lower()
 
 
-def _message(root: Part, own_id: str, request: InboundRequest) -> Envelope:
+def _message(account: Account, root: Part, own_id: str, request: InboundRequest) -> Envelope:
     name, address = _sender(root)
+    proven = is_authentic(root, account.credentials.get(AUTHENTICATION_SERVER) or "")
     references = message_ids(root, "references")
     answered = next(iter(message_ids(root, "in-reply-to")), None) or (references[-1] if references else None)
     thread = references[0] if references else answered or own_id
@@ -226,7 +236,7 @@ def _message(root: Part, own_id: str, request: InboundRequest) -> Envelope:
     return Envelope(
         event_id=_id(own_id),
         chat=Place(id=_id(address), name=name),
-        author=Person(id=_id(address), name=name),
+        author=Person(id=_id(address), name=name, email=address if proven else None),
         content=Message(
             id=_id(own_id),
             text=body.text,

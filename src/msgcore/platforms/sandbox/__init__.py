@@ -13,6 +13,7 @@ import msgspec
 
 from msgcore.core.envelope import Message, Person, Place, Report
 from msgcore.core.errors import FieldError
+from msgcore.core.stop_words import SHORT_MESSAGES
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -47,6 +48,7 @@ DECLARATION = PlatformDeclaration(
     ),
     credentials=(),
     ordered=True,
+    stop_words=SHORT_MESSAGES,
     supports_webhooks=True,
 )
 

@@ -24,7 +24,7 @@ from msgcore.store.tables.events import (
     webhook_deliveries,
     webhooks,
 )
-from msgcore.store.tables.identities import chats, identities, identity_aliases
+from msgcore.store.tables.identities import chats, identities, identity_aliases, opt_outs
 from msgcore.store.tables.inbound import (
     inbound_requests,
     inbound_seen,
@@ -57,6 +57,7 @@ __all__ = [
     "message_attachments",
     "messages",
     "metadata",
+    "opt_outs",
     "platform_logs",
     "project_members",
     "project_platforms",
