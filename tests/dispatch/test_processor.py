@@ -30,6 +30,7 @@ from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.opt_outs import OptOutDirectory
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
@@ -129,6 +130,7 @@ class Core:
             adapters={"sandbox": self.adapter},
             clock=clock,
             judge=Judge(),
+            opt_outs=OptOutDirectory(self.database, lambda platform, user_id: user_id),
             **self.settings,  # type: ignore[arg-type]
         )
 

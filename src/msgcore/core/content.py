@@ -30,6 +30,7 @@ class TargetType(StrEnum):
     CHANNEL = "channel"
     GROUP = "group"
     CHAT = "chat"
+    IDENTITY = "identity"
 
 
 class Priority(StrEnum):
@@ -50,10 +51,13 @@ class ButtonStyle(StrEnum):
     LINK = "link"
 
 
-class Target(Wire):
-    """One recipient: an account (`platformId`), and a user, channel, group or chat there."""
+class Target(Wire, kw_only=True):
+    """One recipient: an account (`platformId`), and a user, channel, group or chat there.
 
-    platform_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    An `identity`, and a `chat` by the `id` that `GET chats` shows, may leave `platformId` out.
+    """
+
+    platform_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
     type: TargetType
     id: ShortText
 
@@ -137,7 +141,8 @@ class SendOptions(Wire):
 
     `scheduled` and `expires_at` are ISO 8601 with an offset. `ordering` overrides whether the
     platform's lanes are ordered. `on_uncertain` decides what happens to a delivery whose last
-    attempt may have reached the platform (dispatch contract, point 4).
+    attempt may have reached the platform (dispatch contract, point 4). `ignore_opt_out` sends to people who opted
+    out too: for what they must get in any case, by callers who may also change opt-outs.
     """
 
     reply_to: ShortText | None = None
@@ -146,6 +151,7 @@ class SendOptions(Wire):
     expires_at: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     ordering: Literal["strict", "none"] | None = None
     on_uncertain: Literal["resend", "fail"] | None = None
+    ignore_opt_out: bool | None = None
 
 
 class SendMetadata(Wire):

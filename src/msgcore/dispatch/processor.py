@@ -25,6 +25,7 @@ from msgcore.core.retry import RetryPolicy
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.opt_outs import OptOutDirectory, refusal
 from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
@@ -35,6 +36,7 @@ from msgcore.security.keyring import DecryptionError
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.beginning import WorkItem
 from msgcore.store.ledger.work import WorkLog
+from msgcore.store.opt_outs import OptOut
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -63,6 +65,7 @@ class Processor:
         adapters: Mapping[str, PlatformAdapter],
         clock: Clock,
         judge: Judge,
+        opt_outs: OptOutDirectory,
         concurrency: int,
         lease_seconds: float,
         send_timeout: float,
@@ -70,6 +73,7 @@ class Processor:
         webhooks: AccountDirectory | None = None,
     ) -> None:
         """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms."""
+        self._opt_outs = opt_outs
         self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
@@ -197,6 +201,7 @@ class Processor:
             bodies = await self._messages.get([item.message_id for _, item in work])
             accounts = {item.platform_id: item.platform for _, item in work}
             records = {id_: await self._directory(platform).get(id_) for id_, platform in accounts.items()}
+            opt_outs = await self._opt_outs.find([item for _, item in work])
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
             log_fault(error, deliveries=len(work))
             for lease, item in work:
@@ -204,7 +209,10 @@ class Processor:
             return
         for number, (lease, item) in enumerate(work, 1):
             body, record = bodies.get(item.message_id), records[item.platform_id]
-            self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+            if item.id in opt_outs and not (body and body.options.ignore_opt_out):
+                self._run(lease, item, self._refuse(lease, item, opt_outs[item.id]))
+            else:
+                self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -234,6 +242,11 @@ class Processor:
         """Undo the beginning of an attempt; the delivery is due again after a second."""
         result = self._judge.released(lease, item, self._clock.now()).result
         return Verdict(result, Wait(lease, 1.0, Scope.DELIVERY))
+
+    async def _refuse(self, lease: Lease, item: WorkItem, opt_out: OptOut) -> Verdict:
+        """Fail a delivery to somebody who wants none, without a word to the platform."""
+        self._trail.begun(item)
+        return self._judge.unwanted(lease, item, refusal(item, opt_out), self._clock.now())
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
