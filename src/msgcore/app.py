@@ -18,13 +18,15 @@ from msgcore.api.metrics import CountedRequests
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
+from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageCache
 from msgcore.dispatch.opening import open_scheduler
+from msgcore.dispatch.opt_outs import OptOutDirectory
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
@@ -48,6 +50,7 @@ from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import load_secrets, prepare_data_dir
+from msgcore.services.addressing import AddressBook
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.services.event_streams import EventStreamService
@@ -111,6 +114,7 @@ class Gateway:
         self._messages = MessageCache(self._work)
         self._accounts = AccountDirectory(database, keyring)
         self._webhooks = WebhookDirectory(database, keyring)
+        self._opt_outs = OptOutDirectory(database, self._registry.user_key)
         self._accept_log = AcceptLog(database, self._committed)
         self._scheduler: MemoryScheduler | RedisScheduler | None = None
         self._handover: Handover | None = None
@@ -232,7 +236,12 @@ class Gateway:
         if isinstance(self._scheduler, RedisScheduler):
             self._bus = EventBus(self._scheduler.connection)
         self._reader = Reader(
-            database=self.database, accounts=self._accounts, registry=self._registry, bus=self._bus, clock=self._clock
+            database=self.database,
+            accounts=self._accounts,
+            registry=self._registry,
+            bus=self._bus,
+            clock=self._clock,
+            on_wishes=self._wished,
         )
         if api:
             self._receiver = Receiver(
@@ -302,6 +311,7 @@ class Gateway:
             adapters=self._adapters,
             clock=self._clock,
             judge=Judge(),
+            opt_outs=self._opt_outs,
             concurrency=settings.concurrency,
             lease_seconds=settings.lease_seconds,
             send_timeout=settings.send_timeout_seconds,
@@ -331,6 +341,7 @@ class Gateway:
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
             on_webhook_change=self._webhook_changed,
+            on_opt_out=self._opt_outs.noted,
             accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,
@@ -340,6 +351,7 @@ class Gateway:
                 accept_log=self._accept_log,
                 quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
                 messages=self._messages,
+                addresses=AddressBook(self.database, self._registry),
                 clock=self._clock,
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
@@ -393,6 +405,12 @@ class Gateway:
         """A webhook was changed, switched or deleted: use it as it is now."""
         self._webhooks.forget(webhook_id)
         await self._hold_or_resume(webhook_id, self._webhooks)
+
+    def _wished(self, record: AccountRecord, wishes: Counter[Wish]) -> None:
+        """People opted out or in on a platform."""
+        for wish, number in wishes.items():
+            self._metrics.wishes.labels(record.platform, wish).inc(number)
+        self._opt_outs.noted(record.id)
 
     def _forget(self, account_id: str) -> None:
         self._accounts.forget(account_id)

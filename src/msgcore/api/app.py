@@ -26,6 +26,7 @@ from msgcore.api.identities import IdentitiesController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
+from msgcore.api.opt_outs import OptOutsController
 from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
@@ -51,6 +52,7 @@ CONTROLLERS: Final = (
     PlatformLogsController,
     PlatformsController,
     IdentitiesController,
+    OptOutsController,
     MessagesController,
     BatchesController,
     SchedulesController,

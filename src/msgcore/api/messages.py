@@ -237,7 +237,7 @@ def send_answer(accepted: Accepted, request: SendRequest) -> SendAnswer:
         job_id=accepted.message_id,
         status="queued",
         targets=request.targets,
-        platform_ids=[target.platform_id for target in request.targets],
+        platform_ids=[target.platform_id for target in request.targets if target.platform_id],
         timestamp=to_iso(accepted.created_at),
         message="Message queued for delivery",
         replayed=accepted.replayed,

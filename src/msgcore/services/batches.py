@@ -14,7 +14,7 @@ from msgcore.core.deliveries import OPEN_STATES, DeliveryState
 from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
-from msgcore.services.send import MAX_ERRORS, Checked, SendService, make_claim
+from msgcore.services.send import MAX_ERRORS, Checked, SendService, make_claim, require_right
 from msgcore.store.database import Database
 from msgcore.store.ledger import batches, reads
 from msgcore.store.ledger.accept import Accepted, IdempotencyClaim, NewBatch
@@ -156,6 +156,8 @@ class BatchService:
             raise InvalidInputError.of([FieldError("/messages", f"a batch has 1 to {MAX_MESSAGES} messages")])
         claim = make_claim(principal, idempotency_key, list(draft.requests.values()))
         readable = not draft.is_wrong
+        for request in draft.requests.values():
+            require_right(principal, request)
         try:
             checked = await self._check(project_id, draft)
         except InvalidInputError:
@@ -194,10 +196,12 @@ class BatchService:
             raise InvalidInputError.of(
                 [FieldError("/messages", f"a batch has at most {MAX_TARGETS} targets, not {targets}: split it")]
             )
+        every = (target for request in draft.requests.values() for target in request.targets)
+        addresses = await self._sending.look_up(project_id, every)
         checked: list[Checked] = []
         for index, request in draft.requests.items():
             try:
-                checked.append(await self._sending.check(project_id, request))
+                checked.append(await self._sending.check(project_id, request, addresses))
             except InvalidInputError as error:
                 draft.blame(index, error)
             if index % BREATH == 0:

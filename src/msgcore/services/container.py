@@ -22,6 +22,7 @@ from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.identities import IdentityService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
@@ -54,6 +55,7 @@ class Services:
     platform_logs: PlatformLogService
     webhooks: WebhookService
     webhook_deliveries: WebhookDeliveryService
+    opt_outs: OptOutService
     identities: IdentityService
     health: HealthService
     monitoring: Monitoring
@@ -79,6 +81,7 @@ class Services:
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
         on_webhook_change: Callable[[str], Awaitable[None]],
+        on_opt_out: Callable[[str], None],
         accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
@@ -92,8 +95,8 @@ class Services:
     ) -> Services:
         """Build the services, around those of dispatch.
 
-        `on_platform_change` is called with a platform's id after it was made, changed or deleted, and
-        `on_webhook_change` with a webhook's.
+        `on_platform_change` is called with a platform's id after it was made, changed or deleted, `on_opt_out` when
+        somebody opted out on it, and `on_webhook_change` with a webhook's.
         """
         tokens = Tokens(jwt_secret, clock)
         authenticator = Authenticator(database, tokens, clock)
@@ -128,7 +131,8 @@ class Services:
                 on_change=on_webhook_change,
             ),
             webhook_deliveries=WebhookDeliveryService(database=database, accept_log=accept_log, clock=clock),
-            identities=IdentityService(database=database, clock=clock),
+            opt_outs=OptOutService(database=database, registry=registry, clock=clock, on_opt_out=on_opt_out),
+            identities=IdentityService(database=database, registry=registry, clock=clock),
             health=health,
             monitoring=monitoring,
             sending=sending,

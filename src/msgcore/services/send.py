@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,14 +13,15 @@ import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Priority, SendOptions, SendRequest, Target
+from msgcore.core.content import Priority, SendOptions, SendRequest, Target, TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
-from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import Principal
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.platforms.registry import PlatformRegistry
+from msgcore.services.addressing import AddressBook, Addresses
 from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage
 from msgcore.store.ledger.quota import QueueQuota
 
@@ -62,6 +64,7 @@ class SendService:
         accept_log: AcceptLog,
         quota: QueueQuota,
         messages: MessageCache,
+        addresses: AddressBook,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
@@ -69,6 +72,7 @@ class SendService:
         self._accept_log = accept_log
         self._quota = quota
         self._messages = messages
+        self._addresses = addresses
         self._clock = clock
 
     async def send(
@@ -76,11 +80,12 @@ class SendService:
     ) -> Accepted:
         """Accept a message; returns when it is durable and queued.
 
-        Raises InvalidInputError with every wrong field, IdempotencyMismatchError when the key came with
-        another body in the last 24 hours, QueueFullError when the project's queue is full, and
-        UnavailableError when more comes than can be stored.
+        Raises ForbiddenError for options that the caller may not use, InvalidInputError with every wrong field,
+        IdempotencyMismatchError when the key came with another body in the last 24 hours, QueueFullError when the
+        project's queue is full, and UnavailableError when more comes than can be stored.
         """
         claim = make_claim(principal, idempotency_key, request)
+        require_right(principal, request)
         try:
             checked = await self.check(project_id, request)
         except InvalidInputError:
@@ -94,8 +99,9 @@ class SendService:
     async def prepare(
         self, principal: Principal, project_id: str, request: SendRequest, *, idempotency_key: str | None = None
     ) -> NewMessage:
-        """The first half of `send`: check a message; nothing is stored. Raises InvalidInputError."""
+        """The first half of `send`: check a message; nothing is stored. Raises as `send` does."""
         claim = make_claim(principal, idempotency_key, request)
+        require_right(principal, request)
         checked = await self.check(project_id, request)
         return self.compose(principal, checked, claim=claim)
 
@@ -114,11 +120,21 @@ class SendService:
         """The answer that an identical request with this idempotency key got, if there was one."""
         return None if claim is None else await self._accept_log.find(project_id, claim, self._clock.now())
 
-    async def check(self, project_id: str, request: SendRequest) -> Checked:
-        """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule."""
+    async def look_up(self, project_id: str, targets: Iterable[Target]) -> Addresses:
+        """What targets that name identities and chats stand for; for many requests at once."""
+        return await self._addresses.look_up(project_id, targets)
+
+    async def check(self, project_id: str, request: SendRequest, addresses: Addresses | None = None) -> Checked:
+        """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule.
+
+        `addresses` are those of its targets, where they were looked up before.
+        """
         errors: list[FieldError] = []
         times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
-        records = await self._check_targets(project_id, request, errors)
+        if addresses is None:
+            addresses = await self.look_up(project_id, request.targets)
+        request = addresses.apply(request)
+        records = await self._check_targets(project_id, request, addresses, errors)
         if not request.content.has_body() and not request.content.subject:
             errors.append(
                 FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
@@ -153,7 +169,7 @@ class SendService:
         return NewMessage(message, rows, tickets, claim, len(content))
 
     async def _check_targets(
-        self, project_id: str, request: SendRequest, errors: list[FieldError]
+        self, project_id: str, request: SendRequest, addresses: Addresses, errors: list[FieldError]
     ) -> list[AccountRecord]:
         records: list[AccountRecord] = []
         seen: dict[tuple[str, str, str], int] = {}
@@ -163,6 +179,9 @@ class SendService:
                 errors.append(
                     FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out")
                 )
+            if target.type is TargetType.IDENTITY:
+                errors.append(FieldError(f"/targets/{index}/id", f"targets[{index}].id: {addresses.problem(target)}"))
+                continue
             record = self._accounts.cached(target.platform_id) or await self._find(target.platform_id)
             if record is None or record.project_id != project_id or not record.is_active:
                 errors.append(_unknown_account(index, target, record, project_id))
@@ -180,6 +199,16 @@ class SendService:
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)
         return None if account_id is None else await self._accounts.get(account_id)
+
+
+def require_right(principal: Principal, request: SendRequest) -> None:
+    """Raise ForbiddenError unless the caller may ignore opt-outs, where the request asks for it.
+
+    Whoever may lift an opt-out may: a key with the scope for it; people who may send always have it.
+    """
+    ignores = request.options is not None and request.options.ignore_opt_out
+    if ignores and principal.kind == "api-key" and ApiScope.IDENTITIES_WRITE not in principal.scopes:
+        raise ForbiddenError(f"options.ignoreOptOut needs the scope {ApiScope.IDENTITIES_WRITE}")
 
 
 def make_claim(principal: Principal, key: str | None, body: SendRequest | list[SendRequest]) -> IdempotencyClaim | None:
@@ -247,6 +276,8 @@ def check_idempotency_key(key: str) -> str:
 
 def _unknown_account(index: int, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
     pointer = f"/targets/{index}/platformId"
+    if not target.platform_id:
+        return FieldError(pointer, f"targets[{index}].platformId is required: it must be a string")
     if record is not None and record.project_id == project_id:
         return FieldError(
             pointer,

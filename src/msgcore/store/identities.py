@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, se
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.store.opt_outs import opted_out_at
 from msgcore.store.tables import identities, identity_aliases, project_platforms, received_messages, received_reactions
 
 # --- people
@@ -86,15 +87,21 @@ async def delete_identity(connection: AsyncConnection, project_id: str, identity
 # --- aliases
 
 
-async def list_aliases(connection: AsyncConnection, identity_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    """The aliases of these people, oldest first, each with its `platform_name`."""
+async def list_aliases(
+    connection: AsyncConnection, identity_ids: Sequence[str], ignoring_case: Sequence[str]
+) -> Sequence[Row[Any]]:
+    """The aliases of these people, oldest first, each with its `platform_name`, and `opted_out_at` where it did.
+
+    `ignoring_case` names the platforms on which capitals in ids of users make no difference.
+    """
+    name, moment = project_platforms.c.name.label("platform_name"), opted_out_at().label("opted_out_at")
     query = (
-        select(identity_aliases, project_platforms.c.name.label("platform_name"))
+        select(identity_aliases, name, moment)
         .join(project_platforms, project_platforms.c.id == identity_aliases.c.platform_id)
         .where(identity_aliases.c.identity_id.in_(identity_ids))
         .order_by(identity_aliases.c.id)
     )
-    return (await connection.execute(query)).all()
+    return (await connection.execute(query, {"ignoring_case": ignoring_case})).all()
 
 
 async def count_aliases(connection: AsyncConnection, identity_id: str) -> int:
