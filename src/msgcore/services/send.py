@@ -31,6 +31,12 @@ FARTHEST = timedelta(days=3650)
 RANKS = {Priority.HIGH: Rank.HIGH, Priority.NORMAL: Rank.NORMAL, Priority.LOW: Rank.LOW}
 NO_OPTIONS = SendOptions()
 
+_Place = tuple[str, int]
+"""A list in the body, and which of its targets."""
+
+_Seen = dict[tuple[str, str, str], _Place]
+"""Where each target stands first."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Times:
@@ -43,11 +49,12 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request that may be accepted, with the account of each target."""
+    """A request that may be accepted, with the account of each target, and of each fallback."""
 
     project_id: str
     request: SendRequest
     records: list[AccountRecord]
+    fallbacks: list[AccountRecord]
     times: _Times
 
 
@@ -117,15 +124,25 @@ class SendService:
     async def check(self, project_id: str, request: SendRequest) -> Checked:
         """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule."""
         errors: list[FieldError] = []
-        times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
-        records = await self._check_targets(project_id, request, errors)
+        options = request.options or NO_OPTIONS
+        times = _read_times(options, self._clock.now(), errors)
+        seen: _Seen = {}
+        records = await self._check_targets(project_id, "targets", request.targets, seen, errors)
+        fallbacks: list[AccountRecord] = []
+        if options.fallback is not None:
+            if len(request.targets) != 1:
+                errors.append(_too_many_primaries(len(request.targets)))
+            others = options.fallback.targets
+            fallbacks = await self._check_targets(project_id, "options.fallback.targets", others, seen, errors)
+        for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
+            errors.extend(self._registry.check_content(platform, request.content, options))
         if not request.content.has_body() and not request.content.subject:
             errors.append(
                 FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
             )
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
-        return Checked(project_id, request, records, times)
+        return Checked(project_id, request, records, fallbacks, times)
 
     def compose(
         self,
@@ -149,32 +166,31 @@ class SendService:
             "batch_id": batch_id,
         }
         rows, tickets = _deliveries(message, checked, self._registry)
+        standbys = _standbys(message, checked, rows[0], self._registry)
         self._messages.put(message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
-        return NewMessage(message, rows, tickets, claim, len(content))
+        return NewMessage(message, rows, tickets, claim, len(content), standbys)
 
     async def _check_targets(
-        self, project_id: str, request: SendRequest, errors: list[FieldError]
+        self, project_id: str, field: str, targets: list[Target], seen: _Seen, errors: list[FieldError]
     ) -> list[AccountRecord]:
+        """The accounts of a list of targets, which the body has in this field."""
         records: list[AccountRecord] = []
-        seen: dict[tuple[str, str, str], int] = {}
-        for index, target in enumerate(request.targets):
-            first = seen.setdefault((target.platform_id, target.type, target.id), index)
-            if first != index:
-                errors.append(
-                    FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out")
-                )
+        for index, target in enumerate(targets):
+            place = (field, index)
+            first = seen.setdefault((target.platform_id, target.type, target.id), place)
+            if first != place:
+                repeated = f"{first[0]}[{first[1]}]"
+                errors.append(FieldError(_pointer(place), f"{field}[{index}] repeats {repeated}: leave it out"))
             record = self._accounts.cached(target.platform_id) or await self._find(target.platform_id)
             if record is None or record.project_id != project_id or not record.is_active:
-                errors.append(_unknown_account(index, target, record, project_id))
+                errors.append(_unknown_account(place, target, record, project_id))
                 continue
             records.append(record)
             for error in self._registry.check_target(record.platform, target):
-                pointer = f"/targets/{index}{error.pointer.removeprefix('/target')}"
-                errors.append(FieldError(pointer, f"targets[{index}]: {error.message}"))
+                pointer = _pointer(place) + error.pointer.removeprefix("/target")
+                errors.append(FieldError(pointer, f"{field}[{index}]: {error.message}"))
             if len(errors) >= MAX_ERRORS:
                 break
-        for platform in dict.fromkeys(record.platform for record in records):
-            errors.extend(self._registry.check_content(platform, request.content, request.options or NO_OPTIONS))
         return records
 
     async def _find(self, platform_id: str) -> AccountRecord | None:
@@ -206,6 +222,26 @@ def _deliveries(
         rows.append(row)
         tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
     return rows, tickets
+
+
+def _standbys(
+    message: dict[str, Any], checked: Checked, primary: dict[str, Any], registry: PlatformRegistry
+) -> list[dict[str, Any]]:
+    """The rows of the fallbacks, which take over one after the other; that of the target gets its place before them."""
+    fallback = None if checked.request.options is None else checked.request.options.fallback
+    if fallback is None:
+        return []
+    after = fallback.after_seconds
+    primary |= {"fallback_rank": 0, "fallback_after": None, "fallback_at": None}
+    rows: list[dict[str, Any]] = []
+    for number, (target, record) in enumerate(zip(fallback.targets, checked.fallbacks, strict=True), 1):
+        ordered = registry.declaration(record.platform).ordered
+        row = _delivery_row(message, checked, target, record, ordered=ordered)
+        row |= {"rank": primary["rank"], "state": DeliveryState.STANDBY.value}
+        rows.append(row | {"fallback_rank": number, "fallback_after": after, "fallback_at": None})
+    if after is not None:
+        rows[0]["fallback_at"] = checked.times.due_at + timedelta(seconds=after)
+    return rows
 
 
 def _delivery_row(
@@ -245,16 +281,29 @@ def check_idempotency_key(key: str) -> str:
     return key
 
 
-def _unknown_account(index: int, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
-    pointer = f"/targets/{index}/platformId"
+def _pointer(place: _Place) -> str:
+    return f"/{place[0].replace('.', '/')}/{place[1]}"
+
+
+def _too_many_primaries(number: int) -> FieldError:
+    return FieldError(
+        "/options/fallback",
+        f"options.fallback is for a message with one target, and this one has {number}: which of them would fall back "
+        "is unclear; send a message to each, for example with messages/batch",
+    )
+
+
+def _unknown_account(place: _Place, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
+    pointer = f"{_pointer(place)}/platformId"
+    field = f"{place[0]}[{place[1]}].platformId"
     if record is not None and record.project_id == project_id:
         return FieldError(
             pointer,
-            f"targets[{index}].platformId: platform {record.name!r} is switched off; set isActive to true first",
+            f"{field}: platform {record.name!r} is switched off; set isActive to true first",
         )
     return FieldError(
         pointer,
-        f"targets[{index}].platformId {target.platform_id!r} is not a platform of this project; "
+        f"{field} {target.platform_id!r} is not a platform of this project; "
         "list them with GET /api/v1/projects/{project}/platforms",
     )
 
