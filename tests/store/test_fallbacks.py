@@ -46,11 +46,17 @@ async def chain_of(database: Database, message_id: str) -> list[str]:
     return [row.state + (f" {row.error_code}" if row.error_code else "") for row in rows]
 
 
+async def late(database: Database, now: datetime) -> list[str]:
+    """The messages that the sweep looks at for the time."""
+    page = await fallbacks.overdue(database, NOW - 9 * TEN, NIL, now)
+    return await fallbacks.free_among(database, [row.message_id for row in page])
+
+
 async def found(database: Database, message_id: str, now: datetime = NOW) -> bool:
     """Whether the sweep would come to it."""
     page = [row.message_id for row in await fallbacks.standing_by(database, NIL)]
     ready = await fallbacks.ready_among(database, page)
-    return message_id in {*ready, *await fallbacks.overdue(database, now)}
+    return message_id in {*ready, *await late(database, now)}
 
 
 async def advance(database: Database, message_id: str, now: datetime = NOW) -> fallbacks.Advanced:
@@ -137,8 +143,8 @@ async def test_each_has_its_seconds_from_when_it_became_due(ledger: Ledger) -> N
         (99, [TIMEOUT, TIMEOUT, "queued"]),
     ):
         now = NOW + timedelta(seconds=seconds)
-        for late in await fallbacks.overdue(ledger.database, now):
-            await advance(ledger.database, late, now)
+        for message in await late(ledger.database, now):
+            await advance(ledger.database, message, now)
         assert await chain_of(ledger.database, message_id) == expected, seconds
     rows = {row.id: row for row in await reads.deliveries_of(ledger.database, message_id)}
     assert [rows[id_].first_due_at - NOW for id_ in (second, third)] == [timedelta(seconds=12), timedelta(seconds=22)]
@@ -169,8 +175,8 @@ async def test_rescheduling_moves_the_moment_of_the_fallback(ledger: Ledger) -> 
     message_id, ids = await accepted(ledger, new_chain(*"abc", after=10))
     found_others = await reschedule(ledger.database, message_id, NOW + 6 * TEN, NOW)
     assert ([delivery.id for delivery in found_others.moved], found_others.others) == (ids[:1], 0)
-    assert await fallbacks.overdue(ledger.database, NOW + 6 * TEN) == []
-    assert await fallbacks.overdue(ledger.database, NOW + 7 * TEN) == [message_id]
+    assert await late(ledger.database, NOW + 6 * TEN) == []
+    assert await late(ledger.database, NOW + 7 * TEN) == [message_id]
     await advance(ledger.database, message_id, NOW + 7 * TEN)
     assert await chain_of(ledger.database, message_id) == [TIMEOUT, "queued", "standby"]
 
@@ -184,10 +190,10 @@ async def test_a_requeued_chain_begins_anew_and_goes_to_one_target_at_a_time(led
     assert await chain_of(ledger.database, message_id) == ["failed x"] * 3
     requeued = await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT), NOW)
     assert requeued == dead.Requeued(ids, [])
-    assert await fallbacks.overdue(ledger.database, NOW) == [message_id], "it is not found page by page only"
+    assert await late(ledger.database, NOW) == [message_id], "it is not found page by page only"
     await advance(ledger.database, message_id)
     assert await chain_of(ledger.database, message_id) == ["queued", "standby", "standby"]
-    assert await fallbacks.overdue(ledger.database, NOW) == []
+    assert await late(ledger.database, NOW) == []
     await advance(ledger.database, message_id, NOW + TEN)
     assert await chain_of(ledger.database, message_id) == [TIMEOUT, "queued", "standby"]
 
@@ -273,14 +279,30 @@ async def test_they_are_found_by_index(ledger: Ledger) -> None:
             await connection.exec_driver_sql("SET enable_seqscan = off")
             await connection.exec_driver_sql("SET enable_bitmapscan = off")
         explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
-        for index, condition in (
-            ("ix_deliveries_standby", f"id > '{NIL}' ORDER BY id"),
+        for index, of_partition, condition in (
+            ("ix_deliveries_standby", "_id_idx", f"id > '{NIL}' ORDER BY id"),
             (
                 "ix_deliveries_fallback",
-                "fallback_at IS NOT NULL AND fallback_at <= '2030-01-01 00:00:00.000000' ORDER BY fallback_at",
+                "_fallback_at_id_idx",
+                "fallback_at IS NOT NULL AND fallback_at <= '2030-01-01 00:00:00.000000' ORDER BY fallback_at, id",
             ),
         ):
             statement = f"{explain} SELECT id FROM deliveries WHERE state = 'standby' AND {condition} LIMIT 10"
             plan = str((await connection.execute(text(statement))).all())
-            column = condition.split()[0]
-            assert index in plan or f"_{column}_idx" in plan, plan
+            assert index in plan or of_partition in plan, plan
+
+
+async def test_those_that_are_late_come_page_by_page_the_longest_first(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fallbacks, "CHAINS", 2)
+    expected = []
+    for after in (30, 10, 10, 20, 500):
+        message_id, _ = await accepted(ledger, new_chain("a", "b", after=after))
+        expected += [(after, message_id)] * (after < 500)
+    seen, since, last_id = [], NOW, NIL
+    while page := await fallbacks.overdue(ledger.database, since, last_id, NOW + 6 * TEN):
+        assert len(page) == 2
+        seen += [row.message_id for row in page]
+        since, last_id = page[-1].fallback_at, page[-1].id
+    assert seen == [message_id for _, message_id in sorted(expected)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
@@ -25,6 +26,8 @@ from msgcore.store.ledger.fallbacks import CHAINS, PAGE, Advanced
 from msgcore.store.ledger.feed import NIL
 
 log = structlog.stdlib.get_logger(__name__)
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 SWEEP_SECONDS = 1.0
 """How often the leading process looks at what is late, and at one more page of all that stand by."""
@@ -116,9 +119,11 @@ class Fallbacks:
                 return some
 
     async def _take_over_late(self) -> None:
-        while len(late := await store.overdue(self._database, self._clock.now())) == CHAINS:
-            await self._advance(late)
-        await self._advance(late)
+        since, last_id, now = EPOCH, NIL, self._clock.now()
+        while page := await store.overdue(self._database, since, last_id, now):
+            late = list(dict.fromkeys(row.message_id for row in page))
+            await self._advance(await store.free_among(self._database, late))
+            since, last_id = page[-1].fallback_at, page[-1].id
 
     async def _advance(self, message_ids: set[str] | Sequence[str]) -> None:
         ids = iter(message_ids)

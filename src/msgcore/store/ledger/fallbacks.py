@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, or_, select, update
 
 from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState, FallbackCode
 from msgcore.core.ids import new_id
@@ -76,12 +76,19 @@ async def ready_among(database: Database, message_ids: Sequence[str]) -> list[st
         return list((await connection.execute(_READY, {"ids": list(message_ids)})).scalars())
 
 
-async def overdue(database: Database, now: datetime) -> list[str]:
-    """Up to `CHAINS` messages with a fallback that may have to take over from one that is not sent yet."""
-    query = select(deliveries.c.message_id).where(IS_STANDBY_TO_LOOK_AT, deliveries.c.fallback_at <= now, ~_BUSY)
+async def overdue(database: Database, since: datetime, last_id: str, until: datetime) -> Sequence[Any]:
+    """The next page (`id`, `message_id`, `fallback_at`) of fallbacks to be looked at after (`since`, `last_id`)."""
+    when = deliveries.c.fallback_at
+    is_later = (when > since) | ((when == since) & (deliveries.c.id > last_id))
+    query = select(deliveries.c.id, deliveries.c.message_id, when).where(IS_STANDBY_TO_LOOK_AT, is_later, when <= until)
     async with database.read() as connection:
-        found = (await connection.execute(query.order_by(deliveries.c.fallback_at).limit(CHAINS))).scalars()
-        return list(dict.fromkeys(found))
+        return (await connection.execute(query.order_by(when, deliveries.c.id).limit(CHAINS))).all()
+
+
+async def free_among(database: Database, message_ids: Sequence[str]) -> list[str]:
+    """Those of these messages without a delivery that must be waited for; to lock the others would be for nothing."""
+    async with database.read() as connection:
+        return list((await connection.execute(_FREE, {"ids": list(message_ids)})).scalars())
 
 
 async def advance(database: Database, message_ids: Sequence[str], now: datetime) -> Advanced:
@@ -113,26 +120,24 @@ _IS_OPEN = deliveries.c.state.in_(sorted(OPEN_STATES))
 _IS_WON = deliveries.c.state.in_(sorted(SENT_STATES)) & deliveries.c.error_code.is_distinct_from(
     FallbackCode.UNDELIVERED
 )
-_READY = (
+# The same as `_must_be_waited_for`.
+_IS_BUSY = or_(
+    deliveries.c.state == DeliveryState.SENDING,
+    (deliveries.c.state == DeliveryState.RETRYING) & deliveries.c.uncertain & (deliveries.c.on_uncertain == "fail"),
+)
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+_BY_MESSAGE = (
     select(deliveries.c.message_id)
     .where(Among(deliveries.c.message_id), deliveries.c.fallback_rank.is_not(None))
     .group_by(deliveries.c.message_id)
-    .having(
-        or_(
-            func.sum(case((_IS_OPEN, 1), else_=0)) == 0,
-            func.sum(case((_IS_WON, 1), else_=0)) > 0,
-        )
-    )
 )
-_other = deliveries.alias("other").c
-# The same as `_must_be_waited_for`: looked at again and again, such would keep others from being looked at.
-_BUSY = exists().where(
-    _other.message_id == deliveries.c.message_id,
-    or_(
-        _other.state == DeliveryState.SENDING,
-        (_other.state == DeliveryState.RETRYING) & _other.uncertain & (_other.on_uncertain == "fail"),
-    ),
-)
+_READY = _BY_MESSAGE.having(or_(_number(_IS_OPEN) == 0, _number(_IS_WON) > 0))
+_FREE = _BY_MESSAGE.having(_number(_IS_BUSY) == 0)
 _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 _LOOK_AT = Bulk(
     lambda _: update(deliveries).where(deliveries.c.id == bindparam("b_id")).values(fallback_at=bindparam("b_at")),

@@ -129,6 +129,7 @@ deliveries = Table(
     Index(
         "ix_deliveries_fallback",
         "fallback_at",
+        "id",
         postgresql_where=IS_STANDBY_TO_LOOK_AT,
         sqlite_where=IS_STANDBY_TO_LOOK_AT,
     ),

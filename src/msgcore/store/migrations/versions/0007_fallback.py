@@ -17,8 +17,8 @@ depends_on = None
 MOMENT = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 INDEXES = (
-    ("ix_deliveries_standby", "id", "state = 'standby'"),
-    ("ix_deliveries_fallback", "fallback_at", "state = 'standby' AND fallback_at IS NOT NULL"),
+    ("ix_deliveries_standby", ["id"], "state = 'standby'"),
+    ("ix_deliveries_fallback", ["fallback_at", "id"], "state = 'standby' AND fallback_at IS NOT NULL"),
 )
 
 
@@ -27,6 +27,6 @@ def upgrade() -> None:
     op.add_column("deliveries", sa.Column("fallback_rank", sa.SmallInteger))
     op.add_column("deliveries", sa.Column("fallback_after", sa.Integer))
     op.add_column("deliveries", sa.Column("fallback_at", MOMENT))
-    for name, column, condition in INDEXES:
+    for name, columns, condition in INDEXES:
         where = sa.text(condition)
-        op.create_index(name, "deliveries", [column], postgresql_where=where, sqlite_where=where)
+        op.create_index(name, "deliveries", columns, postgresql_where=where, sqlite_where=where)
