@@ -21,6 +21,7 @@ from msgcore.core.deliveries import Ticket
 from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.dispatch.fallbacks import Fallbacks
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
@@ -121,6 +122,7 @@ class Gateway:
         self._adapters: dict[str, PlatformAdapter] = {}
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
+        self._fallbacks: Fallbacks | None = None
         self._lock: DispatchLock | None = None
         self._bus = EventBus()
         self._webhook_feed: WebhookFeed | None = None
@@ -165,6 +167,8 @@ class Gateway:
         if self._feeder is not None and self._processor is not None:
             await self._feeder.start()
             self._processor.start()
+        if self._fallbacks is not None:
+            self._fallbacks.start()
         self._bus.start()
         if self._webhook_feed is not None:
             self._webhook_feed.start()
@@ -200,6 +204,8 @@ class Gateway:
         if self._reader is not None:
             await self._reader.stop()
         await self._bus.stop()
+        if self._fallbacks is not None:
+            await self._fallbacks.stop()
         if self._feeder is not None:
             await self._feeder.stop()
         if self._handover is not None:
@@ -303,6 +309,13 @@ class Gateway:
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
+        self._fallbacks = Fallbacks(
+            database=self.database,
+            scheduler=self._scheduler,
+            limits=self._limits,
+            clock=self._clock,
+            leads=self._leading,
+        )
         self._processor = Processor(
             scheduler=self._scheduler,
             work=self._work,
@@ -317,6 +330,7 @@ class Gateway:
             send_timeout=settings.send_timeout_seconds,
             metrics=self._metrics,
             webhooks=self._webhooks,
+            on_fallible=self._fallbacks.look,
         )
         self._webhook_feed = WebhookFeed(
             database=self.database,

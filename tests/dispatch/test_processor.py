@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -26,6 +27,7 @@ from msgcore.core.errors import (
 from msgcore.core.limits import PACING
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.fallbacks import Fallbacks
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
@@ -122,6 +124,14 @@ class Core:
             every=0.05,
             **shared,
         )
+        self.fallbacks = Fallbacks(
+            database=self.database,
+            scheduler=self.scheduler,
+            limits={},
+            clock=clock,
+            leads=lambda: self.feeder.leads,
+            every=0.05,
+        )
         self.processor = Processor(
             scheduler=self.scheduler,
             work=work,
@@ -131,6 +141,7 @@ class Core:
             clock=clock,
             judge=Judge(),
             opt_outs=OptOutDirectory(self.database, lambda platform, user_id: user_id),
+            on_fallible=self.fallbacks.look,
             **self.settings,  # type: ignore[arg-type]
         )
 
@@ -139,9 +150,11 @@ class Core:
 
     async def start(self) -> None:
         await self.feeder.start()
+        self.fallbacks.start()
         self.processor.start()
 
     async def stop(self, seconds: float = 5.0) -> None:
+        await self.fallbacks.stop()
         await self.feeder.stop()
         await self.handover.stop()
         await self.processor.stop(seconds)
@@ -168,8 +181,18 @@ class Core:
         return [row.outcome for row in await reads.attempts_of(self.database, new.deliveries[index]["id"])]
 
 
-@pytest.fixture(params=["sqlite alone", "postgresql alone", "postgresql and redis"])
+KINDS = ("sqlite alone", "postgresql alone", "postgresql and redis")
+
+
+@pytest.fixture(params=KINDS)
 async def core(request: pytest.FixtureRequest) -> AsyncIterator[Core]:
+    async with running_core(request) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_core(request: pytest.FixtureRequest) -> AsyncIterator[Core]:
+    """A dispatch core of the kind that the fixture's parameter names, started."""
     kind = request.param.split()[0]
     database = Database.open(request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url"))
     await add_project(database)

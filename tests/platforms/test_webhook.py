@@ -46,7 +46,9 @@ async def send(adapter: WebhookAdapter, url: str, **content: Any) -> SentReceipt
 async def test_the_exact_request(adapter: WebhookAdapter, sink: HttpSink) -> None:
     account = make_account("webhook", {"url": f"{sink.url}/hook?x=1", "secret": SECRET})
     content = make_content(subject="Hi", text="Grüße", platformOptions={"webhook": {"any": ["thing"]}})
-    delivery = make_delivery("bob", content, target_type="channel", options={"replyTo": "17"})
+    elsewhere = {"targets": [{"platformId": PLATFORM_ID, "type": "user", "id": "nobody else's business"}]}
+    options = {"replyTo": "17", "fallback": elsewhere}
+    delivery = make_delivery("bob", content, target_type="channel", options=options)
     receipt = await adapter.send(account, delivery)
     [request] = sink.requests
     assert (request.method, request.path) == ("POST", "/hook?x=1")

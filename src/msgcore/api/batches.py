@@ -41,10 +41,11 @@ class BatchAnswer(Answer):
 
 
 class BatchCounts(Answer):
-    """How many deliveries are in each state."""
+    """How many deliveries are in each state; `standby` are fallbacks that may still be needed."""
 
     queued: int
     scheduled: int
+    standby: int
     sending: int
     retrying: int
     sent: int

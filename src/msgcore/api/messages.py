@@ -13,7 +13,7 @@ from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import Offset
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import DeliveryState, FallbackCode
 from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
@@ -48,7 +48,10 @@ class SendAnswer(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one."""
+    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one.
+
+    `fallbackRank`, of messages with `options.fallback` only: 0 for the target itself, then its fallbacks in order.
+    """
 
     id: str
     platform: str
@@ -65,10 +68,11 @@ class DeliveryAnswer(Answer):
     due_at: Timestamp
     sent_at: Timestamp | None
     created_at: Timestamp
+    fallback_rank: int | None
 
 
 class DeliverySummary(Answer):
-    """How many targets are where."""
+    """How many targets are where; fallbacks that were not needed are left out."""
 
     total_targets: int
     successful: int
@@ -252,7 +256,10 @@ def _job_answer(job: Job) -> JobAnswer:
     rows, message = job.deliveries, job.message
     finished = [row.finished_at for row in rows]
     started = [row.started_at for row in rows if row.started_at is not None]
-    failures = [row for row in rows if compatible_status(row.state) == "failed"]
+    failures = [
+        row for row in rows if compatible_status(row.state) == "failed" and row.error_code != FallbackCode.NOT_NEEDED
+    ]
+    primaries = [row for row in rows if not row.fallback_rank]
     updated = max([message.created_at, *started, *(moment for moment in finished if moment is not None)])
     return JobAnswer(
         id=message.id,
@@ -269,7 +276,7 @@ def _job_answer(job: Job) -> JobAnswer:
         data=JobData(
             project_id=message.project_id,
             message=JobMessage(
-                targets=[Target(platform_id=r.platform_id, type=r.target_type, id=r.target_id) for r in rows],
+                targets=[Target(platform_id=r.platform_id, type=r.target_type, id=r.target_id) for r in primaries],
                 content=message.content,
                 options=message.options,
                 metadata=message.metadata,
@@ -280,11 +287,11 @@ def _job_answer(job: Job) -> JobAnswer:
 
 
 def _report(job: Job, failures: list[Record]) -> DeliveryReport:
-    total, counts = len(job.deliveries), job.counts
-    if counts["pending"]:
-        overall = "pending"
-    elif counts["sent"] == total:
+    total, counts = sum(job.counts.values()), job.counts
+    if job.reached or counts["sent"] == total:
         overall = "completed"
+    elif counts["pending"]:
+        overall = "pending"
     else:
         overall = "failed" if counts["failed"] == total else "partial"
     return DeliveryReport(
@@ -319,6 +326,7 @@ def _delivery(row: Record) -> dict[str, Any]:
         "due_at": to_iso(row.due_at),
         "sent_at": None if row.sent_at is None else to_iso(row.sent_at),
         "created_at": to_iso(row.created_at),
+        "fallback_rank": row.fallback_rank,
     }
 
 

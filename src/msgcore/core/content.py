@@ -1,7 +1,7 @@
 """What a caller can send: the universal message, its targets and its options.
 
 Field names on the wire are camelCase. The shapes are those of the compatible API; fields that it
-does not have (`expiresAt`, `ordering`, `onUncertain`) stand beside the compatible ones.
+does not have (`expiresAt`, `ordering`, `onUncertain`, `fallback`) stand beside the compatible ones.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import msgspec
 
 MAX_TARGETS = 10_000
 """Targets in one request (dispatch contract, point 13)."""
+
+MAX_FALLBACKS = 5
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 BodyText = Annotated[str, msgspec.Meta(max_length=1_000_000)]
@@ -136,6 +138,16 @@ class Content(Wire):
         return bool(self.text or self.markdown or self.html or self.attachments or self.buttons or self.embeds)
 
 
+class Fallback(Wire):
+    """Where a message goes if its target cannot be reached: one target after the other, until one is sent.
+
+    The next one takes over when the one before it failed for good, or was not sent `after_seconds` after it was due.
+    """
+
+    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=MAX_FALLBACKS)]
+    after_seconds: Annotated[int, msgspec.Meta(ge=10, le=86_400)] | None = None
+
+
 class SendOptions(Wire):
     """How to deliver.
 
@@ -143,6 +155,7 @@ class SendOptions(Wire):
     platform's lanes are ordered. `on_uncertain` decides what happens to a delivery whose last
     attempt may have reached the platform (dispatch contract, point 4). `ignore_opt_out` sends to people who opted
     out too: for what they must get in any case, by callers who may also change opt-outs.
+    `fallback` is for messages with one target.
     """
 
     reply_to: ShortText | None = None
@@ -152,6 +165,7 @@ class SendOptions(Wire):
     ordering: Literal["strict", "none"] | None = None
     on_uncertain: Literal["resend", "fail"] | None = None
     ignore_opt_out: bool | None = None
+    fallback: Fallback | None = None
 
 
 class SendMetadata(Wire):
@@ -169,3 +183,8 @@ class SendRequest(Wire):
     content: Content
     options: SendOptions | None = None
     metadata: SendMetadata | None = None
+
+    def every_target(self) -> list[Target]:
+        """All targets that it names, those to fall back on last."""
+        fallback = self.options.fallback if self.options is not None else None
+        return [*self.targets, *(fallback.targets if fallback is not None else ())]

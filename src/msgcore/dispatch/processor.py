@@ -9,8 +9,9 @@ recorded, and no more, so a database that is away holds the work back instead of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -71,14 +72,19 @@ class Processor:
         send_timeout: float,
         metrics: Metrics | None = None,
         webhooks: AccountDirectory | None = None,
+        on_fallible: Callable[[str], None] | None = None,
     ) -> None:
-        """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms."""
+        """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms.
+
+        `on_fallible` is called with the id of a message with fallbacks when an attempt for it has ended.
+        """
         self._opt_outs = opt_outs
         self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
         self._accounts = accounts
         self._webhooks = webhooks or accounts
+        self._on_fallible = on_fallible
         self._messages = messages
         self._adapters = adapters
         self._clock = clock
@@ -210,9 +216,11 @@ class Processor:
         for number, (lease, item) in enumerate(work, 1):
             body, record = bodies.get(item.message_id), records[item.platform_id]
             if item.id in opt_outs and not (body and body.options.ignore_opt_out):
-                self._run(lease, item, self._refuse(lease, item, opt_outs[item.id]))
+                task = self._run(lease, item, self._refuse(lease, item, opt_outs[item.id]))
             else:
-                self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+                task = self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+            if body is not None and body.options.fallback is not None:
+                task.add_done_callback(partial(self._tell_of, item.message_id))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -221,10 +229,15 @@ class Processor:
         items = {item.id: item for item in await self._work.begin(ids, self._clock.now())}
         return [{id_: items[id_] for lease in group if (id_ := lease.delivery_id) in items} for group in groups]
 
-    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> None:
+    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._carry_out(work))
         self._running[task] = lease, item
         task.add_done_callback(self._done)
+        return task
+
+    def _tell_of(self, message_id: str, _: asyncio.Task[None]) -> None:
+        if self._on_fallible is not None:
+            self._on_fallible(message_id)
 
     async def _carry_out(self, work: Coroutine[Any, Any, Verdict]) -> None:
         try:

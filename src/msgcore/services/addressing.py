@@ -33,8 +33,14 @@ class Addresses:
         """The request with what its targets stand for; those that stand for nothing stay as they are."""
         if not self.found:
             return request
-        targets = [self.found.get(_name(target), target) for target in request.targets]
-        return msgspec.structs.replace(request, targets=targets)
+        options = request.options
+        if options is not None and options.fallback is not None:
+            fallback = msgspec.structs.replace(options.fallback, targets=self._named(options.fallback.targets))
+            options = msgspec.structs.replace(options, fallback=fallback)
+        return msgspec.structs.replace(request, targets=self._named(request.targets), options=options)
+
+    def _named(self, targets: Iterable[Target]) -> list[Target]:
+        return [self.found.get(_name(target), target) for target in targets]
 
     def problem(self, target: Target) -> str:
         """Why an identity cannot be reached."""

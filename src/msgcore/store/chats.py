@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.core.deliveries import DeliveryState, FallbackCode
 from msgcore.store.tables import chats, deliveries, messages
 
 MOST_COUNTED = 10_000
@@ -87,12 +88,17 @@ async def sent_horizon(connection: AsyncConnection, project_id: str, before: str
 async def list_sent(
     connection: AsyncConnection, chat: Any, *, before: str | None, since: str | None, limit: int
 ) -> Sequence[Row[Any]]:
-    """Deliveries to a chat with their messages' `content`, newest first: ids below `before`, none below `since`."""
+    """Deliveries to a chat with their messages' `content`, newest first: ids below `before`, none below `since`.
+
+    Fallbacks that nobody needed, or did not need yet, are left out.
+    """
     table = deliveries.c
     page = select(deliveries).where(
         table.project_id == chat.project_id,
         table.platform_id == chat.platform_id,
         table.target_id == chat.provider_chat_id,
+        table.state != DeliveryState.STANDBY,
+        table.error_code.is_distinct_from(FallbackCode.NOT_NEEDED),
     )
     if before is not None:
         page = page.where(table.id < before)

@@ -30,6 +30,11 @@ class Document(msgspec.Struct, rename="camel", omit_defaults=True):
     options: SendOptions
 
 
+def _shown(options: SendOptions) -> SendOptions:
+    """Without what is nobody's business at this endpoint: where else the message may go."""
+    return options if options.fallback is None else msgspec.structs.replace(options, fallback=None)
+
+
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -44,6 +49,6 @@ def encode(account: Account, delivery: OutgoingDelivery) -> bytes:
             timestamp=delivery.created_at,
             target=Recipient(delivery.target.type.value, delivery.target.id),
             content=delivery.content,
-            options=delivery.options,
+            options=_shown(delivery.options),
         )
     )

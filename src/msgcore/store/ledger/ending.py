@@ -1,6 +1,6 @@
 """Ending deliveries that wait, without an attempt: taken back by their sender, or past their `expiresAt`.
 
-Only what waits is ended. A delivery that is being sent belongs to its worker, and a worker that has
+Only what waits, or stands by, is ended. A delivery that is being sent belongs to its worker, and a worker that has
 claimed one which ended meanwhile finds out in `WorkLog.begin`, which leaves it out.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
+from msgcore.core.deliveries import PENDING_STATES, SENT_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import CHUNK, Bulk, chunks
 from msgcore.store.database import Database
@@ -21,8 +21,8 @@ from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.tables import attempts, deliveries
 from msgcore.store.tables.messages import IS_EXPIRING
 
-_WAITING = sorted(OPEN_STATES - {DeliveryState.SENDING})
-_COLUMNS = (
+_WAITING = sorted(PENDING_STATES - {DeliveryState.SENDING})
+COLUMNS = (
     deliveries.c.id,
     deliveries.c.project_id,
     deliveries.c.platform_id,
@@ -42,15 +42,16 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
-    """How a delivery ends: its state, which is also the entry of its timeline, and why."""
+class Ending:
+    """How a delivery ends: its state, which is also the entry of its timeline, the error's code, and why."""
 
     state: DeliveryState
+    code: str
     message: str
 
 
-_CANCELLED = _Ending(DeliveryState.CANCELLED, "Cancelled before it was sent")
-_EXPIRED = _Ending(DeliveryState.EXPIRED, "expiresAt passed before the message could be sent")
+_CANCELLED = Ending(DeliveryState.CANCELLED, "cancelled", "Cancelled before it was sent")
+EXPIRED = Ending(DeliveryState.EXPIRED, "expired", "expiresAt passed before the message could be sent")
 
 
 async def cancel_message(database: Database, message_id: str, now: datetime) -> Cancelled:
@@ -72,10 +73,12 @@ async def expire_overdue(database: Database, now: datetime, *, limit: int = CHUN
 
 
 def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) -> Cancelled:
-    waiting = select(*_COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
+    waiting = select(*COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
     # In the order in which workers lock them too.
     rows = connection.execute(waiting.order_by(deliveries.c.id).with_for_update()).all()
-    _end(connection, rows, _CANCELLED, now)
+    changes = CountChanges()
+    end(connection, rows, _CANCELLED, now, changes)
+    changes.apply(connection)
     counted = select(deliveries.c.state, func.count().label("number")).where(chosen).group_by(deliveries.c.state)
     left: dict[str, int] = {row.state: row.number for row in connection.execute(counted)}
     return Cancelled(
@@ -86,38 +89,38 @@ def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) 
 
 
 def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
-    overdue = select(*_COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
+    overdue = select(*COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
     # What somebody else holds is met next time: whoever waits for nothing is in nobody's way.
     query = overdue.order_by(deliveries.c.expires_at).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(query).all()
-    _end(connection, rows, _EXPIRED, now)
+    changes = CountChanges()
+    end(connection, rows, EXPIRED, now, changes)
+    changes.apply(connection)
     return [row.id for row in rows]
 
 
-def _end(connection: Connection, rows: Sequence[Any], ending: _Ending, now: datetime) -> None:
-    """Write the end of deliveries that the transaction holds: state, timeline and counts."""
+def end(connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime, changes: CountChanges) -> None:
+    """Write the end of deliveries that the transaction holds (rows with `COLUMNS`): state and timeline; count it."""
     ended = {
         "state": ending.state,
-        "error_code": ending.state,
+        "error_code": ending.code,
         "error_message": ending.message,
         "finished_at": now,
     }
-    changes = CountChanges()
     for row in rows:
         changes.move(row.project_id, row.platform_id, row.platform, row.state, ending.state)
     for ids in chunks([row.id for row in rows]):
         connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
     _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
-    changes.apply(connection)
 
 
-def _timeline_row(delivery_id: str, ending: _Ending, now: datetime) -> dict[str, Any]:
+def _timeline_row(delivery_id: str, ending: Ending, now: datetime) -> dict[str, Any]:
     return {
         "id": new_id(),
         "delivery_id": delivery_id,
         "number": 0,
         "outcome": ending.state,
-        "error_code": ending.state,
+        "error_code": ending.code,
         "error_message": ending.message,
         "reached": "no",
         "retry_at": None,
