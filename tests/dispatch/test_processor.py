@@ -24,7 +24,7 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
-from msgcore.core.limits import PACING
+from msgcore.core.limits import PACING, Pacing
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.fallbacks import Fallbacks
@@ -96,6 +96,7 @@ class Core:
         self.redis_url = redis_url
         self.prefix = f"core-{uuid4().hex[:8]}"
         self.adapter = ScriptedAdapter()
+        self.pacing = PACING
         self.settings = {"concurrency": 16, "lease_seconds": 30.0, "send_timeout": 5.0}
         self.build()
 
@@ -103,12 +104,13 @@ class Core:
         clock = SystemClock()
         work = WorkLog(self.database)
         self.messages = MessageCache(work)
-        self.scheduler: Scheduler = MemoryScheduler(clock)
+        self.scheduler: Scheduler = MemoryScheduler(clock, pacing=self.pacing)
         self.accept_log = AcceptLog(self.database, self._committed)
         self.accounts = AccountDirectory(self.database, KEYRING)
         shared: dict[str, Any] = {}
         if self.redis_url is not None:
-            self.scheduler = RedisScheduler(RedisConnection.open(self.redis_url, prefix=self.prefix), clock)
+            connection = RedisConnection.open(self.redis_url, prefix=self.prefix, pacing=self.pacing)
+            self.scheduler = RedisScheduler(connection, clock)
             self.leadership = Leadership(self.database)
             shared["leadership"] = self.leadership
         parts = {"feed": Feed(self.database), "scheduler": self.scheduler, "limits": {}, "clock": clock}
@@ -283,10 +285,11 @@ async def test_lanes_of_an_account_run_side_by_side_and_leave_places_free(core: 
 
 async def test_what_waits_for_its_moment_leaves_its_place_to_others(core: Core) -> None:
     await core.stop()
+    core.pacing = Pacing(ahead=3.0)  # longer than a busy machine takes to accept a message
     core.settings["concurrency"] = 1
     core.build()
     await core.start()
-    await core.accept("later", due_in=timedelta(seconds=PACING.ahead * 0.9))
+    await core.accept("later", due_in=timedelta(seconds=2.5))
     await core.until(sending=1)  # claimed ahead of time
     await core.accept("now")
     await core.until(sent=2)
