@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -183,6 +184,8 @@ class DovecotServer:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait(PATIENCE)
+            with suppress(ProcessLookupError):  # those who serve clients take ten seconds to say goodbye
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
 
     def close(self) -> None:

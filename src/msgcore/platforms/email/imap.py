@@ -230,10 +230,9 @@ class ImapSession:
         try:
             if "AUTH=PLAIN" in _capabilities(imap):
                 imap.authenticate("PLAIN", lambda _: f"\0{login.user}\0{login.password}".encode())
-            elif imap.xatom("LOGIN", *words)[0] == "OK":
-                imap.state = "AUTH"
             else:
-                raise imap.error  # noqa: TRY301 - as `authenticate` does
+                _check(imap, *imap.xatom("LOGIN", *words))
+                imap.state = "AUTH"
         except imap.abort:
             raise
         except imap.error as error:
@@ -253,8 +252,7 @@ class ImapSession:
     def _uid(self, command: str, *arguments: str, room: int = ROOM) -> list[Any]:
         imap = self._wire(room)
         kind, data = imap.uid(command, *arguments)
-        if kind != "OK":
-            raise imap.error(f"{command} was refused")
+        _check(imap, kind, data)
         return [each for each in data if each is not None]
 
     def _begin_idle(self) -> bool:
@@ -342,6 +340,12 @@ async def _end(running: Future[T], waiting: asyncio.Future[T]) -> None:
         with suppress(asyncio.CancelledError):  # whoever waits for this is being cancelled already
             await asyncio.wait([waiting])
     waiting.exception()
+
+
+def _check(imap: Wire, kind: str, data: Sequence[Any]) -> None:
+    """Raise what the server says, as imaplib itself does for some commands, unless it says OK."""
+    if kind != "OK":
+        raise imap.error(str(data[-1]))
 
 
 def _capabilities(imap: Wire) -> frozenset[str]:
