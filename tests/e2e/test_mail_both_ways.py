@@ -9,19 +9,23 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import localtime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiosmtpd.controller import Controller
 
 from e2e.test_first_message import Postbox
 from servers.dovecot import PASSWORD, DovecotServer
+from servers.gateway import PASSWORD as OWN_PASSWORD
 from servers.gateway import GatewayProcess
 from servers.patience import PATIENCE
 from servers.webhook_sink import WebhookSink
 
 USER = "shop"
+WRONG = "not-the-password"
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
 
 
@@ -103,20 +107,63 @@ def test_mails_in_charsets_of_long_ago_come_in_and_are_answered_in_their_threads
     assert is_untouched(dovecot, len(MAILS) + 1)
 
 
+def test_a_wrong_password_is_told_once_and_a_right_one_is_used_at_once(
+    gateway: GatewayProcess, dovecot: DovecotServer
+) -> None:
+    key = gateway.set_up()
+    credentials = {"smtpHost": "127.0.0.1", "smtpPort": 25, "fromEmail": "shop@example.com", "imapHost": "127.0.0.1"}
+    credentials |= {"imapPort": dovecot.port, "imapTls": "starttls", "imapUser": "late", "imapPassword": WRONG}
+    platform_id = gateway.add_platform(key, "email", credentials)
+    [line] = wait_for_lines(gateway, "The connection failed")
+    assert (line["level"], line["metadata"]["code"]) == ("error", "imap_login_refused")
+    assert line["metadata"]["retryInSeconds"] >= 90
+    with WebhookSink() as sink:
+        subscribe(gateway, sink)
+        body = {"credentials": credentials | {"imapPassword": PASSWORD}}
+        as_admin(gateway, "PATCH", f"/platforms/{platform_id}", body)
+        wait_until_connected(gateway)
+        dovecot.deliver("late", question("At last", "utf-8", "Hello", "Ann", "late@example.org"))
+        [posted] = sink.wait(1)
+        assert posted.body["data"]["provider_message_id"] == "late@example.org"
+        as_admin(gateway, "PATCH", f"/platforms/{platform_id}", {"isActive": False})
+        wait_until_hung_up(gateway, dovecot)
+    logs = as_admin(gateway, "GET", "/platforms/logs")["logs"]
+    assert [each["message"] for each in logs] == ["Connected", "The connection failed"]
+    assert not {WRONG, PASSWORD} & set(re.findall(r"[^\s\"']+", str(logs) + gateway.log.read_text()))
+
+
 def wait_until_connected(gateway: GatewayProcess) -> None:
+    wait_for_lines(gateway, "Connected")
+
+
+def wait_for_lines(gateway: GatewayProcess, message: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + PATIENCE
     while True:
         logs = as_admin(gateway, "GET", "/platforms/logs?category=connection")["logs"]
-        if any(line["message"] == "Connected" for line in logs):
-            return
+        found = [line for line in logs if line["message"] == message]
+        if found:
+            return found
         assert time.monotonic() < deadline, logs or gateway.tail()
         time.sleep(0.05)
 
 
+def wait_until_hung_up(gateway: GatewayProcess, dovecot: DovecotServer) -> None:
+    assert gateway.process is not None
+    server = psutil.Process(gateway.process.pid)
+    deadline = time.monotonic() + PATIENCE
+    while any(each.raddr and each.raddr.port == dovecot.port for each in server.net_connections("tcp")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def as_admin(gateway: GatewayProcess, method: str, path: str, body: Any = None) -> Any:
-    login = {"email": "bench@example.com", "password": "Benchmark1"}
-    token = gateway.call("POST", "/api/v1/auth/login", login)["accessToken"]
-    return gateway.call(method, f"/api/v1/projects/bench{path}", body, authorization=f"Bearer {token}")
+    return gateway.call(method, f"/api/v1/projects/bench{path}", body, authorization=f"Bearer {signed_in(gateway)}")
+
+
+@cache
+def signed_in(gateway: GatewayProcess) -> str:
+    login = {"email": "bench@example.com", "password": OWN_PASSWORD}
+    return str(gateway.call("POST", "/api/v1/auth/login", login)["accessToken"])
 
 
 def subscribe(gateway: GatewayProcess, sink: WebhookSink) -> dict[str, Any]:

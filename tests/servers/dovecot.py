@@ -43,6 +43,7 @@ first_valid_uid = 0
 mail_uid = {user}
 mail_gid = {group}
 mail_max_userip_connections = 50
+auth_failure_delay = 0
 service imap-login {{
   chroot =
   inet_listener imap {{
