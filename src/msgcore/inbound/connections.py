@@ -36,6 +36,8 @@ SAFETY_SECONDS = 2.0
 """So long before a lease that could not be renewed ends, its connection is given up here."""
 MOST_HELD = 1000
 """Connections of one process: each costs a socket, some memory, and its part of a beat."""
+GIVE_BACK_SECONDS = 3.0
+"""How long giving back leases may take: without it they end by themselves."""
 SHED_AT_ONCE = 20
 """Connections that are given up in one beat for another process's sake, so that few are down at any time."""
 
@@ -170,7 +172,7 @@ class ConnectionManager:
 
     async def _give_back(self, work: Callable[[Connection], None]) -> None:
         try:
-            async with asyncio.timeout(LEASE_SECONDS if self._database.kind == "postgresql" else None):
+            async with asyncio.timeout(GIVE_BACK_SECONDS if self._database.kind == "postgresql" else None):
                 await self._database.transact(work)
         except Exception as error:  # noqa: BLE001 - the leases end by themselves, or are taken up again here
             log.warning("connections_not_released", error=type(error).__name__)
