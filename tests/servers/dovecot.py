@@ -278,6 +278,10 @@ def programs() -> Programs:
         if not (root / "done").exists():
             _unpack(root)
             (root / "done").touch()
+        for old, new in _links(root).items():
+            if not Path(new).exists():
+                Path(new).unlink(missing_ok=True)
+                Path(new).symlink_to(root / old[1:])
     found = Programs(root / "usr/sbin/dovecot", "", root)
     return Programs(found.dovecot, _version(found.dovecot, {"LD_LIBRARY_PATH": found.libraries}), root)
 
@@ -331,18 +335,17 @@ def _apt(*arguments: str, cwd: str | None = None) -> str:
     return done.stdout
 
 
-def _relocate(root: Path) -> None:
-    """Two paths are compiled in. Their places in the programs are overwritten by links of no more letters."""
+def _links(root: Path) -> dict[str, str]:
+    """Two paths are compiled in: these links, of no more letters, are put in their places."""
     mark = hashlib.sha256(str(root).encode()).hexdigest()[:7]
-    links = {"/usr/lib/dovecot/modules": f"/tmp/dvm-{mark}", "/usr/bin/doveconf": f"/tmp/dvc-{mark}"}
-    for old, new in links.items():
-        with suppress(FileNotFoundError):
-            Path(new).unlink()
-        Path(new).symlink_to(root / old[1:])
+    return {"/usr/lib/dovecot/modules": f"/tmp/dvm-{mark}", "/usr/bin/doveconf": f"/tmp/dvc-{mark}"}
+
+
+def _relocate(root: Path) -> None:
     for path in root.glob("usr/*bin/*"), root.glob("usr/lib/dovecot/**/*"):
         for file in path:
             if file.is_file() and not file.is_symlink():
-                _overwrite(file, links)
+                _overwrite(file, _links(root))
 
 
 def _overwrite(file: Path, links: dict[str, str]) -> None:
