@@ -35,6 +35,7 @@ from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.dispatch.verdict import Judge
 from msgcore.dispatch.webhook_accounts import WebhookDirectory
 from msgcore.inbound.bus import EventBus
+from msgcore.inbound.connections import ConnectionManager
 from msgcore.inbound.reader import Reader
 from msgcore.inbound.receiver import Receiver
 from msgcore.inbound.spool import Spool
@@ -128,6 +129,7 @@ class Gateway:
         self._webhook_feed: WebhookFeed | None = None
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
+        self._connections: ConnectionManager | None = None
         self._event_streams: EventStreamService | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -176,6 +178,8 @@ class Gateway:
             self._reader.start()
         if self._receiver is not None:
             self._receiver.start()
+        if self._connections is not None:
+            self._connections.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
         self.life.phase = "ready"
 
@@ -196,6 +200,8 @@ class Gateway:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
         await self.begin_stop()
         await end(self._maintenance)
+        if self._connections is not None:
+            await self._connections.stop()
         if self._webhook_feed is not None:
             await self._webhook_feed.stop()
         await self._accept_log.drain()
@@ -308,6 +314,15 @@ class Gateway:
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
+        self._connections = ConnectionManager(
+            database=self.database,
+            accounts=self._accounts,
+            keyring=self._keyring,
+            platforms=self._registry.build_live(services),
+            on_stored=self._reader.wake,
+            clock=self._clock,
+            largest=settings.max_body_bytes,
+        )
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
         self._fallbacks = Fallbacks(
             database=self.database,
@@ -413,6 +428,8 @@ class Gateway:
         self._accounts.forget(account_id)
         for adapter in self._adapters.values():
             await adapter.forget(account_id)
+        if self._connections is not None:
+            self._connections.hurry()
         await self._hold_or_resume(account_id, self._accounts)
 
     async def _webhook_changed(self, webhook_id: str) -> None:

@@ -20,6 +20,7 @@ from msgcore.core.deliveries import Exchange
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.stop_words import StopWords
+from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ class PlatformAdapter(ABC):
     declaration: ClassVar[PlatformDeclaration]
     inbound: ClassVar[Inbound | None] = None
     """How requests of the platform are received, where it makes any."""
+    live: ClassVar[type[Live] | None] = None
+    """How connections are held over which the platform tells what happens, where it has such; `inbound` reads it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

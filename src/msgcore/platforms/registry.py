@@ -19,6 +19,7 @@ from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import Capability, CredentialField, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ class PlatformRegistry:
         """How requests of a platform are received; None for one that makes none, or is not known."""
         found = self._classes.get(name)
         return None if found is None else found.inbound
+
+    def build_live(self, services: AdapterServices) -> dict[str, Live]:
+        """What holds connections, for each platform that has them."""
+        return {name: cls.live(services) for name, cls in self._classes.items() if cls.live is not None}
 
     # --- users
 

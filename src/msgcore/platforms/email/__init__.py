@@ -1,4 +1,4 @@
-"""E-mail by SMTP (RFC 5321). Mails in come as raw MIME over the account's webhook, see `inbound.py`."""
+"""E-mail by SMTP (RFC 5321). Mails come in by IMAP (`live.py`), or as raw MIME over the webhook (`inbound.py`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from msgcore.platforms.base import (
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
 from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER
+from msgcore.platforms.email.imap_fields import IMAP_FIELDS, check_imap
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
+from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.email.render import EmailOptions, check_content, render
 
@@ -47,7 +49,8 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "content.subject is required"),
         CapabilityInfo(
-            Capability.RECEIVE_MESSAGE, "Raw mails that a mail service posts, with inboundSecret; files are only named"
+            Capability.RECEIVE_MESSAGE,
+            "By IMAP, with imapHost, or raw mails that a mail service posts, with inboundSecret; files are only named",
         ),
         CapabilityInfo(
             Capability.ATTACHMENTS, "Most servers take 10 to 25 MB a mail; base64 makes files a third larger"
@@ -112,6 +115,7 @@ DECLARATION = PlatformDeclaration(
             pattern=r"[^\s;\"()=]+",
             max_length=253,
         ),
+        *IMAP_FIELDS,
     ),
     options=EmailOptions,
     limits=RateLimits(in_flight=CONNECTIONS),  # more would only queue for a connection while their time runs
@@ -127,6 +131,7 @@ class EmailAdapter(PlatformAdapter):
 
     declaration = DECLARATION
     inbound = EmailInbound()
+    live = EmailLive
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
@@ -150,7 +155,7 @@ class EmailAdapter(PlatformAdapter):
                         f"credentials.{missing} is required with {given}; leave out both where no login is needed",
                     )
                 )
-        return errors
+        return errors + check_imap(credentials)
 
     @classmethod
     def check_target(cls, target: Target) -> list[FieldError]:

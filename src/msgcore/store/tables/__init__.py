@@ -15,6 +15,7 @@ from msgcore.store.tables.accounts import (
     users,
 )
 from msgcore.store.tables.base import metadata
+from msgcore.store.tables.connections import connection_holders, connections
 from msgcore.store.tables.events import (
     audit_logs,
     event_sequences,
@@ -44,6 +45,8 @@ __all__ = [
     "audit_logs",
     "batches",
     "chats",
+    "connection_holders",
+    "connections",
     "deliveries",
     "delivery_counts",
     "event_sequences",
