@@ -17,6 +17,7 @@ from msgcore.inbound.translation import (
     deletion_row,
     edit_row,
     event_of,
+    file_lines,
     file_rows,
     message_row,
     reaction_row,
@@ -58,7 +59,7 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
     if fresh:
-        _keep(connection, platform_id, fresh)
+        _keep(connection, platform_id, fresh, now)
     store.finish(connection, [reading.number for reading in done])
 
 
@@ -92,11 +93,12 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence]) -> None:
+def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> None:
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
     store.keep_messages(connection, [message_row(each) for each in written], files)
+    store.log(connection, [line for each in written for line in file_lines(each, now)])
     store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
     deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
     store.take_back_messages(connection, deletions)

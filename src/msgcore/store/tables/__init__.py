@@ -26,6 +26,7 @@ from msgcore.store.tables.events import (
 )
 from msgcore.store.tables.identities import chats, identities, identity_aliases
 from msgcore.store.tables.inbound import (
+    blobs,
     inbound_requests,
     inbound_seen,
     message_attachments,
@@ -43,6 +44,7 @@ __all__ = [
     "attempts",
     "audit_logs",
     "batches",
+    "blobs",
     "chats",
     "deliveries",
     "delivery_counts",
