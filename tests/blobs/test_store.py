@@ -131,7 +131,7 @@ async def test_what_a_killed_process_left_is_dropped_with_the_next_put(tmp_path:
     """
     name, url = new_id(), f"file://{tmp_path}"
     command = [sys.executable, "-c", textwrap.dedent(script), url, name]
-    assert subprocess.run(command, check=False, timeout=PATIENCE).returncode == -9
+    assert (await asyncio.to_thread(subprocess.run, command, check=False, timeout=PATIENCE)).returncode == -9
     blobs = BlobStore.open(load_settings({"MSGCORE_BLOB_URL": url}))
     place = Place(blobs, tmp_path, None)
     assert place.names() == [f"{name}#1"]
