@@ -6,6 +6,7 @@ Sources: Amazon S3 API Reference (PutObject, GetObject, DeleteObjects, CreateMul
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -29,6 +30,8 @@ class S3Server:
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     status: int | None = None
+    hold_after_puts: bool = False
+    """Whether what was stored is never answered."""
     requests: list[str] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)
 
@@ -60,7 +63,10 @@ class S3Server:
             return _xml(f"<DeleteResult>{deleted}</DeleteResult>")
         if "uploads" in request.query or "uploadId" in request.query:
             return self._upload(request, name, body)
-        return self._object(request, name, body)
+        answer = self._object(request, name, body)
+        if request.method == "PUT" and self.hold_after_puts:
+            await asyncio.Event().wait()
+        return answer
 
     def _upload(self, request: web.Request, name: str, body: bytes) -> web.Response:
         if "uploads" in request.query:

@@ -59,7 +59,7 @@ class AttachmentsController(Controller):
             **{name: getattr(shown, name) for name in shown.__struct_fields__}, expires_at=to_iso(found.until)
         )
 
-    @get("/attachments/{attachment_id:str}", opt=PUBLIC, summary="Download an attachment", media_type=UNKNOWN_TYPE)
+    @get("/attachments/{attachment_id:str}", opt=PUBLIC, summary="Download an attachment")
     async def download(
         self,
         attachment_id: FromPath[str],
@@ -74,18 +74,15 @@ class AttachmentsController(Controller):
         still to be fetched, 404 where it could not be had, 410 where it is no longer kept.
         """
         opened = await attachments.open(attachment_id, expires, signature, wanted)
-        mime_type = opened.row.mime_type or ""
-        return Stream(
-            opened.pieces,
-            status_code=206 if opened.is_part else 200,
-            media_type=mime_type if _MEDIA_TYPE.fullmatch(mime_type) else UNKNOWN_TYPE,
-            headers=_headers(opened),
-        )
+        return Stream(opened.pieces, status_code=206 if opened.is_part else 200, headers=_headers(opened))
 
 
 def _headers(opened: OpenedAttachment) -> dict[str, str]:
     """Whatever the file is, a browser shows it to be saved, and runs nothing of it."""
+    mime_type = opened.row.mime_type or ""
     headers = {
+        # Here, since Litestar would add a charset that nobody knows of.
+        "Content-Type": mime_type if _MEDIA_TYPE.fullmatch(mime_type) else UNKNOWN_TYPE,
         "Content-Length": str(opened.end - opened.start),
         "Content-Disposition": disposition(opened.row.filename),
         "X-Content-Type-Options": "nosniff",
