@@ -15,6 +15,7 @@ from msgcore.api.app import create_api, create_monitoring_api
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
+from msgcore.blobs.store import BlobStore
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
@@ -36,9 +37,12 @@ from msgcore.dispatch.verdict import Judge
 from msgcore.dispatch.webhook_accounts import WebhookDirectory
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.connections import ConnectionManager
+from msgcore.inbound.fetcher import Fetcher
+from msgcore.inbound.files import FileKeeper, FilePolicy
 from msgcore.inbound.reader import Reader
 from msgcore.inbound.receiver import Receiver
 from msgcore.inbound.spool import Spool
+from msgcore.inbound.sweeper import Sweeper
 from msgcore.inbound.tokens import TokenDirectory
 from msgcore.inbound.webhook_feed import WebhookFeed
 from msgcore.observability.metrics import Metrics
@@ -51,6 +55,7 @@ from msgcore.platforms.event_webhook import EventWebhookAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
+from msgcore.security.links import AttachmentLinks
 from msgcore.security.secrets import load_secrets, prepare_data_dir
 from msgcore.services.addressing import AddressBook
 from msgcore.services.container import Services
@@ -90,7 +95,16 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 class Gateway:
     """A running MsgCore: the API, the dispatch core, or both, over one database."""
 
-    def __init__(self, settings: Settings, database: Database, keyring: Keyring, resources: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keyring: Keyring,
+        resources: AsyncExitStack,
+        blobs: BlobStore,
+        secret: str,
+    ) -> None:
+        """`secret` is what addresses of files are signed with a key of."""
         self.settings = settings
         self.database = database
         self.asgi: AsgiApp | None = None
@@ -98,6 +112,13 @@ class Gateway:
         self._keyring = keyring
         self._resources = resources
         self._clock: Clock = SystemClock()
+        self._blobs = blobs
+        self._links = AttachmentLinks(
+            secret, base_url=settings.api_url, seconds=settings.attachment_url_seconds, clock=self._clock
+        )
+        self._file_policy = FilePolicy(
+            settings.max_inbound_attachment_bytes, settings.attachment_types, settings.blocked_attachment_types
+        )
         self._registry = PlatformRegistry()
         self._metrics = Metrics(declaration.name for declaration in self._registry.declarations())
         self._monitoring = Monitoring(
@@ -130,6 +151,10 @@ class Gateway:
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
         self._connections: ConnectionManager | None = None
+        self._fetcher: Fetcher | None = None
+        self._sweeper = Sweeper(
+            database=database, blobs=blobs, clock=self._clock, days=settings.attachment_days, leads=self._leading
+        )
         self._event_streams: EventStreamService | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -153,7 +178,7 @@ class Gateway:
             await (upgrade if api and worker else require_current)(database)
             keyring = Keyring(secrets.encryption_key)
             await check_encryption_key(database, keyring)
-            gateway = cls(settings, database, keyring, resources)
+            gateway = cls(settings, database, keyring, resources, BlobStore.open(settings), secrets.jwt_secret)
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
@@ -174,12 +199,15 @@ class Gateway:
         self._bus.start()
         if self._webhook_feed is not None:
             self._webhook_feed.start()
+        if self._fetcher is not None:
+            self._fetcher.start()
         if self._reader is not None:
             self._reader.start()
         if self._receiver is not None:
             self._receiver.start()
         if self._connections is not None:
             self._connections.start()
+        self._sweeper.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
         self.life.phase = "ready"
 
@@ -202,6 +230,9 @@ class Gateway:
         await end(self._maintenance)
         if self._connections is not None:
             await self._connections.stop()
+        await self._sweeper.stop()
+        if self._fetcher is not None:
+            await self._fetcher.stop()
         if self._webhook_feed is not None:
             await self._webhook_feed.stop()
         await self._accept_log.drain()
@@ -252,6 +283,7 @@ class Gateway:
             accounts=self._accounts,
             registry=self._registry,
             bus=self._bus,
+            files=FileKeeper(database=self.database, blobs=self._blobs, policy=self._file_policy, clock=self._clock),
             clock=self._clock,
             on_wishes=self._wished,
         )
@@ -309,6 +341,7 @@ class Gateway:
             clock=self._clock,
             base_urls=settings.platform_base_urls,
             on_stored=self._reader.wake,
+            refresh_event=self._links.refresh_event,
         )
         self._adapters = self._registry.build(services)
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
@@ -346,6 +379,16 @@ class Gateway:
             metrics=self._metrics,
             webhooks=self._webhooks,
             on_fallible=self._fallbacks.look,
+        )
+        self._fetcher = Fetcher(
+            database=self.database,
+            blobs=self._blobs,
+            policy=self._file_policy,
+            accounts=self._accounts,
+            adapters=self._adapters,
+            transport=transport,
+            bus=self._bus,
+            clock=self._clock,
         )
         self._webhook_feed = WebhookFeed(
             database=self.database,
@@ -390,6 +433,8 @@ class Gateway:
             dead_letters=dead_letters,
             receiver=self._receiver,
             bus=self._bus,
+            blobs=self._blobs,
+            links=self._links,
         )
         self._event_streams = services.event_streams
         self._resources.push_async_callback(services.authenticator.close)

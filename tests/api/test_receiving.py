@@ -102,7 +102,8 @@ class TestMessages:
         )
         stored = running.key.ask("GET", f"projects/shop/messages/{data['message_id']}")
         assert stored.body["messageText"] == "Hello \u00e9\U0001f600"
-        assert [file["url"] for file in stored.body["attachments"]] == ["https://x.example/a.png"]
+        [told], [shown] = data["attachments"], stored.body["attachments"]
+        assert (told["id"], told["state"], told["type"]) == (shown["id"], "pending", "image")
         [chat] = running.key.ask("GET", f"projects/shop/chats?platformId={data['platform_id']}").body["chats"]
         assert (chat["providerChatId"], chat["name"]) == ("room", "The room")
 

@@ -368,7 +368,7 @@ CASES = [
     Case("digits without end in a parameter", nested(part("text/plain", "Hello"), part("application/x", "", f"Content-Disposition: attachment; filename*{'9' * 4000}=x")), files=[("2", "x", "application/x", 0)]),
     Case("an attached text", nested(part("text/plain", "Hello"), part("text/plain", "notes", "Content-Disposition: attachment; filename=n.txt")), files=[("2", "n.txt", "text/plain", 5)]),
     Case("a calendar", nested(part("text/plain", "Hello"), part("text/calendar; method=REQUEST", "BEGIN:VCALENDAR"), kind="alternative"), files=[("2", None, "text/calendar", 15)]),
-    Case("a forwarded mail", nested(part("text/plain", "Hello"), part("message/rfc822", mail("inner", Subject="Old"))), files=[("2", "Old.eml", "message/rfc822", None)]),
+    Case("a forwarded mail", nested(part("text/plain", "Hello"), part("message/rfc822", mail("inner", Subject="Old"))), files=[("2", "Old.eml", "message/rfc822", 135)]),
     Case("PGP", nested(part("application/pgp-encrypted", "Version: 1"), part("application/octet-stream", "-----BEGIN PGP MESSAGE-----", "Content-Disposition: inline; filename=encrypted.asc"), kind="encrypted", protocol="application/pgp-encrypted"), text=None, files=[("1", None, "application/pgp-encrypted", 10), ("2", "encrypted.asc", "application/octet-stream", 27)]),
     Case("signed", nested(part("text/plain", "Hello"), part("application/pgp-signature", "sig", "Content-Description: x"), kind="signed"), files=[("2", None, "application/pgp-signature", 3)]),
     Case("more files than are listed", nested(part("text/plain", "Hello"), *[part("image/png", "x")] * 103), files=[(str(n), None, "image/png", 1) for n in range(2, 102)], raw={"attachmentsLeftOut": 3}),
@@ -391,6 +391,7 @@ def test_mails(case: Case) -> None:
     envelope, message = read_one(case.data)
     assert message.text == case.text
     assert [(file.id, file.filename, file.mime_type, file.size) for file in message.attachments] == case.files
+    assert [len(file.data or b"") for file in message.attachments] == [file[3] for file in case.files]
     assert {name: envelope.raw.get(name) for name in case.raw} == case.raw
     for optional in ("html", "autoSubmitted", "attachmentsLeftOut", "replyTo"):
         assert optional in case.raw or optional not in envelope.raw
@@ -633,3 +634,10 @@ def test_any_login(authorization: str, signature: str, stamp: str) -> None:
     for headers in ({"authorization": authorization}, {"authorization": f"Basic {signature}"}, {"webhook_id": signature, "webhook_timestamp": stamp, "webhook_signature": signature}):  # fmt: skip
         with pytest.raises(SignatureError):
             INBOUND.verify(ACCOUNT, request(mail(), **headers))
+
+
+def test_a_forwarded_mail_is_a_file_as_it_was_written() -> None:
+    inner = mail(b"caf\xe9\n\nbye", "X-Raw: gr\u00fc\u00dfe", Subject="=?utf-8?q?Caf=C3=A9?=" + " long" * 40)
+    [file] = read_one(nested(part("message/rfc822", inner)))[1].attachments
+    assert file.data is not None
+    assert file.data.replace(b"\r\n", b"\n").strip() == inner.replace(b"\r\n", b"\n").strip()

@@ -23,6 +23,7 @@ from msgcore.store import received as store
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.tables import chats, received_messages
+from servers.adapters import attachment_links
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 
 KEY = Principal(kind="api-key", id=new_id(), project_id=PROJECT)
@@ -31,7 +32,10 @@ KEY = Principal(kind="api-key", id=new_id(), project_id=PROJECT)
 def received(database: Database) -> ReceivedService:
     clock = SystemClock()
     return ReceivedService(
-        database=database, authenticator=Authenticator(database, Tokens("s" * 32, clock), clock), clock=clock
+        database=database,
+        authenticator=Authenticator(database, Tokens("s" * 32, clock), clock),
+        links=attachment_links(),
+        clock=clock,
     )
 
 
@@ -99,7 +103,7 @@ async def test_a_history_tells_how_far_back_it_looked_for_what_was_sent(
         await connection.execute(insert(chats), row)
 
     async def page(limit: int, before: str | None = None) -> HistoryPage:
-        return await ChatService(database=database, clock=SystemClock()).history(
+        return await ChatService(database=database, links=attachment_links(), clock=SystemClock()).history(
             PROJECT, chat_id, limit=limit, before=before
         )
 

@@ -13,6 +13,7 @@ from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 
 from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.api_keys import ApiKeysController
+from msgcore.api.attachments import AttachmentsController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
@@ -57,6 +58,7 @@ CONTROLLERS: Final = (
     BatchesController,
     SchedulesController,
     ReceivedController,
+    AttachmentsController,
     ChatsController,
     DeadLettersController,
     EventsController,

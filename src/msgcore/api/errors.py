@@ -19,7 +19,13 @@ from litestar.routes import HTTPRoute
 from msgcore.api.answers import Answer
 from msgcore.api.explain import TOO_DEEP, parameter_error
 from msgcore.api.request_id import request_id
-from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, UnavailableError
+from msgcore.core.errors import (
+    FieldError,
+    InvalidInputError,
+    ProblemError,
+    RangeNotSatisfiableError,
+    UnavailableError,
+)
 from msgcore.store.faults import is_away
 
 log = structlog.stdlib.get_logger(__name__)
@@ -59,6 +65,8 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         headers["WWW-Authenticate"] = 'Bearer realm="msgcore", ApiKey realm="msgcore"'
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
+    if isinstance(problem, RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{problem.size}"
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     body = problem_body(problem, request_id(request.scope), status)

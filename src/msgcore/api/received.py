@@ -14,6 +14,7 @@ from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.messages import PageSize, TargetIdentity
 from msgcore.api.parameters import Offset, read_moment
+from msgcore.core.attachments import AttachmentState
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
@@ -40,7 +41,11 @@ class CleanupRequest(Wire):
 
 
 class AttachmentAnswer(Answer):
-    """A file that came with a message. `size` is in bytes."""
+    """A file that came with a message. `size` is in bytes.
+
+    At `url`, valid for a while, is the file while `state` is `stored`. It is `pending` until it was fetched, and
+    `refused`, `failed` or `expired` where it cannot be had; `reason` says why.
+    """
 
     id: str
     message_id: str
@@ -49,6 +54,8 @@ class AttachmentAnswer(Answer):
     filename: str | None
     size: int | None
     mime_type: str | None
+    state: AttachmentState
+    reason: str | None
 
 
 class ReactingUser(Answer):
@@ -296,22 +303,25 @@ def received_fields(view: ReceivedView) -> dict[str, Any]:
         "received_at": received_at,
         "timestamp": received_at,
         "source": "live",
-        "attachments": [_attachment(found) for found in view.attachments],
+        "attachments": [attachment_answer(*found) for found in view.attachments],
         "identity": _identity(row),
         "raw_data": getattr(row, "raw_data", UNSET),
         "reactions": UNSET if view.reactions is None else _reactions(view.reactions),
     }
 
 
-def _attachment(row: Any) -> AttachmentAnswer:
+def attachment_answer(row: Any, url: str) -> AttachmentAnswer:
+    """An attachment as it is shown."""
     return AttachmentAnswer(
         id=row.id,
         message_id=row.message_id,
         type=row.type,
-        url=row.url,
+        url=url,
         filename=row.filename,
         size=row.size,
         mime_type=row.mime_type,
+        state=AttachmentState(row.state),
+        reason=row.reason,
     )
 
 

@@ -84,6 +84,24 @@ class ConflictError(ProblemError):
     title = "Conflict"
 
 
+class GoneError(ProblemError):
+    """It was there, and is no longer kept."""
+
+    status = 410
+    title = "Gone"
+
+
+class RangeNotSatisfiableError(ProblemError):
+    """None of the bytes that were asked for exist; there are `size`."""
+
+    status = 416
+    title = "Range Not Satisfiable"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
 class IdempotencyMismatchError(ProblemError):
     """The same Idempotency-Key was used with another body."""
 

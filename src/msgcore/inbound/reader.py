@@ -14,11 +14,13 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import ProgrammingError
 
+from msgcore.blobs.store import BlobError
 from msgcore.core.clock import Clock
 from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.bus import EventBus
+from msgcore.inbound.files import FileKeeper
 from msgcore.inbound.recording import Reading, read, record
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
@@ -46,6 +48,7 @@ class Reader:
         accounts: AccountDirectory,
         registry: PlatformRegistry,
         bus: EventBus,
+        files: FileKeeper,
         clock: Clock,
         on_wishes: Callable[[AccountRecord, Counter[Wish]], None],
         every: float = SWEEP_SECONDS,
@@ -55,6 +58,7 @@ class Reader:
         self._accounts = accounts
         self._registry = registry
         self._bus = bus
+        self._files = files
         self._clock = clock
         self._on_wishes = on_wishes
         self._every = every
@@ -108,6 +112,11 @@ class Reader:
                     self._wanted.add(platform_id)
                 elif platform_id in self._wanted:
                     await asyncio.sleep(GATHER_SECONDS)
+            except BlobError as error:
+                # What came waits, as it does while the database is away: its files would be lost without it.
+                log.error("blobs_away", platform_id=platform_id, error=str(error))  # noqa: TRY400 - says all there is
+                await asyncio.sleep(AWAY_SECONDS)
+                return
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_read_failed", platform_id=platform_id)
@@ -135,6 +144,7 @@ class Reader:
         # In a thread and before the transaction: large mails take long, and nobody else should wait for that.
         adapter = self._registry.adapter_class(account.platform)
         readings = await asyncio.to_thread(read, adapter, inbound, account, waiting.requests)
+        await self._files.keep(file for reading in readings for found in reading.occurrences for file in found.files)
         await self._record(account_record, readings)
         self._bus.announce([account_record.project_id])
         return waiting.more

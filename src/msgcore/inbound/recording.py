@@ -20,6 +20,7 @@ from msgcore.inbound.translation import (
     deletion_row,
     edit_row,
     event_of,
+    file_lines,
     file_rows,
     message_row,
     reaction_row,
@@ -110,6 +111,7 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence],
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
     store.keep_messages(connection, [message_row(each) for each in written], files)
+    store.log(connection, [line for each in written for line in file_lines(each, now)])
     store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
     deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
     store.take_back_messages(connection, deletions)

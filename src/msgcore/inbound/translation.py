@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from msgcore.core.attachments import AttachmentState
 from msgcore.core.clock import to_iso
 from msgcore.core.envelope import (
     Click,
@@ -24,6 +27,7 @@ from msgcore.core.envelope import (
 )
 from msgcore.core.ids import new_id
 from msgcore.core.stop_words import Wish
+from msgcore.inbound.files import ReceivedFile, log_line
 from msgcore.store.events import NewEvent
 from msgcore.store.inbound import RawRequest
 
@@ -46,12 +50,13 @@ class Wished:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An envelope, the request that it came in, and the id that it has with us."""
+    """An envelope, the request that it came in, the id that it has with us, and the files of its message."""
 
     id: str
     request: RawRequest
     envelope: Envelope
     wished: Wished | None = None
+    files: Sequence[ReceivedFile] = ()
 
     @classmethod
     def of(cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None) -> Occurrence:
@@ -60,7 +65,9 @@ class Occurrence:
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
         if not all(0 < len(each) <= LONGEST_ID and "\x00" not in each for each in ids):
             raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
-        return cls(new_id(), request, envelope, wished)
+        content = envelope.content
+        files = content.attachments if isinstance(content, Message) else ()
+        return cls(new_id(), request, envelope, wished, [ReceivedFile(file) for file in files])
 
     @property
     def at(self) -> datetime:
@@ -106,21 +113,33 @@ def message_row(found: Occurrence) -> Row:
 
 
 def file_rows(found: Occurrence) -> list[Row]:
-    """The rows of a message's files; those without a URL are named by the platform's own id."""
-    content = found.envelope.content
-    files = content.attachments if isinstance(content, Message) else ()
+    """The rows of a message's files, with what has become of each so far."""
     return [
         {
-            "id": new_id(),
+            "id": each.id,
             "message_id": found.id,
-            "type": file.type,
-            "url": plain(file.url or f"platform:{file.id or ''}"),
-            "filename": plain(file.filename),
-            "size": file.size,
-            "mime_type": plain(file.mime_type),
+            "type": each.file.type,
+            "url": plain(each.file.url or f"platform:{each.file.id or ''}"),
+            "filename": plain(each.file.filename),
+            "size": each.file.size if each.file.data is None else len(each.file.data),
+            "mime_type": plain(each.file.mime_type),
+            "state": each.state,
+            "reason": None if each.error is None else each.error.message,
+            "platform_id": found.request.platform_id,
+            "provider_file_id": plain(each.file.id),
+            "attempts": 0,
+            "due_at": found.request.received_at if each.state == AttachmentState.PENDING else None,
         }
-        for file in files
+        for each in found.files
     ]
+
+
+def file_lines(found: Occurrence, now: datetime) -> list[Row]:
+    """Lines of the platform's log on files of a message that cannot be had."""
+    request = found.request
+    about: Row = {name: getattr(request, name) for name in ("project_id", "platform_id", "platform")}
+    about |= {"message_id": found.id, "timestamp": now}
+    return [log_line(about, each.id, each.state, each.error) for each in found.files if each.error is not None]
 
 
 def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
@@ -200,7 +219,7 @@ def _told(content: Happening, found: Occurrence) -> tuple[str, Row]:  # noqa: PL
     at = to_iso(found.at)
     match content:
         case Message():
-            files = [_file(file) for file in content.attachments]
+            files = [_kept(each) for each in found.files]
             more = {"reply_to": content.reply_to, "thread_id": content.thread_id, "attachments": files}
             kind = message_row(found)["message_type"]
             return "message.received", {"text": content.text, "message_type": kind, "received_at": at, **more}
@@ -242,8 +261,21 @@ def _about(found: Occurrence) -> Row:
 
 def _raw(found: Occurrence) -> Any:
     """The platform's own payload where the reader kept it, else the envelope."""
-    envelope = found.envelope
-    return envelope if envelope.raw is None else envelope.raw
+    envelope, content = found.envelope, found.envelope.content
+    if envelope.raw is not None:
+        return envelope.raw
+    if not (isinstance(content, Message | Edit) and any(file.data for file in content.attachments)):
+        return envelope
+    files = tuple(msgspec.structs.replace(file, data=None) for file in content.attachments)
+    return msgspec.structs.replace(envelope, content=msgspec.structs.replace(content, attachments=files))
+
+
+def _kept(each: ReceivedFile) -> Row:
+    """A file that has an id with us. Its `url` is made anew whenever the event is shown."""
+    described = _file(each.file) | {"id": each.id, "url": None, "state": each.state}
+    if each.file.data is not None:
+        described["size"] = len(each.file.data)
+    return described if each.error is None else described | {"reason": each.error.message}
 
 
 def _file(file: File) -> Row:

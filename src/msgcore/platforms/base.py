@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from msgcore.core.deliveries import Exchange
+from msgcore.core.errors import PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.stop_words import StopWords
@@ -25,6 +26,7 @@ from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.envelope import File
     from msgcore.core.errors import FieldError
     from msgcore.outbound.services import AdapterServices
 
@@ -147,6 +149,14 @@ class SentReceipt(msgspec.Struct, frozen=True):
     exchange: Exchange | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Where a file is fetched from. `headers` may hold secrets: they go to that origin only."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
 class PlatformAdapter(ABC):
     """Sends on one platform for all of its accounts.
 
@@ -204,6 +214,16 @@ class PlatformAdapter(ABC):
         """
         del account, delivery
         return None
+
+    async def locate_file(self, account: Account, file: File) -> FileSource:
+        """Where a file of a received message is. Raises a `DeliveryError` child, as `send` does.
+
+        The default: at its `url`. Platforms that give an id in its place ask for the address here.
+        """
+        del account
+        if file.url is None:
+            raise PermanentError("attachment_not_found", "The platform gave the file no address")
+        return FileSource(file.url)
 
     async def forget(self, account_id: str) -> None:
         """Drop what is kept for an account (changed or deleted credentials)."""

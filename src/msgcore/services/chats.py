@@ -11,6 +11,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import NotFoundError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import Principal
+from msgcore.security.links import AttachmentLinks
 from msgcore.services.received import ReceivedView, views_of
 from msgcore.store import chats as store
 from msgcore.store.audit import record_audit
@@ -53,8 +54,9 @@ class HistoryPage:
 class ChatService:
     """Lists, shows and changes chats."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, links: AttachmentLinks, clock: Clock) -> None:
         self._database = database
+        self._links = links
         self._clock = clock
 
     async def list(self, chosen: ChatFilter, *, limit: int, offset: int) -> ChatPage:
@@ -86,7 +88,7 @@ class ChatService:
             horizon = await store.sent_horizon(connection, project_id, before)
             since = None if horizon is None else horizon.id
             sent = await store.list_sent(connection, chat, before=before, since=since, limit=limit + 1)
-            entries = [*await views_of(connection, project_id, received), *map(SentEntry, sent)]
+            entries = [*await views_of(connection, self._links, project_id, received), *map(SentEntry, sent)]
         entries.sort(key=lambda entry: entry.row.id, reverse=True)
         page = entries[:limit]
         has_more = len(entries) > limit

@@ -15,6 +15,7 @@ from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
 from msgcore.services.api_keys import ApiKeyService
+from msgcore.services.attachments import AttachmentService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
 from msgcore.services.chats import ChatService
@@ -33,8 +34,10 @@ from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
 
 if TYPE_CHECKING:
+    from msgcore.blobs.store import BlobStore
     from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
+    from msgcore.security.links import AttachmentLinks
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
@@ -67,6 +70,7 @@ class Services:
     receiver: Receiver
     event_streams: EventStreamService
     received: ReceivedService
+    attachments: AttachmentService
     chats: ChatService
 
     @classmethod
@@ -91,6 +95,8 @@ class Services:
         dead_letters: DeadLetterService,
         receiver: Receiver,
         bus: EventBus,
+        blobs: BlobStore,
+        links: AttachmentLinks,
         passwords: Passwords | None = None,
     ) -> Services:
         """Build the services, around those of dispatch.
@@ -141,7 +147,8 @@ class Services:
             schedules=schedules,
             dead_letters=dead_letters,
             receiver=receiver,
-            event_streams=EventStreamService(database=database, bus=bus),
-            received=ReceivedService(database=database, authenticator=authenticator, clock=clock),
-            chats=ChatService(database=database, clock=clock),
+            event_streams=EventStreamService(database=database, bus=bus, links=links),
+            received=ReceivedService(database=database, authenticator=authenticator, links=links, clock=clock),
+            attachments=AttachmentService(database=database, blobs=blobs, links=links, clock=clock),
+            chats=ChatService(database=database, links=links, clock=clock),
         )

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
+
+import msgspec
 
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.tail import PAGE, EventTail
+from msgcore.security.links import AttachmentLinks
 from msgcore.store import events as store
 from msgcore.store.database import Database
 from msgcore.store.events import Event, Log
@@ -60,9 +64,10 @@ class Start:
 class EventStreamService:
     """Reads the event log for subscribers that come to us: streams, and long polling."""
 
-    def __init__(self, *, database: Database, bus: EventBus) -> None:
+    def __init__(self, *, database: Database, bus: EventBus, links: AttachmentLinks) -> None:
         self._database = database
         self._bus = bus
+        self._links = links
         self._tail = EventTail(database)
         self._ending = asyncio.Event()
         self._guests = 0
@@ -140,4 +145,10 @@ class EventStreamService:
         """The next events that are wanted, of those that are next."""
         found = (await self._tail.read(log, after))[:limit]
         last = found[-1].sequence if found else after
-        return EventPage([event for event in found if wanted.takes(event)], last, is_full=len(found) == limit)
+        shown = [self._shown(event) for event in found if wanted.takes(event)]
+        return EventPage(shown, last, is_full=len(found) == limit)
+
+    def _shown(self, event: Event) -> Event:
+        """An event whose files have addresses of now; the event itself is shared by all who follow."""
+        fresh: Any = self._links.refresh(event.data)
+        return event if fresh is event.data else msgspec.structs.replace(event, data=fresh)

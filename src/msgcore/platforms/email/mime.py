@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from email.generator import BytesGenerator
 from email.message import EmailMessage
 from email.parser import BytesFeedParser
-from email.policy import EmailPolicy, Policy
+from email.policy import EmailPolicy, Policy, compat32
 from email.utils import getaddresses
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from msgcore.core.envelope import ATTACHMENTS, File
@@ -287,6 +289,7 @@ def _add_file(body: Body, part: Part, number: str, name: str | None) -> None:
     kind = one_line(part.get_content_type())[:255]
     main = kind.partition("/")[0]
     whole = not part.is_multipart()
+    data = content(part) if whole else b"".join(map(_as_written, subparts(part)))
     if name is None and not whole and (subject := header(subparts(part)[0], "subject")):
         name = f"{subject[:250]}.eml"
     body.files.append(
@@ -295,6 +298,14 @@ def _add_file(body: Body, part: Part, number: str, name: str | None) -> None:
             id=number or "1",
             filename=name and name[-255:],
             mime_type=kind,
-            size=len(content(part)) if whole else None,
+            size=len(data),
+            data=data,
         )
     )
+
+
+def _as_written(part: Part) -> bytes:
+    """A mail within a mail, put together again; what its headers had beyond the limits is cut off."""
+    written = BytesIO()
+    BytesGenerator(written, mangle_from_=False, maxheaderlen=0, policy=compat32).flatten(part)
+    return written.getvalue()

@@ -27,6 +27,7 @@ from msgcore.store.tables.events import (
 )
 from msgcore.store.tables.identities import chats, identities, identity_aliases, opt_outs
 from msgcore.store.tables.inbound import (
+    blobs,
     inbound_requests,
     inbound_seen,
     message_attachments,
@@ -44,6 +45,7 @@ __all__ = [
     "attempts",
     "audit_logs",
     "batches",
+    "blobs",
     "chats",
     "connection_holders",
     "connections",
