@@ -13,7 +13,7 @@ from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import Offset
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import SENT_STATES
 from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
@@ -48,7 +48,10 @@ class SendAnswer(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one."""
+    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one.
+
+    `deliveredAt` and `readAt` are what the platform told since, where it tells such things.
+    """
 
     id: str
     platform: str
@@ -64,6 +67,8 @@ class DeliveryAnswer(Answer):
     provider_message_id: str | None
     due_at: Timestamp
     sent_at: Timestamp | None
+    delivered_at: Timestamp | None
+    read_at: Timestamp | None
     created_at: Timestamp
 
 
@@ -314,10 +319,12 @@ def _delivery(row: Record) -> dict[str, Any]:
         "state": row.state,
         "attempts": row.attempts,
         "error_code": row.error_code,
-        "error_message": row.error_message if row.state != DeliveryState.SENT else None,
+        "error_message": row.error_message if row.state not in SENT_STATES else None,
         "provider_message_id": row.provider_message_id,
         "due_at": to_iso(row.due_at),
-        "sent_at": None if row.sent_at is None else to_iso(row.sent_at),
+        "sent_at": _iso(row.sent_at),
+        "delivered_at": _iso(row.delivered_at),
+        "read_at": _iso(row.read_at),
         "created_at": to_iso(row.created_at),
     }
 
@@ -330,6 +337,10 @@ def _sent_message(row: Record) -> SentMessage:
         message_text=content.get("text") or content.get("markdown") or content.get("subject"),
         message_content=content,
     )
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else to_iso(moment)
 
 
 def _milliseconds(moment: Any) -> int:

@@ -23,6 +23,7 @@ from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away, is_passing
+from msgcore.store.ledger import receipts
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -88,10 +89,24 @@ class Reader:
             try:
                 for platform_id in await store.waiting_platforms(self._database):
                     self.wake(platform_id)
+                for platform_id in await receipts.waiting_platforms(self._database):
+                    await self._take_receipts(platform_id)
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_sweep_failed")
             await asyncio.sleep(self._every)
+
+    async def _take_receipts(self, platform_id: str) -> None:
+        """Try again what came before its message was recorded as sent."""
+        now = self._clock.now()
+        try:
+            told = await self._database.transact(lambda connection: receipts.take_waiting(connection, platform_id, now))
+        except Exception as error:  # those of other platforms go on
+            if is_away(error):
+                raise
+            log.exception("receipts_failed", platform_id=platform_id)
+        else:
+            self._bus.announce(told)
 
     async def _read_platform(self, platform_id: str) -> None:
         while platform_id in self._wanted and not self._stopping:

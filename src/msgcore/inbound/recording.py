@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
 
-from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
+from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction, Receipt
 from msgcore.core.ids import new_id
 from msgcore.inbound.translation import (
     Occurrence,
@@ -20,13 +20,15 @@ from msgcore.inbound.translation import (
     file_rows,
     message_row,
     reaction_row,
+    receipt_of,
     subject_of,
 )
 from msgcore.platforms.base import Account
 from msgcore.platforms.receiving import Inbound, InboundRequest, UnreadableError
 from msgcore.store import inbound as store
-from msgcore.store.events import append
+from msgcore.store.events import NewEvent, append
 from msgcore.store.inbound import RawRequest
+from msgcore.store.ledger import receipts as ledger
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -58,7 +60,7 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
     if fresh:
-        _keep(connection, platform_id, fresh)
+        _keep(connection, platform_id, fresh, now)
     store.finish(connection, [reading.number for reading in done])
 
 
@@ -92,7 +94,7 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence]) -> None:
+def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> None:
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
@@ -104,10 +106,33 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence])
     store.keep_reactions(connection, reactions)
     store.touch_chats(connection, chat_rows(found))
     known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
-    others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
+    others = {
+        subject
+        for _, content in contents
+        if not isinstance(content, Receipt) and (subject := subject_of(content)) is not None
+    } - known.keys()
     if others:
         known |= store.message_ids(connection, platform_id, sorted(others))
-    append(connection, [event_of(each, known) for each in found])
+    # Deliveries, then counts, then the log: as who sends locks them.
+    told = _take_receipts(connection, platform_id, found, now)
+    append(connection, [told[each.id] if each.id in told else event_of(each, known) for each in _told(found, told)])
+
+
+def _take_receipts(
+    connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime
+) -> dict[str, NewEvent]:
+    """Change what receipts are about; their events by their ids, of those that tell something new."""
+    receipts = [receipt_of(each, what) for each in found if isinstance(what := each.envelope.content, Receipt)]
+    if not receipts:
+        return {}
+    taken = ledger.take(connection, platform_id, receipts, now)
+    ledger.keep(connection, taken.waiting)
+    return taken.events
+
+
+def _told(found: Sequence[Occurrence], receipts: Mapping[str, NewEvent]) -> list[Occurrence]:
+    """Those that there is an event of now."""
+    return [each for each in found if each.id in receipts or not isinstance(each.envelope.content, Receipt)]
 
 
 def _set_aside(connection: Connection, number: int, request: RawRequest, error: str, now: datetime) -> None:
