@@ -48,6 +48,7 @@ from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import load_secrets, prepare_data_dir
+from msgcore.services.actions import ActionService
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.services.event_streams import EventStreamService
@@ -149,6 +150,7 @@ class Gateway:
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
+            await gateway._build_adapters()
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -269,13 +271,11 @@ class Gateway:
             scheduler.on_closed = feeder.hurry
         return feeder
 
-    async def _build_dispatch(self, *, follow: bool) -> None:
+    async def _build_adapters(self) -> None:
+        """What talks to platforms: to send, and to set up their webhooks."""
         settings = self.settings
-        if self._scheduler is None or self._handover is None or self._reader is None:
-            raise RuntimeError("a process that dispatches has a scheduler, and a reader")
-        if isinstance(self._scheduler, MemoryScheduler):
-            self._lock = await DispatchLock.acquire(self.database)
-            self._resources.push_async_callback(self._lock.release)
+        if self._reader is None:
+            raise RuntimeError("what adapters store is read")
         guard = EgressGuard(settings.egress_allow)
         transport = await self._resources.enter_async_context(
             open_transport(guard, limit=max(100, settings.concurrency))
@@ -293,6 +293,14 @@ class Gateway:
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
+
+    async def _build_dispatch(self, *, follow: bool) -> None:
+        settings = self.settings
+        if self._scheduler is None or self._handover is None:
+            raise RuntimeError("a process that dispatches has a scheduler")
+        if isinstance(self._scheduler, MemoryScheduler):
+            self._lock = await DispatchLock.acquire(self.database)
+            self._resources.push_async_callback(self._lock.release)
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
         self._processor = Processor(
             scheduler=self._scheduler,
@@ -323,6 +331,14 @@ class Gateway:
         dead_letters = DeadLetterService(
             database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
         )
+        sending = SendService(
+            accounts=self._accounts,
+            registry=self._registry,
+            accept_log=self._accept_log,
+            quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
+            messages=self._messages,
+            clock=self._clock,
+        )
         services = Services.build(
             database=self.database,
             keyring=self._keyring,
@@ -332,15 +348,16 @@ class Gateway:
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
             on_webhook_change=self._webhook_changed,
+            adapters=self._adapters,
             accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,
-            sending=SendService(
+            sending=sending,
+            actions=ActionService(
+                database=self.database,
                 accounts=self._accounts,
                 registry=self._registry,
-                accept_log=self._accept_log,
-                quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
-                messages=self._messages,
+                sending=sending,
                 clock=self._clock,
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
@@ -359,8 +376,8 @@ class Gateway:
         self._resources.push_async_callback(services.authenticator.close)
         largest = self.settings.max_body_bytes
         api = create_api(services, self.settings)
-        sending = FastSend(api, services.authenticator, services.sending, largest=largest)
-        self.asgi = CountedRequests(FastReceive(sending, self._receiver, largest=largest), self._metrics)
+        fast_send = FastSend(api, services.authenticator, sending, largest=largest)
+        self.asgi = CountedRequests(FastReceive(fast_send, self._receiver, largest=largest), self._metrics)
 
     # --- events between the parts
 

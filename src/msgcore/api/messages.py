@@ -50,7 +50,8 @@ class SendAnswer(Answer):
 class DeliveryAnswer(Answer):
     """One target's delivery. `status` is pending, sent or failed; `state` is the exact one.
 
-    `deliveredAt` and `readAt` are what the platform told since, where it tells such things.
+    `action` is what it does to a message that is there already, such as `react`; null for a message. `deliveredAt`
+    and `readAt` are what the platform told since, where it tells such things.
     """
 
     id: str
@@ -59,6 +60,7 @@ class DeliveryAnswer(Answer):
     target_type: str
     target_chat_id: str
     target_user_id: str | None
+    action: str | None
     status: str
     state: str
     attempts: int
@@ -315,6 +317,7 @@ def _delivery(row: Record) -> dict[str, Any]:
         "target_type": row.target_type,
         "target_chat_id": row.target_id,
         "target_user_id": row.target_id if row.target_type == "user" else None,
+        "action": row.action,
         "status": compatible_status(row.state),
         "state": row.state,
         "attempts": row.attempts,

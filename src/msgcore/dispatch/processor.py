@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import Done, Lease, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.events import EVENT_WEBHOOK
@@ -25,12 +24,13 @@ from msgcore.core.retry import RetryPolicy
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.outgoing import find_sent, hand_over, outgoing_of
 from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
 from msgcore.observability.metrics import Metrics
-from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.base import PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.beginning import WorkItem
@@ -299,19 +299,10 @@ class Processor:
             raise AuthenticationError(
                 "credentials_unreadable", "The stored credentials cannot be decrypted; enter them again"
             ) from None
-        outgoing = OutgoingDelivery(
-            id=item.id,
-            message_id=item.message_id,
-            target=Target(platform_id=item.platform_id, type=TargetType(item.target_type), id=item.target_id),
-            content=body.content,
-            options=body.options,
-            attempt=item.attempt,
-            throttles=item.throttles,
-            created_at=item.created_at,
-        )
+        outgoing = outgoing_of(item, body)
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:
-                receipt = await adapter.find_sent(account, outgoing)
+                receipt = await find_sent(adapter, account, outgoing)
                 if receipt is not None:
                     return receipt
                 if item.on_uncertain == "fail":
@@ -322,7 +313,7 @@ class Processor:
                     )
             began = perf_counter()
             try:
-                return await adapter.send(account, outgoing)
+                return await hand_over(adapter, account, outgoing)
             finally:
                 self._trail.called(item.platform, perf_counter() - began)
 

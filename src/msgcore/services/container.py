@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
+from msgcore.services.actions import ActionService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
@@ -34,6 +35,7 @@ from msgcore.store.database import Database
 if TYPE_CHECKING:
     from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
+    from msgcore.platforms.base import PlatformAdapter
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
@@ -58,6 +60,7 @@ class Services:
     health: HealthService
     monitoring: Monitoring
     sending: SendService
+    actions: ActionService
     batches: BatchService
     jobs: JobService
     schedules: ScheduleService
@@ -79,10 +82,12 @@ class Services:
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
         on_webhook_change: Callable[[str], Awaitable[None]],
+        adapters: Mapping[str, PlatformAdapter],
         accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
         sending: SendService,
+        actions: ActionService,
         jobs: JobService,
         schedules: ScheduleService,
         dead_letters: DeadLetterService,
@@ -113,6 +118,7 @@ class Services:
             platforms=PlatformService(
                 database=database,
                 registry=registry,
+                adapters=adapters,
                 keyring=keyring,
                 clock=clock,
                 api_url=settings.api_url,
@@ -132,6 +138,7 @@ class Services:
             health=health,
             monitoring=monitoring,
             sending=sending,
+            actions=actions,
             batches=BatchService(database=database, sending=sending, clock=clock),
             jobs=jobs,
             schedules=schedules,

@@ -87,12 +87,13 @@ async def sent_horizon(connection: AsyncConnection, project_id: str, before: str
 async def list_sent(
     connection: AsyncConnection, chat: Any, *, before: str | None, since: str | None, limit: int
 ) -> Sequence[Row[Any]]:
-    """Deliveries to a chat with their messages' `content`, newest first: ids below `before`, none below `since`."""
+    """Messages to a chat, as deliveries with their `content`, newest first: ids below `before`, none below `since`."""
     table = deliveries.c
     page = select(deliveries).where(
         table.project_id == chat.project_id,
         table.platform_id == chat.platform_id,
         table.target_id == chat.provider_chat_id,
+        table.action.is_(None),
     )
     if before is not None:
         page = page.where(table.id < before)
