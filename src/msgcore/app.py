@@ -104,6 +104,8 @@ class Gateway:
             leading=self._leading,
             breakers=self._breakers,
             ping_redis=None if settings.redis_url is None else self._ping_redis,
+            spool_bytes=lambda: 0 if self._receiver is None else self._receiver.spool_bytes,
+            streams=lambda: {} if self._event_streams is None else self._event_streams.open,
         )
         self._health = HealthService(database, self._clock, self._monitoring, self.life)
         declarations = (*self._registry.declarations(), EventWebhookAdapter.declaration)
@@ -234,7 +236,12 @@ class Gateway:
         if isinstance(self._scheduler, RedisScheduler):
             self._bus = EventBus(self._scheduler.connection)
         self._reader = Reader(
-            database=self.database, accounts=self._accounts, registry=self._registry, bus=self._bus, clock=self._clock
+            database=self.database,
+            accounts=self._accounts,
+            registry=self._registry,
+            bus=self._bus,
+            clock=self._clock,
+            metrics=self._metrics,
         )
         if api:
             self._receiver = Receiver(
@@ -244,6 +251,7 @@ class Gateway:
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
                 on_stored=self._reader.wake,
+                metrics=self._metrics,
             )
 
     def _build_feeder(self, scheduler: MemoryScheduler | RedisScheduler, handover: Handover, *, follow: bool) -> Feeder:

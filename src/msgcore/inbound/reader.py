@@ -15,9 +15,10 @@ from sqlalchemy.exc import ProgrammingError
 
 from msgcore.core.clock import Clock
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.recording import Reading, read, record
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
@@ -47,7 +48,9 @@ class Reader:
         bus: EventBus,
         clock: Clock,
         every: float = SWEEP_SECONDS,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._database = database
         self._accounts = accounts
         self._registry = registry
@@ -106,7 +109,8 @@ class Reader:
                 raise
             log.exception("receipts_failed", platform_id=platform_id)
         else:
-            self._bus.announce(told)
+            self._metrics.told("received", len(told))
+            self._bus.announce({event.project_id for event in told})
 
     async def _read_platform(self, platform_id: str) -> None:
         while platform_id in self._wanted and not self._stopping:
@@ -144,26 +148,31 @@ class Reader:
             return False
         # In a thread and before the transaction: large mails take long, and nobody else should wait for that.
         readings = await asyncio.to_thread(read, inbound, account, waiting.requests)
-        await self._record(platform_id, readings)
+        await self._record(record, readings)
         self._bus.announce([record.project_id])
         return waiting.more
 
-    async def _record(self, platform_id: str, readings: Sequence[Reading]) -> None:
-        now = self._clock.now()
+    async def _record(self, account: AccountRecord, readings: Sequence[Reading]) -> None:
         try:
-            await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
+            await self._write(account, readings)
         except Exception as error:
             if _is_not_theirs(error):
                 raise
             if len(readings) == 1:
-                log.exception("inbound_not_storable", platform_id=platform_id)
+                log.exception("inbound_not_storable", platform_id=account.id)
                 given_up = replace(readings[0], error=f"what was read could not be stored ({type(error).__name__})")
-                await self._database.transact(lambda connection: record(connection, platform_id, [given_up], now))
+                await self._write(account, [given_up])
                 return
         else:
             return
         for reading in readings:  # one of them cannot be stored as it was read: it must not hold the others back
-            await self._record(platform_id, [reading])
+            await self._record(account, [reading])
+
+    async def _write(self, account: AccountRecord, readings: Sequence[Reading]) -> None:
+        now = self._clock.now()
+        written = await self._database.transact(lambda connection: record(connection, account.id, readings, now))
+        self._metrics.read(account.platform, written.kinds)
+        self._metrics.told("received", written.events)
 
 
 def _is_not_theirs(error: Exception) -> bool:

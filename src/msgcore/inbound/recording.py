@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,7 +49,15 @@ def read(inbound: Inbound, account: Account, requests: Sequence[tuple[int, RawRe
     return [_read_one(inbound, account, number, request) for number, request in requests]
 
 
-def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written down: how much of each kind (`duplicate`, `unreadable`), and how many events tell of it."""
+
+    kinds: Counter[str]
+    events: int
+
+
+def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Recorded:
     """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
     mine = [reading for reading in readings if reading.number in waiting]
@@ -59,9 +68,11 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     found = [occurrence for reading in done for occurrence in reading.occurrences]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
-    if fresh:
-        _keep(connection, platform_id, fresh, now)
+    told = _keep(connection, platform_id, fresh, now) if fresh else 0
     store.finish(connection, [reading.number for reading in done])
+    kinds = Counter(str(each.envelope.content.__struct_config__.tag) for each in fresh)
+    kinds["duplicate"], kinds["unreadable"] = len(found) - len(fresh), len(mine) - len(done)
+    return Recorded(kinds, told)
 
 
 def _read_one(inbound: Inbound, account: Account, number: int, request: RawRequest) -> Reading:
@@ -94,7 +105,8 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> None:
+def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> int:
+    """Store what happened; how many events tell of it."""
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
@@ -115,7 +127,9 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence],
         known |= store.message_ids(connection, platform_id, sorted(others))
     # Deliveries, then counts, then the log: as who sends locks them.
     told = _take_receipts(connection, platform_id, found, now)
-    append(connection, [told[each.id] if each.id in told else event_of(each, known) for each in _told(found, told)])
+    events = [told[each.id] if each.id in told else event_of(each, known) for each in _told(found, told)]
+    append(connection, events)
+    return len(events)
 
 
 def _take_receipts(

@@ -123,8 +123,8 @@ async def waiting_platforms(database: Database) -> list[str]:
         return list((await connection.execute(select(pending_receipts.c.platform_id).distinct())).scalars())
 
 
-def take_waiting(connection: Connection, platform_id: str, now: datetime) -> set[str]:
-    """Try again receipts of a platform that came too early; gives the projects that have new events."""
+def take_waiting(connection: Connection, platform_id: str, now: datetime) -> list[NewEvent]:
+    """Try again receipts of a platform that came too early; gives the events that were appended."""
     mine = select(pending_receipts).where(pending_receipts.c.platform_id == platform_id)
     # What another process has in hand is no business of ours.
     rows = connection.execute(
@@ -135,8 +135,9 @@ def take_waiting(connection: Connection, platform_id: str, now: datetime) -> set
     left = {receipt.id for receipt in taken.waiting}
     done = [receipt.id for receipt in receipts if receipt.id not in left]
     connection.execute(delete(pending_receipts).where(pending_receipts.c.id.in_(done)))
-    append_to_kept(connection, list(taken.events.values()))
-    return {event.project_id for event in taken.events.values()}
+    told = list(taken.events.values())
+    append_to_kept(connection, told)
+    return told
 
 
 class _Delivery:
