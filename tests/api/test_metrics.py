@@ -198,6 +198,13 @@ def test_receiving_is_counted_by_what_came_of_it(running: Running) -> None:
     typing = {"chat": {"id": "room"}, "content": {"kind": "typing"}, "eventId": "e2"}
     bodies: list[Any] = [message, {**message, "x": 1}, typing, {"no": "report"}]
     assert [running.nobody.ask("POST", path, body).status for body in bodies] == [200, 200, 200, 400]
+    large = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+    large.putrequest("POST", path)
+    large.putheader("Content-Length", str(50 * 1024 * 1024))
+    large.endheaders()
+    large.send(b"x" * 1024)
+    assert large.getresponse().status == 413
+    large.close()
 
     def grown(name: str, **labels: str) -> dict[str, float]:
         word = "result" if name.endswith("requests_total") else "kind"
@@ -216,7 +223,7 @@ def test_receiving_is_counted_by_what_came_of_it(running: Running) -> None:
         assert time.monotonic() < deadline, after.text
         time.sleep(0.05)
         after = look(running)
-    assert grown("msgcore_inbound_requests_total", platform="sandbox") == {"taken": 3, "unreadable": 1}
+    assert grown("msgcore_inbound_requests_total", platform="sandbox") == {"taken": 3, "unreadable": 1, "too_large": 1}
     assert grown("msgcore_inbound_envelopes_total", platform="sandbox") == {"message": 1, "typing": 1, "duplicate": 1}
     assert (
         after.value("msgcore_events_total", about="received") - before.value("msgcore_events_total", about="received")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -135,7 +134,7 @@ def test_registering_a_webhook(running: Running, platform: str) -> None:
         assert (reply.status, reply.body["message"]) == (400, "Registering a webhook is not supported by webhook")
         return
     assert (reply.status, reply.body["webhookUrl"]) == (201, made["webhookUrl"])
-    assert urlsplit(reply.body["webhookUrl"]).path.startswith("/api/v1/webhooks/sandbox/")
+    assert "/api/v1/webhooks/sandbox/" in reply.body["webhookUrl"]
     running.key.ask("PATCH", f"projects/shop/platforms/{made['id']}", {"isActive": False})
     assert running.key.ask("POST", path).status == 400
     assert running.key.ask("POST", path.replace(made["id"], str(uuid4()))).status == 404

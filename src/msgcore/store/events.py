@@ -7,7 +7,7 @@ order of their commits: whoever read up to a number has missed nothing before it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,18 +78,23 @@ def append(connection: Connection, new: Sequence[NewEvent]) -> None:
 
 def append_to_kept(connection: Connection, new: Sequence[NewEvent]) -> None:
     """The same, but for events of projects that were deleted meanwhile, which are left out."""
-    if not new:
-        return
-    # Locked as their foreign keys would, and before their sequences, as whoever deletes a project does.
-    wanted = select(projects.c.id).where(projects.c.id.in_({event.project_id for event in new}))
-    kept = set(connection.execute(wanted.order_by(projects.c.id).with_for_update(read=True, key_share=True)).scalars())
+    kept = kept_projects(connection, {event.project_id for event in new})
     append(connection, [event for event in new if event.project_id in kept])
+
+
+def kept_projects(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Which of these projects were not deleted; nobody deletes them before the transaction ends."""
+    if not ids:
+        return set()
+    # Locked as foreign keys would, and before their sequences, as whoever deletes a project does.
+    kept = select(projects.c.id).where(projects.c.id.in_(ids)).order_by(projects.c.id)
+    return set(connection.execute(kept.with_for_update(read=True, key_share=True)).scalars())
 
 
 def appending(due: CTE) -> CTE:
     """For a statement of PostgreSQL: the part that appends the events of `due`, those of a project by their ids.
 
-    `due` gives all columns but `sequence`. Whoever runs it holds the projects' rows, as `append_to_kept` does.
+    `due` gives all columns but `sequence`. Whoever runs it holds the projects' rows, as `kept_projects` does.
     """
     numbers = select(due.c.project_id, func.count().label("last")).group_by(due.c.project_id)
     # As Python sorts, whatever the database's collation: see `append`.
