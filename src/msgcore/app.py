@@ -57,6 +57,7 @@ from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
 from msgcore.security.links import AttachmentLinks
 from msgcore.security.secrets import load_secrets, prepare_data_dir
+from msgcore.services.actions import ActionService
 from msgcore.services.addressing import AddressBook
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
@@ -129,6 +130,8 @@ class Gateway:
             leading=self._leading,
             breakers=self._breakers,
             ping_redis=None if settings.redis_url is None else self._ping_redis,
+            spool_bytes=lambda: 0 if self._receiver is None else self._receiver.spool_bytes,
+            streams=lambda: {} if self._event_streams is None else self._event_streams.open,
         )
         self._health = HealthService(database, self._clock, self._monitoring, self.life)
         declarations = (*self._registry.declarations(), EventWebhookAdapter.declaration)
@@ -141,6 +144,7 @@ class Gateway:
         self._accept_log = AcceptLog(database, self._committed)
         self._scheduler: MemoryScheduler | RedisScheduler | None = None
         self._handover: Handover | None = None
+        self._adapter_services: AdapterServices | None = None
         self._adapters: dict[str, PlatformAdapter] = {}
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
@@ -182,6 +186,7 @@ class Gateway:
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
+            await gateway._build_adapters()
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -285,6 +290,7 @@ class Gateway:
             bus=self._bus,
             files=FileKeeper(database=self.database, blobs=self._blobs, policy=self._file_policy, clock=self._clock),
             clock=self._clock,
+            metrics=self._metrics,
             on_wishes=self._wished,
         )
         if api:
@@ -295,6 +301,7 @@ class Gateway:
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
                 on_stored=self._reader.wake,
+                metrics=self._metrics,
             )
 
     def _build_feeder(self, scheduler: MemoryScheduler | RedisScheduler, handover: Handover, *, follow: bool) -> Feeder:
@@ -322,13 +329,11 @@ class Gateway:
             scheduler.on_closed = feeder.hurry
         return feeder
 
-    async def _build_dispatch(self, *, follow: bool) -> None:
+    async def _build_adapters(self) -> None:
+        """What talks to platforms: to send, and to set up their webhooks."""
         settings = self.settings
-        if self._scheduler is None or self._handover is None or self._reader is None:
-            raise RuntimeError("a process that dispatches has a scheduler, and a reader")
-        if isinstance(self._scheduler, MemoryScheduler):
-            self._lock = await DispatchLock.acquire(self.database)
-            self._resources.push_async_callback(self._lock.release)
+        if self._reader is None:
+            raise RuntimeError("what adapters store is read")
         guard = EgressGuard(settings.egress_allow)
         transport = await self._resources.enter_async_context(
             open_transport(guard, limit=max(100, settings.concurrency))
@@ -343,10 +348,19 @@ class Gateway:
             on_stored=self._reader.wake,
             refresh_event=self._links.refresh_event,
         )
+        self._adapter_services = services
         self._adapters = self._registry.build(services)
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
+
+    async def _build_dispatch(self, *, follow: bool) -> None:
+        settings, services = self.settings, self._adapter_services
+        if self._scheduler is None or self._handover is None or self._reader is None or services is None:
+            raise RuntimeError("a process that dispatches has a scheduler, a reader, and what adapters are given")
+        if isinstance(self._scheduler, MemoryScheduler):
+            self._lock = await DispatchLock.acquire(self.database)
+            self._resources.push_async_callback(self._lock.release)
         self._connections = ConnectionManager(
             database=self.database,
             accounts=self._accounts,
@@ -379,6 +393,7 @@ class Gateway:
             metrics=self._metrics,
             webhooks=self._webhooks,
             on_fallible=self._fallbacks.look,
+            on_told=self._bus.announce_soon,
         )
         self._fetcher = Fetcher(
             database=self.database,
@@ -386,7 +401,7 @@ class Gateway:
             policy=self._file_policy,
             accounts=self._accounts,
             adapters=self._adapters,
-            transport=transport,
+            transport=services.http,
             bus=self._bus,
             clock=self._clock,
         )
@@ -404,6 +419,15 @@ class Gateway:
         dead_letters = DeadLetterService(
             database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
         )
+        sending = SendService(
+            accounts=self._accounts,
+            registry=self._registry,
+            accept_log=self._accept_log,
+            quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
+            messages=self._messages,
+            addresses=AddressBook(self.database, self._registry),
+            clock=self._clock,
+        )
         services = Services.build(
             database=self.database,
             keyring=self._keyring,
@@ -414,21 +438,25 @@ class Gateway:
             on_platform_change=self._account_changed,
             on_webhook_change=self._webhook_changed,
             on_opt_out=self._opt_outs.noted,
+            adapters=self._adapters,
             accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,
-            sending=SendService(
+            sending=sending,
+            actions=ActionService(
+                database=self.database,
                 accounts=self._accounts,
                 registry=self._registry,
-                accept_log=self._accept_log,
-                quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
-                messages=self._messages,
-                addresses=AddressBook(self.database, self._registry),
+                sending=sending,
                 clock=self._clock,
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
             schedules=ScheduleService(
-                database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
+                database=self.database,
+                scheduler=self._scheduler,
+                registry=self._registry,
+                clock=self._clock,
+                on_told=self._bus.announce,
             ),
             dead_letters=dead_letters,
             receiver=self._receiver,
@@ -440,8 +468,8 @@ class Gateway:
         self._resources.push_async_callback(services.authenticator.close)
         largest = self.settings.max_body_bytes
         api = create_api(services, self.settings)
-        sending = FastSend(api, services.authenticator, services.sending, largest=largest)
-        self.asgi = CountedRequests(FastReceive(sending, self._receiver, largest=largest), self._metrics)
+        fast_send = FastSend(api, services.authenticator, sending, largest=largest)
+        self.asgi = CountedRequests(FastReceive(fast_send, self._receiver, largest=largest), self._metrics)
 
     # --- events between the parts
 

@@ -240,7 +240,7 @@ class TestSends:
 
     async def test_an_idempotency_key_sends_once(self, running: Running) -> None:
         message, key = a_message(running.add_sandbox()), uuid4().hex
-        async with opened(running.key) as talk:
+        async with opened(running.key, types=["message.received"]) as talk:
             for number in range(2):
                 await talk.say("send", requestId=str(number), message=message, idempotencyKey=key)
             first, again = await talk.hear(), await talk.hear()
@@ -262,7 +262,7 @@ class TestSends:
         self, running: Running, change: dict[str, Any], pointer: str
     ) -> None:
         message = a_message(running.add_sandbox()) | change
-        async with opened(running.key) as talk:
+        async with opened(running.key, types=["message.received"]) as talk:
             await talk.say("send", requestId="r", message=message)
             answer = await talk.hear()
             await talk.nothing_more()

@@ -151,13 +151,38 @@ class TestMessages:
         stored = running.key.ask("GET", f"projects/shop/messages/{first['message_id']}").body
         assert stored["messageText"] == "second"
 
+    def test_what_the_platform_tells_of_a_sent_message(self, running: Running) -> None:
+        platform_id = running.add_sandbox()
+        after = newest(running)
+        target = {"platformId": platform_id, "type": "user", "id": "bob"}
+        body = {"targets": [target], "content": {"text": "hi"}}
+        job = running.key.ask("POST", "projects/shop/messages/send", body).body["jobId"]
+        [sent] = next_events(running, after, 1)
+        provider_id = sent["data"]["provider_message_id"]
+        for status in ("delivered", "read"):
+            said = report("receipt", chat="bob", messageId=provider_id, status=status)
+            assert running.nobody.ask("POST", path_of(running, platform_id), said).status == 200
+        events = next_events(running, after, 3)
+        assert [event["event"] for event in events] == ["message.sent", "message.delivered", "message.read"]
+        assert {event["data"]["job_id"] for event in events} == {job}
+        status = running.key.ask("GET", f"projects/shop/messages/status/{job}").body
+        listed = running.key.ask("GET", "projects/shop/messages/sent?status=read").body["messages"][0]
+        for shown in (status["delivery"]["results"][0], listed):
+            assert (shown["id"], shown["status"], shown["state"]) == (events[1]["data"]["message_id"], "sent", "read")
+            assert shown["sentAt"] <= shown["deliveredAt"] <= shown["readAt"]
+        assert (status["status"], status["delivery"]["overallStatus"]) == ("completed", "completed")
+
     def test_a_recipient_who_replies_is_an_event(self, running: Running) -> None:
         platform_id = running.add_sandbox()
         after = newest(running)
         target = {"platformId": platform_id, "type": "user", "id": "reply:bob"}
         running.key.ask("POST", "projects/shop/messages/send", {"targets": [target], "content": {"text": "hi"}})
-        [event] = next_events(running, after, 1, types="message.received")
-        assert (event["data"]["user_id"], event["data"]["text"]) == ("reply:bob", "You wrote: hi")
+        events = {event["event"]: event["data"] for event in next_events(running, after, 2)}
+        assert events.keys() == {"message.sent", "message.received"}
+        answer = events["message.received"]
+        assert (answer["user_id"], answer["text"]) == ("reply:bob", "You wrote: hi")
+        sent = events["message.sent"]
+        assert (sent["chat_id"], sent["text"], sent["provider_message_id"]) == ("reply:bob", "hi", answer["reply_to"])
 
 
 def test_the_envelope_has_a_schema(running: Running, box: str) -> None:

@@ -73,6 +73,7 @@ def new_message(
             "platform": "sandbox",
             "target_type": "user",
             "target_id": target,
+            "action": None,
             "lane": f"user:{target}",
             "rank": 1,
             "state": "scheduled" if due_in > timedelta(0) else "queued",

@@ -6,12 +6,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
 from msgcore.store.ledger import ending, reads
 from msgcore.store.ledger.accept import NewMessage
+from msgcore.store.tables import events
 from servers.patience import PATIENCE
 from store.ledger_rows import NOW, add_project, new_message
 from store.test_ledger import Ledger, result
@@ -30,6 +31,13 @@ async def accepted(ledger: Ledger, *targets: str, **columns: object) -> tuple[Ne
     new = new_message(*targets, **columns)  # type: ignore[arg-type]
     await ledger.accept_log.accept(new)
     return new, [row["id"] for row in new.deliveries]
+
+
+async def told(ledger: Ledger) -> list[tuple[str, str, str | None]]:
+    """The events: type, delivery and error's code."""
+    async with ledger.database.read() as connection:
+        rows = await connection.execute(select(events.c.type, events.c.data).order_by(events.c.sequence))
+        return [(row.type, row.data["message_id"], row.data.get("error_code")) for row in rows]
 
 
 class TestCancel:
@@ -51,6 +59,9 @@ class TestCancel:
         assert (row.state, row.error_code, row.finished_at) == ("cancelled", "cancelled", NOW)
         timeline = await reads.attempts_of(ledger.database, retrying)
         assert [(entry.number, entry.outcome) for entry in timeline] == [(1, "retry"), (0, "cancelled")]
+        ends = await told(ledger)
+        assert sorted(ends[:2]) == sorted([("message.sent", sent, None), ("message.failed", failed, None)])
+        assert ends[2:] == [("message.cancelled", queued, None), ("message.cancelled", retrying, None)]
         assert await ledger.start(queued, retrying) == []
         again = await ending.cancel_message(ledger.database, new.message["id"], NOW)
         assert again == ending.Cancelled(ids=[], sending=1, sent=1)
@@ -102,6 +113,7 @@ class TestExpiry:
         (entry,) = await reads.attempts_of(ledger.database, queued)
         assert (entry.number, entry.outcome, entry.reached) == (0, "expired", "no")
         assert "expiresAt" in entry.error_message
+        assert await told(ledger) == [("message.failed", each, "expired") for each in (queued, retrying)]
         assert await ending.expire_overdue(ledger.database, NOW) == []
 
     async def test_it_is_done_in_portions_the_longest_overdue_first(self, ledger: Ledger) -> None:

@@ -32,6 +32,7 @@ from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
@@ -55,6 +56,7 @@ CONTROLLERS: Final = (
     IdentitiesController,
     OptOutsController,
     MessagesController,
+    ReactionsController,
     BatchesController,
     SchedulesController,
     ReceivedController,

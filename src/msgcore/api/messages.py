@@ -13,7 +13,7 @@ from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import Offset
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
-from msgcore.core.deliveries import DeliveryState, FallbackCode
+from msgcore.core.deliveries import SENT_STATES, FallbackCode
 from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
@@ -50,7 +50,9 @@ class SendAnswer(Answer):
 class DeliveryAnswer(Answer):
     """One target's delivery. `status` is pending, sent or failed; `state` is the exact one.
 
-    `fallbackRank`, of messages with `options.fallback` only: 0 for the target itself, then its fallbacks in order.
+    `action` is what it does to a message that is there already, such as `react`; null for a message. `deliveredAt`
+    and `readAt` are what the platform told since, where it tells such things. `fallbackRank`, of messages with
+    `options.fallback` only: 0 for the target itself, then its fallbacks in order.
     """
 
     id: str
@@ -59,6 +61,7 @@ class DeliveryAnswer(Answer):
     target_type: str
     target_chat_id: str
     target_user_id: str | None
+    action: str | None
     status: str
     state: str
     attempts: int
@@ -67,6 +70,8 @@ class DeliveryAnswer(Answer):
     provider_message_id: str | None
     due_at: Timestamp
     sent_at: Timestamp | None
+    delivered_at: Timestamp | None
+    read_at: Timestamp | None
     created_at: Timestamp
     fallback_rank: int | None
 
@@ -317,14 +322,17 @@ def _delivery(row: Record) -> dict[str, Any]:
         "target_type": row.target_type,
         "target_chat_id": row.target_id,
         "target_user_id": row.target_id if row.target_type == "user" else None,
+        "action": row.action,
         "status": compatible_status(row.state),
         "state": row.state,
         "attempts": row.attempts,
         "error_code": row.error_code,
-        "error_message": row.error_message if row.state != DeliveryState.SENT else None,
+        "error_message": row.error_message if row.state not in SENT_STATES else None,
         "provider_message_id": row.provider_message_id,
         "due_at": to_iso(row.due_at),
-        "sent_at": None if row.sent_at is None else to_iso(row.sent_at),
+        "sent_at": _iso(row.sent_at),
+        "delivered_at": _iso(row.delivered_at),
+        "read_at": _iso(row.read_at),
         "created_at": to_iso(row.created_at),
         "fallback_rank": row.fallback_rank,
     }
@@ -338,6 +346,10 @@ def _sent_message(row: Record) -> SentMessage:
         message_text=content.get("text") or content.get("markdown") or content.get("subject"),
         message_content=content,
     )
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else to_iso(moment)
 
 
 def _milliseconds(moment: Any) -> int:

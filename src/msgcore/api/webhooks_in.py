@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Controller, MediaType, Response, get, route
 from litestar.enums import HttpMethod
 from litestar.exceptions import MethodNotAllowedException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import FromPath
 
 from msgcore.api.access import PUBLIC, AnyRequest, Injected
@@ -44,11 +45,16 @@ class InboundWebhooksController(Controller):
         """Answered once the request is verified and safe; it is read afterwards. `GET platforms` tells each address."""
         if request.method not in receiver.methods(platform):
             raise MethodNotAllowedException
+        try:
+            body = await request.body()
+        except RequestEntityTooLarge:
+            await receiver.refuse_too_large(platform, webhook_token)
+            raise
         came = InboundRequest(
             method=request.method,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
             query=request.scope["query_string"].decode("latin-1"),
-            body=await request.body(),
+            body=body,
             received_at=datetime.now(UTC),
         )
         answer = await receiver.receive(platform, webhook_token, came)

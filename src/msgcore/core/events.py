@@ -27,8 +27,12 @@ class EventType(StrEnum):
     MESSAGE_DELETED = "message.deleted"
     MESSAGE_SENT = "message.sent"
     MESSAGE_FAILED = "message.failed"
+    MESSAGE_CANCELLED = "message.cancelled"
     MESSAGE_DELIVERED = "message.delivered"
     MESSAGE_READ = "message.read"
+    ACTION_SENT = "action.sent"
+    ACTION_FAILED = "action.failed"
+    ACTION_CANCELLED = "action.cancelled"
     BUTTON_CLICKED = "button.clicked"
     COMMAND_RECEIVED = "command.received"
     REACTION_ADDED = "reaction.added"
@@ -52,9 +56,13 @@ DESCRIPTIONS: dict[EventType, str] = {
     EventType.MESSAGE_EDITED: "Somebody changed what they had written",
     EventType.MESSAGE_DELETED: "Somebody took back what they had written",
     EventType.MESSAGE_SENT: "A platform took a message",
-    EventType.MESSAGE_FAILED: "A message failed for good",
+    EventType.MESSAGE_FAILED: "A message failed for good, or was not sent before it expired",
+    EventType.MESSAGE_CANCELLED: "A message was taken back before it was sent",
     EventType.MESSAGE_DELIVERED: "A platform says that a message reached its recipient",
     EventType.MESSAGE_READ: "A platform says that a message was read",
+    EventType.ACTION_SENT: "A platform took a reaction, or that one was taken back",
+    EventType.ACTION_FAILED: "A reaction failed for good, or was not sent before it expired",
+    EventType.ACTION_CANCELLED: "A reaction was taken back before it was sent",
     EventType.BUTTON_CLICKED: "Somebody pressed a button of a message",
     EventType.COMMAND_RECEIVED: "Somebody gave a command, such as /start",
     EventType.REACTION_ADDED: "Somebody reacted to a message",

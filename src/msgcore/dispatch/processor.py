@@ -9,7 +9,7 @@ recorded, and no more, so a database that is away holds the work back instead of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -18,7 +18,6 @@ from typing import Any
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import Done, Lease, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.events import EVENT_WEBHOOK
@@ -27,12 +26,13 @@ from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.dispatch.opt_outs import OptOutDirectory, refusal
+from msgcore.dispatch.outgoing import find_sent, hand_over, outgoing_of
 from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
 from msgcore.observability.metrics import Metrics
-from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.base import PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.beginning import WorkItem
@@ -73,10 +73,12 @@ class Processor:
         metrics: Metrics | None = None,
         webhooks: AccountDirectory | None = None,
         on_fallible: Callable[[str], None] | None = None,
+        on_told: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
         """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms.
 
-        `on_fallible` is called with the id of a message with fallbacks when an attempt for it has ended.
+        `on_fallible` is called with the id of a message with fallbacks when an attempt for it has ended, and
+        `on_told` with the ids of projects whose event log has something new.
         """
         self._opt_outs = opt_outs
         self._trail = Trail(metrics or Metrics())
@@ -92,7 +94,7 @@ class Processor:
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
-        self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail)
+        self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail, on_told=on_told)
         self._beginner: GroupCommit[Sequence[Lease], dict[str, WorkItem]] = GroupCommit(
             self._begin_groups, weigh=len, parallel=work.parallel
         )
@@ -310,7 +312,7 @@ class Processor:
             return self._failed(lease, item, stopped)
         except Exception as error:  # noqa: BLE001 - whatever an adapter raises is a verdict, never a lost delivery
             return await self._judge_error(lease, item, error, record)
-        return self._judge.sent(lease, item, receipt, self._clock.now())
+        return self._judge.sent(lease, item, receipt, self._clock.now(), text=body.text)
 
     async def _send(
         self, adapter: PlatformAdapter, record: AccountRecord, item: WorkItem, body: MessageBody
@@ -321,19 +323,10 @@ class Processor:
             raise AuthenticationError(
                 "credentials_unreadable", "The stored credentials cannot be decrypted; enter them again"
             ) from None
-        outgoing = OutgoingDelivery(
-            id=item.id,
-            message_id=item.message_id,
-            target=Target(platform_id=item.platform_id, type=TargetType(item.target_type), id=item.target_id),
-            content=body.content,
-            options=body.options,
-            attempt=item.attempt,
-            throttles=item.throttles,
-            created_at=item.created_at,
-        )
+        outgoing = outgoing_of(item, body)
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:
-                receipt = await adapter.find_sent(account, outgoing)
+                receipt = await find_sent(adapter, account, outgoing)
                 if receipt is not None:
                     return receipt
                 if item.on_uncertain == "fail":
@@ -344,7 +337,7 @@ class Processor:
                     )
             began = perf_counter()
             try:
-                return await adapter.send(account, outgoing)
+                return await hand_over(adapter, account, outgoing)
             finally:
                 self._trail.called(item.platform, perf_counter() - began)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import structlog
 
-from msgcore.core.deliveries import Finished, Outcome
+from msgcore.core.deliveries import OPEN_STATES, Finished, Outcome
+from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Verdict
@@ -26,7 +27,16 @@ AWAY_SECONDS = 0.5
 class Recorder:
     """Ledger first: what the scheduler forgets is found there, not the other way round."""
 
-    def __init__(self, *, work: WorkLog, scheduler: Scheduler, trail: Trail) -> None:
+    def __init__(
+        self,
+        *,
+        work: WorkLog,
+        scheduler: Scheduler,
+        trail: Trail,
+        on_told: Callable[[Collection[str]], None],
+    ) -> None:
+        """`on_told` is given the ids of projects whose event log has something new."""
+        self._on_told = on_told
         self._work = work
         self._scheduler = scheduler
         self._trail = trail
@@ -58,6 +68,9 @@ class Recorder:
             # at all keeps its lease, which runs out: the next attempt begins as an uncertain one.
             stored = [verdict for verdict in verdicts if await self._store_alone(verdict.result)]
         self._trail.recorded(stored)
+        if told := [result.item.project_id for verdict in stored if _is_told(result := verdict.result)]:
+            self._trail.told(len(told))
+            self._on_told(set(told))
         finished = await self.finish([verdict.outcome for verdict in stored])
         self._trail.finished(finished, stored)
         return [None] * len(verdicts)
@@ -85,6 +98,11 @@ class Recorder:
             else:
                 return True
         return False
+
+
+def _is_told(result: WorkResult) -> bool:
+    """Whether an event tells of it, unless it was not the running attempt any more."""
+    return result.state not in OPEN_STATES and result.item.platform != EVENT_WEBHOOK
 
 
 def log_fault(error: Exception, **about: object) -> None:

@@ -42,8 +42,10 @@ class Judge:
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
 
-    def sent(self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime) -> Verdict:
-        """The platform took it."""
+    def sent(
+        self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime, *, text: str | None = None
+    ) -> Verdict:
+        """The platform took it; `text` is what the message says, for those who follow events."""
         result = WorkResult(
             item,
             DeliveryState.SENT,
@@ -53,6 +55,7 @@ class Judge:
             provider_message_id=receipt.provider_message_id,
             sent_at=now,
             exchange=receipt.exchange,
+            text=text,
         )
         return Verdict(result, Done(lease, pace=receipt.pace))
 

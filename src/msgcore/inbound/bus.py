@@ -12,6 +12,8 @@ from msgcore.dispatch.redis import RedisConnection
 from msgcore.dispatch.scheduler import SchedulerAwayError
 
 RETRY_SECONDS = 1.0
+GATHER_SECONDS = 0.05
+"""How long news is gathered while it comes in a stream: each telling has whoever follows ask the database."""
 
 
 class EventBus:
@@ -27,6 +29,8 @@ class EventBus:
         self._listeners: list[Callable[[str], None]] = []
         self._listening: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self._gathered: set[str] = set()
+        self._gathering = False
 
     def start(self) -> None:
         """Begin to hear from other processes."""
@@ -42,11 +46,16 @@ class EventBus:
         """There are new events of these projects, committed."""
         ids = list(project_ids)
         self._wake(ids)
-        if self._redis is not None:
-            for project_id in ids:
-                task = asyncio.create_task(_publish(self._redis, project_id))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+        if self._redis is not None and ids:
+            task = asyncio.create_task(_publish(self._redis, SEPARATOR.join(ids)))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    def announce_soon(self, project_ids: Iterable[str]) -> None:
+        """The same, but soon after another time together with what comes until then."""
+        self._gathered.update(project_ids)
+        if not self._gathering:
+            self._announce_gathered()
 
     def wake_all(self) -> None:
         """Let everybody who waits here look again."""
@@ -71,6 +80,13 @@ class EventBus:
         if not waiting:
             del self._waiting[project_id]
 
+    def _announce_gathered(self) -> None:
+        self._gathering = bool(self._gathered)
+        if self._gathering:
+            gathered, self._gathered = self._gathered, set()
+            self.announce(gathered)
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._announce_gathered)
+
     def _wake(self, project_ids: Iterable[str]) -> None:
         for project_id in project_ids:
             for event in self._waiting.get(project_id, ()):
@@ -80,13 +96,15 @@ class EventBus:
 
     async def _listen(self, redis: RedisConnection) -> None:
         while True:
-            async for project_id in redis.hear(CHANNEL):
+            async for told in redis.hear(CHANNEL):
                 # An empty one: the connection is new, and what was told before it was heard by nobody here.
-                self._wake([project_id] if project_id else list(self._waiting))
+                self._wake(told.split(SEPARATOR) if told else list(self._waiting))
             await asyncio.sleep(RETRY_SECONDS)
 
 
 CHANNEL = "events"
+SEPARATOR = " "
+"""Between the projects of one telling; no project's id has it."""
 
 
 class Subscription:
@@ -115,8 +133,8 @@ class Subscription:
         return True
 
 
-async def _publish(redis: RedisConnection, project_id: str) -> None:
+async def _publish(redis: RedisConnection, told: str) -> None:
     try:
-        await redis.tell(CHANNEL, project_id)
+        await redis.tell(CHANNEL, told)
     except SchedulerAwayError:
         return  # they look into the log by themselves

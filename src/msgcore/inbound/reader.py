@@ -22,11 +22,13 @@ from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.files import FileKeeper
 from msgcore.inbound.recording import Reading, read, record
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away, is_passing
+from msgcore.store.ledger import receipts
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -52,8 +54,10 @@ class Reader:
         clock: Clock,
         on_wishes: Callable[[AccountRecord, Counter[Wish]], None],
         every: float = SWEEP_SECONDS,
+        metrics: Metrics | None = None,
     ) -> None:
         """`on_wishes` is told how many people opted out or in on a platform."""
+        self._metrics = metrics or Metrics()
         self._database = database
         self._accounts = accounts
         self._registry = registry
@@ -97,10 +101,25 @@ class Reader:
             try:
                 for platform_id in await store.waiting_platforms(self._database):
                     self.wake(platform_id)
+                for platform_id in await receipts.waiting_platforms(self._database):
+                    await self._take_receipts(platform_id)
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_sweep_failed")
             await asyncio.sleep(self._every)
+
+    async def _take_receipts(self, platform_id: str) -> None:
+        """Try again what came before its message was recorded as sent."""
+        now = self._clock.now()
+        try:
+            told = await self._database.transact(lambda connection: receipts.take_waiting(connection, platform_id, now))
+        except Exception as error:  # those of other platforms go on
+            if is_away(error):
+                raise
+            log.exception("receipts_failed", platform_id=platform_id)
+        else:
+            self._metrics.told("received", len(told))
+            self._bus.announce({event.project_id for event in told})
 
     async def _read_platform(self, platform_id: str) -> None:
         while platform_id in self._wanted and not self._stopping:
@@ -150,23 +169,28 @@ class Reader:
         return waiting.more
 
     async def _record(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
-        now, platform_id = self._clock.now(), of.id
         try:
-            wishes = await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
+            await self._write(of, readings)
         except Exception as error:
             if _is_not_theirs(error):
                 raise
             if len(readings) == 1:
-                log.exception("inbound_not_storable", platform_id=platform_id)
+                log.exception("inbound_not_storable", platform_id=of.id)
                 given_up = replace(readings[0], error=f"what was read could not be stored ({type(error).__name__})")
-                await self._database.transact(lambda connection: record(connection, platform_id, [given_up], now))
+                await self._write(of, [given_up])
                 return
         else:
-            if wishes:
-                self._on_wishes(of, wishes)
             return
         for reading in readings:  # one of them cannot be stored as it was read: it must not hold the others back
             await self._record(of, [reading])
+
+    async def _write(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
+        now = self._clock.now()
+        written = await self._database.transact(lambda connection: record(connection, of.id, readings, now))
+        self._metrics.read(of.platform, written.kinds)
+        self._metrics.told("received", written.events)
+        if written.wishes:
+            self._on_wishes(of, written.wishes)
 
 
 def _is_not_theirs(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.spool import Spool, SpoolFullError
 from msgcore.inbound.tokens import TokenDirectory
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.base import Account
 from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
 from msgcore.platforms.registry import PlatformRegistry
@@ -49,6 +50,7 @@ class Receiver:
         registry: PlatformRegistry,
         spool: Spool,
         on_stored: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
         """`on_stored` is told the id of a platform that has something to be read."""
         self._database = database
@@ -57,6 +59,7 @@ class Receiver:
         self._registry = registry
         self._spool = spool
         self._on_stored = on_stored
+        self._metrics = metrics
         self._commits: GroupCommit[RawRequest, None] = GroupCommit(self._flush, largest=LARGEST_BATCH, weigh=_weight)
         self._order = asyncio.Lock()  # of what is stored: what waits on the disk comes first
         self._draining: asyncio.Task[None] | None = None
@@ -91,25 +94,42 @@ class Receiver:
             inbound.verify(account, request)
             answer = inbound.handshake(account, request)
         except SignatureError as error:
+            self._metrics.received(platform, "forged")
             log.warning("inbound_refused", platform=platform, platform_id=record.id, reason=str(error))
             raise UnauthenticatedError("The request is not signed as this platform signs") from None
         except UnreadableError as error:
+            self._metrics.received(platform, "unreadable")
             raise InvalidInputError(str(error)) from None
         if answer is not None:
+            self._metrics.received(platform, "answered")
             return answer
-        await self._commits.submit(
-            RawRequest(
-                id=new_id(),
-                project_id=record.project_id,
-                platform_id=record.id,
-                platform=platform,
-                headers={name: request.headers[name] for name in inbound.keeps if name in request.headers},
-                query=request.query,
-                body=request.body,
-                received_at=request.received_at,
-            )
+        raw = RawRequest(
+            id=new_id(),
+            project_id=record.project_id,
+            platform_id=record.id,
+            platform=platform,
+            headers={name: request.headers[name] for name in inbound.keeps if name in request.headers},
+            query=request.query,
+            body=request.body,
+            received_at=request.received_at,
         )
+        try:
+            await self._commits.submit(raw)
+        except Exception:
+            self._metrics.received(platform, "lost")
+            raise
+        self._metrics.received(platform, "taken")
         return inbound.answer
+
+    async def refuse_too_large(self, platform: str, token: str) -> None:
+        """Count a request whose body is larger than it may be; NotFoundError for an unknown address, as ever."""
+        await self._find(platform, token)
+        self._metrics.received(platform, "too_large")
+
+    @property
+    def spool_bytes(self) -> int:
+        """What lies on the disk of this process."""
+        return self._spool.size
 
     async def _find(self, platform: str, token: str) -> tuple[Inbound, AccountRecord]:
         inbound = self._registry.inbound(platform)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
 
-from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
+from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction, Receipt
 from msgcore.core.ids import new_id
 from msgcore.core.stop_words import Wish
 from msgcore.inbound.people import heed, identify, wished
@@ -24,6 +24,7 @@ from msgcore.inbound.translation import (
     file_rows,
     message_row,
     reaction_row,
+    receipt_of,
     subject_of,
 )
 from msgcore.platforms.base import Account, PlatformAdapter
@@ -31,6 +32,7 @@ from msgcore.platforms.receiving import Inbound, InboundRequest, UnreadableError
 from msgcore.store import inbound as store
 from msgcore.store.events import NewEvent, append
 from msgcore.store.inbound import RawRequest
+from msgcore.store.ledger import receipts as ledger
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -52,11 +54,20 @@ def read(
     return [_read_one(adapter, inbound, account, number, request) for number, request in requests]
 
 
-def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Counter[Wish]:
-    """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written down: how much of each kind (`duplicate`, `unreadable`), and how many events tell of it.
 
-    Tells how many people opted out and in again by it.
+    `wishes` is how many people opted out and in again by it.
     """
+
+    kinds: Counter[str]
+    events: int
+    wishes: Counter[Wish]
+
+
+def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Recorded:
+    """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
     mine = [reading for reading in readings if reading.number in waiting]
     for reading in mine:
@@ -66,9 +77,11 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     found = [occurrence for reading in done for occurrence in reading.occurrences]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
-    wishes = _keep(connection, platform_id, fresh, now) if fresh else Counter[Wish]()
+    told, wishes = _keep(connection, platform_id, fresh, now) if fresh else (0, Counter[Wish]())
     store.finish(connection, [reading.number for reading in done])
-    return wishes
+    kinds = Counter(str(each.envelope.content.__struct_config__.tag) for each in fresh)
+    kinds["duplicate"], kinds["unreadable"] = len(found) - len(fresh), len(mine) - len(done)
+    return Recorded(kinds, told, wishes)
 
 
 def _read_one(
@@ -106,7 +119,10 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime) -> Counter[Wish]:
+def _keep(
+    connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime
+) -> tuple[int, Counter[Wish]]:
+    """Store what happened; how many events tell of it, and who opted out or in."""
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
@@ -119,18 +135,46 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence],
     store.keep_reactions(connection, reactions)
     store.touch_chats(connection, chat_rows(found))
     known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
-    others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
+    others = {
+        subject
+        for _, content in contents
+        if not isinstance(content, Receipt) and (subject := subject_of(content)) is not None
+    } - known.keys()
     if others:
         known |= store.message_ids(connection, platform_id, sorted(others))
     people = identify(connection, found, now)
     wishes = heed(connection, found, people.identities)
+    # Deliveries, then counts, then the log: as who sends locks them.
+    receipts = _take_receipts(connection, platform_id, found, people.identities, now)
     told: list[NewEvent] = [*people.events]
-    for each in found:
-        told.append(event_of(each, known, people.identities))
+    for each in _told(found, receipts):
+        told.append(receipts[each.id] if each.id in receipts else event_of(each, known, people.identities))
         if (wish := wishes.events.get(each.id)) is not None:
             told.append(wish)
     append(connection, told)
-    return wishes.counts
+    return len(told), wishes.counts
+
+
+def _take_receipts(
+    connection: Connection,
+    platform_id: str,
+    found: Sequence[Occurrence],
+    identities: Mapping[str, str],
+    now: datetime,
+) -> dict[str, NewEvent]:
+    """Change what receipts are about; their events by their ids, of those that tell something new."""
+    contents = [(each, each.envelope.content) for each in found]
+    receipts = [receipt_of(each, what, identities) for each, what in contents if isinstance(what, Receipt)]
+    if not receipts:
+        return {}
+    taken = ledger.take(connection, platform_id, receipts, now)
+    ledger.keep(connection, taken.waiting)
+    return taken.events
+
+
+def _told(found: Sequence[Occurrence], receipts: Mapping[str, NewEvent]) -> list[Occurrence]:
+    """Those that there is an event of now."""
+    return [each for each in found if each.id in receipts or not isinstance(each.envelope.content, Receipt)]
 
 
 def _set_aside(connection: Connection, number: int, request: RawRequest, error: str, now: datetime) -> None:

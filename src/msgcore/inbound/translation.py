@@ -30,6 +30,7 @@ from msgcore.core.stop_words import Wish
 from msgcore.inbound.files import ReceivedFile, log_line
 from msgcore.store.events import NewEvent
 from msgcore.store.inbound import RawRequest
+from msgcore.store.ledger.receipts import DeliveryReceipt
 
 Row = dict[str, Any]
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -165,6 +166,23 @@ def deletion_row(found: Occurrence, deletion: Deletion) -> Row:
     return {"b_platform_id": found.request.platform_id, "b_message_id": deletion.id, "b_at": found.at}
 
 
+def receipt_of(found: Occurrence, receipt: Receipt, identities: Mapping[str, str]) -> DeliveryReceipt:
+    """What the ledger takes of a receipt."""
+    event = event_of(found, {}, identities)
+    return DeliveryReceipt(
+        id=found.id,
+        project_id=found.request.project_id,
+        platform_id=found.request.platform_id,
+        chat_id=found.envelope.chat.id,
+        provider_message_id=receipt.message_id,
+        status=receipt.status,
+        error=plain(receipt.error),
+        told_at=found.at,
+        received_at=found.request.received_at,
+        data=event.data,
+    )
+
+
 def chat_rows(occurrences: Sequence[Occurrence]) -> list[Row]:
     """A row for each chat in which something happened, as it was last; in one order, so that nobody can deadlock."""
     rows: dict[str, Row] = {}
@@ -241,7 +259,8 @@ def _told(content: Happening, found: Occurrence) -> tuple[str, Row]:  # noqa: PL
             who = {"member_id": member and member.id, "member_display": member and (member.name or member.username)}
             return f"member.{'joined' if content.joined else 'left'}", {**who, "timestamp": at}
         case Receipt():
-            return f"message.{content.status}", {"error": content.error, "timestamp": at}
+            more = {"error": content.error} if content.status == "failed" else {}
+            return f"message.{content.status}", {"timestamp": at, **more}
         case Typing():
             return "typing.started", {"timestamp": at}
 

@@ -60,6 +60,7 @@ def compose(webhook: Any, event_id: str, kind: str, document: Any, now: datetime
         "platform": EVENT_WEBHOOK,
         "target_type": TargetType.USER.value,
         "target_id": event_id,
+        "action": None,
         "lane": lane,
         "rank": Rank.NORMAL.value,
         "state": DeliveryState.QUEUED.value,

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from msgcore.core.actions import Action, React, Unreact
 from msgcore.core.deliveries import Exchange
-from msgcore.core.errors import PermanentError
+from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.stop_words import StopWords
@@ -45,6 +46,13 @@ class Capability(StrEnum):
     THREADS = "threads"
     VOICE_SEND = "voice-send"
     VOICE_RECEIVE = "voice-receive"
+
+
+CAPABILITY_OF: Final[dict[type[Action], Capability]] = {
+    React: Capability.REACTIONS,
+    Unreact: Capability.REACTIONS,
+}
+"""What a platform must be able to do for an action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,18 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class OutgoingAction(msgspec.Struct, frozen=True):
+    """An action on a message that is in the chat `target`, as an adapter gets it; the rest is as above."""
+
+    id: str
+    message_id: str
+    target: Target
+    action: Action
+    attempt: int
+    throttles: int
+    created_at: datetime
+
+
 class SentReceipt(msgspec.Struct, frozen=True):
     """The platform took the message; `provider_message_id` is its own id for it.
 
@@ -206,6 +226,22 @@ class PlatformAdapter(ABC):
         Raises a `DeliveryError` child that tells permanent from temporary, throttled and
         authentication failures; anything else is treated as temporary with an unknown result.
         """
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Do something to a message that is there already, once; for platforms with the capability for it.
+
+        Doing it again must be as good as doing it once. Raises what `send` does.
+        """
+        del account, outgoing
+        raise PermanentError("unsupported", f"{self.declaration.display_name} cannot do this")
+
+    async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
+        """Have the platform post what happens to this address; gives what the platform says about it.
+
+        Raises InvalidInputError where there is nothing to be registered, and what `send` raises.
+        """
+        del account, url
+        raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.

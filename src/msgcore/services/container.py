@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
+from msgcore.services.actions import ActionService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.attachments import AttachmentService
 from msgcore.services.authenticator import Authenticator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from msgcore.blobs.store import BlobStore
     from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
+    from msgcore.platforms.base import PlatformAdapter
     from msgcore.security.links import AttachmentLinks
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
@@ -63,6 +65,7 @@ class Services:
     health: HealthService
     monitoring: Monitoring
     sending: SendService
+    actions: ActionService
     batches: BatchService
     jobs: JobService
     schedules: ScheduleService
@@ -85,11 +88,13 @@ class Services:
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
         on_webhook_change: Callable[[str], Awaitable[None]],
+        adapters: Mapping[str, PlatformAdapter],
         on_opt_out: Callable[[str], None],
         accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
         sending: SendService,
+        actions: ActionService,
         jobs: JobService,
         schedules: ScheduleService,
         dead_letters: DeadLetterService,
@@ -122,6 +127,7 @@ class Services:
             platforms=PlatformService(
                 database=database,
                 registry=registry,
+                adapters=adapters,
                 keyring=keyring,
                 clock=clock,
                 api_url=settings.api_url,
@@ -142,6 +148,7 @@ class Services:
             health=health,
             monitoring=monitoring,
             sending=sending,
+            actions=actions,
             batches=BatchService(database=database, sending=sending, clock=clock),
             jobs=jobs,
             schedules=schedules,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +22,9 @@ from msgcore.store.events import Event, Log
 
 LOOK_SECONDS = 5.0
 """How often the log is looked into although nobody told of anything: another process may have no way to tell."""
+
+
+StreamKind = Literal["sse", "websocket", "poll"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class EventStreamService:
         self._tail = EventTail(database)
         self._ending = asyncio.Event()
         self._guests = 0
+        self.open: Counter[str] = Counter({"sse": 0, "websocket": 0, "poll": 0})
         self._all_left = asyncio.Event()
 
     async def end(self, seconds: float) -> None:
@@ -82,6 +87,15 @@ class EventStreamService:
                 while self._guests:
                     self._all_left.clear()
                     await self._all_left.wait()
+
+    @contextmanager
+    def counted(self, kind: StreamKind) -> Generator[None]:
+        """Around following events in this way, for `open`."""
+        self.open[kind] += 1
+        try:
+            yield
+        finally:
+            self.open[kind] -= 1
 
     @contextmanager
     def attending(self) -> Generator[None]:

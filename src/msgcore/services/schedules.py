@@ -7,7 +7,7 @@ of this process, if it has one, is told afterwards; one of another process finds
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,8 +44,16 @@ class ScheduleService:
     """Cancels and reschedules."""
 
     def __init__(
-        self, *, database: Database, scheduler: Scheduler | None, registry: PlatformRegistry, clock: Clock
+        self,
+        *,
+        database: Database,
+        scheduler: Scheduler | None,
+        registry: PlatformRegistry,
+        clock: Clock,
+        on_told: Callable[[Collection[str]], None],
     ) -> None:
+        """`on_told` is given the ids of projects whose event log has something new."""
+        self._on_told = on_told
         self._database = database
         self._scheduler = scheduler
         self._limits = {declaration.name: declaration.limits for declaration in registry.declarations()}
@@ -58,6 +66,7 @@ class ScheduleService:
         message = await find_job(self._database, project_id, job_id)
         async with self._turn:
             cancelled = await ending.cancel_message(self._database, message.id, self._clock.now())
+            self._on_told([project_id])
             await self._tell(cancelled.ids)
         return cancelled
 
@@ -66,6 +75,7 @@ class ScheduleService:
         batch = await find_batch(self._database, project_id, batch_id)
         async with self._turn:
             cancelled = await ending.cancel_batch(self._database, batch.id, self._clock.now())
+            self._on_told([project_id])
             await self._tell(cancelled.ids)
         return cancelled
 

@@ -296,6 +296,7 @@ def _delivery_row(
         "platform": record.platform,
         "target_type": target.type.value,
         "target_id": target.id,
+        "action": None,
         "lane": f"{target.type.value}:{target.id}" if ordered else None,
         "state": (DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
         "attempts": 0,

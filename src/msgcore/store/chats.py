@@ -88,7 +88,7 @@ async def sent_horizon(connection: AsyncConnection, project_id: str, before: str
 async def list_sent(
     connection: AsyncConnection, chat: Any, *, before: str | None, since: str | None, limit: int
 ) -> Sequence[Row[Any]]:
-    """Deliveries to a chat with their messages' `content`, newest first: ids below `before`, none below `since`.
+    """Messages to a chat, as deliveries with their `content`, newest first: ids below `before`, none below `since`.
 
     Fallbacks that nobody needed, or did not need yet, are left out.
     """
@@ -99,6 +99,7 @@ async def list_sent(
         table.target_id == chat.provider_chat_id,
         table.state != DeliveryState.STANDBY,
         table.error_code.is_distinct_from(FallbackCode.NOT_NEEDED),
+        table.action.is_(None),
     )
     if before is not None:
         page = page.where(table.id < before)

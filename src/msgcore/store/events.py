@@ -7,12 +7,12 @@ order of their commits: whoever read up to a number has missed nothing before it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, exists, func, insert, select
+from sqlalchemy import CTE, Connection, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.errors import NotFoundError
@@ -74,6 +74,45 @@ def append(connection: Connection, new: Sequence[NewEvent]) -> None:
         first = _reserve(connection, project_id, len(some))
         rows += (_row(event, sequence) for sequence, event in enumerate(some, first))
     _INSERT.run(connection, rows)
+
+
+def append_to_kept(connection: Connection, new: Sequence[NewEvent]) -> None:
+    """The same, but for events of projects that were deleted meanwhile, which are left out."""
+    kept = kept_projects(connection, {event.project_id for event in new})
+    append(connection, [event for event in new if event.project_id in kept])
+
+
+def kept_projects(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Which of these projects were not deleted; nobody deletes them before the transaction ends."""
+    if not ids:
+        return set()
+    # Locked as foreign keys would, and before their sequences, as whoever deletes a project does.
+    kept = select(projects.c.id).where(projects.c.id.in_(ids)).order_by(projects.c.id)
+    return set(connection.execute(kept.with_for_update(read=True, key_share=True)).scalars())
+
+
+def appending(due: CTE) -> CTE:
+    """For a statement of PostgreSQL: the part that appends the events of `due`, those of a project by their ids.
+
+    `due` gives all columns but `sequence`. Whoever runs it holds the projects' rows, as `kept_projects` does.
+    """
+    numbers = select(due.c.project_id, func.count().label("last")).group_by(due.c.project_id)
+    # As Python sorts, whatever the database's collation: see `append`.
+    places = postgresql.insert(event_sequences).from_select(
+        ["project_id", "last"], numbers.order_by(due.c.project_id.collate("C"))
+    )
+    reserved = (
+        places.on_conflict_do_update(
+            index_elements=["project_id"], set_={"last": event_sequences.c.last + places.excluded.last}
+        )
+        .returning(event_sequences.c.project_id, event_sequences.c.last)
+        .cte("reserved")
+    )
+    number = func.count().over(partition_by=due.c.project_id)
+    place = func.row_number().over(partition_by=due.c.project_id, order_by=due.c.id)
+    columns = [reserved.c.last - number + place if name == "sequence" else due.c[name] for name in events.c.keys()]  # noqa: SIM118 - columns are no mapping
+    placed = select(*columns).join(reserved, reserved.c.project_id == due.c.project_id)
+    return insert(events).from_select(events.c.keys(), placed).returning(events.c.id).cte("told")
 
 
 class Log(msgspec.Struct, frozen=True):

@@ -281,7 +281,7 @@ _INSERT_MESSAGES = Bulk(
 )
 _DELIVERY = (
     *("id", "message_id", "batch_id", "project_id", "platform_id", "platform"),
-    *("target_type", "target_id", "lane", "rank"),
+    *("target_type", "target_id", "action", "lane", "rank"),
     *("state", "attempts", "throttles", "uncertain", "on_uncertain"),
     *("due_at", "first_due_at", "expires_at", "created_at"),
 )

@@ -26,7 +26,8 @@ SENDING = DeliveryState.SENDING.value
 class WorkItem(msgspec.Struct, frozen=True):
     """A delivery that a worker is about to send. `attempt` counts from 1 and includes this one.
 
-    `uncertain`: an earlier attempt may have reached the platform, and nobody knows.
+    `uncertain`: an earlier attempt may have reached the platform, and nobody knows. `action` is what it does to a
+    message that is there already (`core.actions`); None where it is a message.
     """
 
     id: str
@@ -44,11 +45,12 @@ class WorkItem(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     created_at: datetime
     started_at: datetime
+    action: str | None = None
 
 
 _WORK_COLUMNS = (
     *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
-    *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id),
+    *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
     *(deliveries.c.state, deliveries.c.attempts, deliveries.c.throttles),
     *(deliveries.c.on_uncertain, deliveries.c.uncertain, deliveries.c.due_at, deliveries.c.rescheduled_at),
     *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.created_at, deliveries.c.started_at),
@@ -157,6 +159,7 @@ def _work_item(row: Any, now: datetime) -> WorkItem:
         expires_at=row.expires_at,
         created_at=row.created_at,
         started_at=now,
+        action=row.action,
     )
 
 

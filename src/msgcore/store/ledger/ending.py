@@ -13,21 +13,22 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
+from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import PENDING_STATES, SENT_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import CHUNK, Bulk, chunks
 from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger.counts import CountChanges
+from msgcore.store.ledger.outcome_events import Told, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries
 from msgcore.store.tables.messages import IS_EXPIRING
 
 _WAITING = sorted(PENDING_STATES - {DeliveryState.SENDING})
 COLUMNS = (
-    deliveries.c.id,
-    deliveries.c.project_id,
-    deliveries.c.platform_id,
-    deliveries.c.platform,
-    deliveries.c.state,
+    *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
+    *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.state, deliveries.c.attempts),
+    *(deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
 )
 _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 
@@ -43,15 +44,19 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a delivery ends: its state, which is also the entry of its timeline, the error's code, and why."""
+    """How a delivery ends: its state, which is also the entry of its timeline, the error's code, and why.
+
+    `told` is the word of its event; None for an end that is nobody's business.
+    """
 
     state: DeliveryState
     code: str
     message: str
+    told: Told | None
 
 
-_CANCELLED = Ending(DeliveryState.CANCELLED, "cancelled", "Cancelled before it was sent")
-EXPIRED = Ending(DeliveryState.EXPIRED, "expired", "expiresAt passed before the message could be sent")
+_CANCELLED = Ending(DeliveryState.CANCELLED, "cancelled", "Cancelled before it was sent", "cancelled")
+EXPIRED = Ending(DeliveryState.EXPIRED, "expired", "expiresAt passed before the message could be sent", "failed")
 
 
 async def cancel_message(database: Database, message_id: str, now: datetime) -> Cancelled:
@@ -76,9 +81,7 @@ def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) 
     waiting = select(*COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
     # In the order in which workers lock them too.
     rows = connection.execute(waiting.order_by(deliveries.c.id).with_for_update()).all()
-    changes = CountChanges()
-    end(connection, rows, _CANCELLED, now, changes)
-    changes.apply(connection)
+    _end_all(connection, rows, _CANCELLED, now)
     counted = select(deliveries.c.state, func.count().label("number")).where(chosen).group_by(deliveries.c.state)
     left: dict[str, int] = {row.state: row.number for row in connection.execute(counted)}
     return Cancelled(
@@ -93,14 +96,24 @@ def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
     # What somebody else holds is met next time: whoever waits for nothing is in nobody's way.
     query = overdue.order_by(deliveries.c.expires_at).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(query).all()
-    changes = CountChanges()
-    end(connection, rows, EXPIRED, now, changes)
-    changes.apply(connection)
+    _end_all(connection, rows, EXPIRED, now)
     return [row.id for row in rows]
 
 
-def end(connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime, changes: CountChanges) -> None:
-    """Write the end of deliveries that the transaction holds (rows with `COLUMNS`): state and timeline; count it."""
+def _end_all(connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime) -> None:
+    changes = CountChanges()
+    told = end(connection, rows, ending, now, changes)
+    changes.apply(connection)
+    append_to_kept(connection, told)
+
+
+def end(
+    connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime, changes: CountChanges
+) -> list[NewEvent]:
+    """Write the end of deliveries that the transaction holds (rows with `COLUMNS`): state and timeline; count it.
+
+    The caller applies the changes, and then appends these events: everybody locks them in that order.
+    """
     ended = {
         "state": ending.state,
         "error_code": ending.code,
@@ -112,6 +125,16 @@ def end(connection: Connection, rows: Sequence[Any], ending: Ending, now: dateti
     for ids in chunks([row.id for row in rows]):
         connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
     _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
+    if ending.told is None:
+        return []
+    told = (outcome_event(row, ending.told, _event_data(row, ending, now), now) for row in rows)
+    return [event for event in told if event is not None]
+
+
+def _event_data(row: Any, ending: Ending, now: datetime) -> dict[str, Any]:
+    if ending.told == "cancelled":
+        return {"attempts": row.attempts, "error_code": ending.code, "cancelled_at": to_iso(now)}
+    return failed_data(ending.state, ending.code, ending.message, row.attempts, now)
 
 
 def _timeline_row(delivery_id: str, ending: Ending, now: datetime) -> dict[str, Any]:

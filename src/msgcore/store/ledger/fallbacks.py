@@ -19,6 +19,7 @@ from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState, Fal
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger import ending
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.ending import EXPIRED, Ending
@@ -31,12 +32,13 @@ CHAINS = 100
 """Messages that are dealt with in one transaction."""
 
 NOT_NEEDED = Ending(
-    DeliveryState.CANCELLED, FallbackCode.NOT_NEEDED, "Not needed: the message was sent to another of its targets"
+    DeliveryState.CANCELLED, FallbackCode.NOT_NEEDED, "Not needed: the message was sent to another of its targets", None
 )
 UNCERTAIN = Ending(
     DeliveryState.CANCELLED,
     FallbackCode.UNCERTAIN,
     "The target before it may have been reached, and options.onUncertain is fail",
+    None,
 )
 
 
@@ -106,7 +108,7 @@ async def activate_after_failure(database: Database, delivery_id: str, now: date
 
 
 _COLUMNS = (
-    *(*ending.COLUMNS, deliveries.c.message_id, deliveries.c.lane, deliveries.c.rank),
+    *(*ending.COLUMNS, deliveries.c.lane, deliveries.c.rank),
     *(deliveries.c.first_due_at, deliveries.c.expires_at, deliveries.c.uncertain, deliveries.c.on_uncertain),
     *(deliveries.c.error_code, deliveries.c.fallback_rank, deliveries.c.fallback_after, deliveries.c.fallback_at),
 )
@@ -175,7 +177,7 @@ class _Plan:
             self._look(standbys, moment)
         elif not any(map(_must_be_waited_for, live)):
             late = f"Not sent within {after} seconds: the next target took over"
-            self.ended[Ending(DeliveryState.CANCELLED, FallbackCode.TIMEOUT, late)] += live
+            self.ended[Ending(DeliveryState.CANCELLED, FallbackCode.TIMEOUT, late, "cancelled")] += live
             self._take_over(standbys, f"The target before it was not reached within {after} seconds", now)
 
     def _take_over(self, standbys: Sequence[Any], reason: str, now: datetime) -> None:
@@ -228,11 +230,13 @@ def _advance(connection: Connection, message_ids: Sequence[str], now: datetime, 
 
 
 def _carry_out(connection: Connection, plan: _Plan, now: datetime, changes: CountChanges) -> Advanced:
+    told: list[NewEvent] = []
     for how, rows in plan.ended.items():
-        ending.end(connection, rows, how, now, changes)
+        told += ending.end(connection, rows, how, now, changes)
     _activate(connection, plan, now, changes)
     _LOOK_AT.run(connection, [{"b_id": id_, "b_at": moment} for id_, moment in plan.look_at.items()])
     changes.apply(connection)
+    append_to_kept(connection, told)
     return Advanced(
         activated=[
             Takeover(

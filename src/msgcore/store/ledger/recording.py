@@ -1,4 +1,4 @@
-"""Recording what became of attempts: state, timeline, counts, and the platform's log of what failed.
+"""Recording what became of attempts: state, timeline, counts, the event, and the platform's log of what failed.
 
 On PostgreSQL one statement does it in one round trip. Where a result ends an attempt that is no longer
 the running one, or a final failure is to be logged, a transaction does it, as SQLite's always does.
@@ -11,23 +11,27 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Integer, bindparam, column, func, insert, literal, select, union_all, update
+from sqlalchemy import CTE, Connection, Integer, bindparam, column, func, insert, literal, select, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState, Exchange
-from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
+from msgcore.store.events import NewEvent, append, appending, kept_projects
 from msgcore.store.ledger.beginning import INSERT_ATTEMPTS, SENDING, WorkItem
 from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
-from msgcore.store.tables import attempts, deliveries, platform_logs
+from msgcore.store.ledger.outcome_events import failed_data, outcome_event, sent_data
+from msgcore.store.tables import attempts, deliveries, events, platform_logs, projects
 
 OutcomeWord = Literal["sent", "retry", "throttled", "failed", "uncertain", "authentication", "expired", "released"]
 
 
 class WorkResult(msgspec.Struct, frozen=True):
-    """What became of one attempt. `counts` is False where it does not count as an attempt."""
+    """What became of one attempt. `counts` is False where it does not count as an attempt.
+
+    `text` is that of the message, where it was sent.
+    """
 
     item: WorkItem
     state: DeliveryState
@@ -41,6 +45,7 @@ class WorkResult(msgspec.Struct, frozen=True):
     due_at: datetime | None = None
     sent_at: datetime | None = None
     exchange: Exchange | None = None
+    text: str | None = None
 
 
 _SELECT_ATTEMPTS = (
@@ -68,12 +73,13 @@ _GIVEN = (
     *((f"b_{name}", deliveries.c[name].type) for name in ("project_id", "platform_id", "platform")),
     *((f"a_{entry.name}", entry.type) for entry in attempts.c),
     ("b_running", Integer()),
+    *((f"e_{name}", events.c[name].type) for name in ("type", "data")),
 )
 """What the one statement is given of each result, as an array for each name; a name of a column would be set to it."""
 
 
 def _one_statement() -> Any:
-    """Compare, write and count in one statement; gives how many were recorded: all of them, or none."""
+    """Compare, write, count and tell in one statement; gives how many were recorded: all of them, or none."""
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in _GIVEN]
     given = (
         func.unnest(*arrays).table_valued(*(column(name, kind) for name, kind in _GIVEN), name="given").render_derived()
@@ -115,7 +121,34 @@ def _one_statement() -> Any:
             select(*account, recorded.c.b_state.label("state"), literal(1).label("change")),
         )
     )
-    return select(func.count()).select_from(recorded).add_cte(written, timeline, counted)
+    return select(func.count()).select_from(recorded).add_cte(written, timeline, counted, _told(recorded, counted))
+
+
+def _told(recorded: CTE, counted: CTE) -> CTE:
+    """The part that appends the events of what was recorded."""
+    # As `kept_projects` does. And after the counts: each is locked in the same order everywhere.
+    kept = (
+        select(projects.c.id)
+        .where(Among(projects.c.id, "told_projects"))
+        .order_by(projects.c.id)
+        .with_for_update(read=True, key_share=True)
+        .cte("kept")
+    )
+    after_counts = select(func.count()).select_from(counted).scalar_subquery()
+    due = (
+        select(
+            recorded.c.a_id.label("id"),  # the entry of the timeline that it tells of
+            recorded.c.b_project_id.label("project_id"),
+            recorded.c.e_type.label("type"),
+            recorded.c.b_platform_id.label("platform_id"),
+            recorded.c.e_data.label("data"),
+            recorded.c.a_finished_at.label("created_at"),
+        )
+        .join(kept, kept.c.id == recorded.c.b_project_id)
+        .where(recorded.c.e_type.is_not(None), after_counts >= 0)
+        .cte("due")
+    )
+    return appending(due)
 
 
 _ONE_STATEMENT = _one_statement()
@@ -126,7 +159,8 @@ async def record(database: Database, results: Sequence[WorkResult]) -> None:
     if database.kind == "postgresql" and all(result.state != DeliveryState.FAILED for result in results):
         rows = [_row(result) for result in results]
         arguments: dict[str, Any] = {name: [row[name] for row in rows] for name, _ in _GIVEN}
-        arguments |= {"ids": arguments["b_id"], "slot": next_slot()}
+        told = {row["b_project_id"] for row in rows if row["e_type"] is not None}
+        arguments |= {"ids": arguments["b_id"], "slot": next_slot(), "told_projects": sorted(told)}
         async with database.read() as connection:  # commits by itself
             if await connection.scalar(_ONE_STATEMENT, arguments):
                 return
@@ -142,13 +176,12 @@ def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
         changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
     _RECORD.run(connection, [_delivery_row(result) for result in current])
     INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
-    _INSERT_LOGS.run(connection, [_log_row(result) for result in current if _is_logged(result)])
+    told = [(result, event) for result in current if (event := _event(result)) is not None]
+    kept = kept_projects(connection, {event.project_id for _, event in told})
+    told = [(result, event) for result, event in told if event.project_id in kept]
+    _INSERT_LOGS.run(connection, [_log_row(result) for result, _ in told if result.state == DeliveryState.FAILED])
     changes.apply(connection)
-
-
-def _is_logged(result: WorkResult) -> bool:
-    """Whether it goes to the log of the project's platforms; webhooks have a list of their deliveries instead."""
-    return result.state == DeliveryState.FAILED and result.item.platform != EVENT_WEBHOOK
+    append(connection, [event for _, event in told])
 
 
 def _current(connection: Connection, results: Sequence[WorkResult]) -> list[WorkResult]:
@@ -162,6 +195,7 @@ def _row(result: WorkResult) -> dict[str, Any]:
     """All of `_GIVEN`."""
     item = result.item
     entry = {f"a_{name}": value for name, value in _attempt_row(result).items()}
+    event = _event(result)
     return (
         _delivery_row(result)
         | entry
@@ -170,8 +204,25 @@ def _row(result: WorkResult) -> dict[str, Any]:
             "b_platform_id": item.platform_id,
             "b_platform": item.platform,
             "b_running": item.attempt,
+            "e_type": None if event is None else event.type,
+            "e_data": None if event is None else event.data,
         }
     )
+
+
+def _event(result: WorkResult) -> NewEvent | None:
+    """The event that tells of a final result; webhooks have a list of their deliveries instead."""
+    item, now = result.item, result.finished_at
+    match result.state:
+        case DeliveryState.SENT:
+            more = sent_data(result.text, result.provider_message_id, item.attempt, now)
+            return outcome_event(item, "sent", more, now)
+        case DeliveryState.FAILED | DeliveryState.EXPIRED:
+            number = item.attempt if result.counts else item.attempt - 1
+            more = failed_data(result.state, result.error_code, result.error_message, number, now)
+            return outcome_event(item, "failed", more, now)
+        case _:
+            return None
 
 
 def _delivery_row(result: WorkResult) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from msgcore.store.tables.inbound import (
     inbound_requests,
     inbound_seen,
     message_attachments,
+    pending_receipts,
     received_messages,
     received_reactions,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "messages",
     "metadata",
     "opt_outs",
+    "pending_receipts",
     "platform_logs",
     "project_members",
     "project_platforms",

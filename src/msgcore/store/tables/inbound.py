@@ -64,6 +64,24 @@ received_messages = Table(
     Index(None, "platform_id", "provider_user_id", "id"),
 )
 
+pending_receipts = Table(
+    "pending_receipts",
+    metadata,
+    # What platforms told of messages whose sending is not recorded yet, for a minute: it may just be on its way.
+    Column("id", Id, primary_key=True),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("platform_id", Id, cascade("project_platforms.id"), nullable=False),
+    Column("chat_id", String(255), nullable=False),
+    Column("provider_message_id", String(255), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("error", Text),
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    # What its event has apart from the delivery.
+    Column("data", Json, nullable=False),
+    Index(None, "platform_id", "id"),
+)
+
 message_attachments = Table(
     "message_attachments",
     metadata,

@@ -21,6 +21,7 @@ IS_RESCHEDULED = text("state IN ('queued', 'scheduled') AND rescheduled_at IS NO
 IS_STANDBY = text("state = 'standby'")
 IS_STANDBY_TO_LOOK_AT = text("state = 'standby' AND fallback_at IS NOT NULL")
 IS_OF_BATCH = text("batch_id IS NOT NULL")
+IS_KNOWN_TO_PLATFORM = text("provider_message_id IS NOT NULL")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -65,6 +66,8 @@ deliveries = Table(
     Column("platform", String(32), nullable=False),
     Column("target_type", String(16), nullable=False),
     Column("target_id", Text, nullable=False),
+    # What it does to a message that is there already (react, unreact ...); null for a message.
+    Column("action", String(16)),
     Column("lane", Text),
     Column("rank", SmallInteger, nullable=False),
     Column("state", String(16), nullable=False),
@@ -84,6 +87,9 @@ deliveries = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("sent_at", UtcDateTime),
+    # What the platform told afterwards.
+    Column("delivered_at", UtcDateTime),
+    Column("read_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     # Of messages with `options.fallback` only: the place in their order (0 is the target itself), after how many
@@ -139,6 +145,14 @@ deliveries = Table(
         "state",
         postgresql_where=IS_OF_BATCH,
         sqlite_where=IS_OF_BATCH,
+    ),
+    # What a platform tells of, or is told of, by its own id.
+    Index(
+        "ix_deliveries_provider_message",
+        "platform_id",
+        "provider_message_id",
+        postgresql_where=IS_KNOWN_TO_PLATFORM,
+        sqlite_where=IS_KNOWN_TO_PLATFORM,
     ),
     postgresql_partition_by=BY_ID_RANGE,
 )
