@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ import pytest
 from sqlalchemy import select, text, update
 
 from inbound.test_reader import KEYRING, Inbox, request
+from msgcore.blobs.store import BlobStore
+from msgcore.config import Settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.deliveries import DeliveryState
 from msgcore.core.ids import new_id
@@ -35,8 +38,8 @@ def receipt(of: str, status: str, *, event_id: str | None = None, chat: str = "r
 
 
 @pytest.fixture
-async def inbox(database: Database) -> AsyncIterator[Inbox]:
-    made = Inbox(database)
+async def inbox(database: Database, tmp_path: Path) -> AsyncIterator[Inbox]:
+    made = Inbox(database, BlobStore.open(Settings(data_dir=tmp_path)))
     yield made
     for reader in made.readers:
         await reader.stop()
