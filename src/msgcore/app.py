@@ -241,6 +241,7 @@ class Gateway:
                 accounts=self._accounts,
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
+                clock=self._clock,
                 on_stored=self._reader.wake,
             )
 
