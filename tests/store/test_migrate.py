@@ -27,7 +27,7 @@ from servers.postgres import PostgresServer
 from store.revisions import NOW, Rows, fill, future_config, rows, upgrade_to
 
 FIRST = "0001"
-REVISIONS = ["0001", "0002", "0003"]
+REVISIONS = ["0001", "0002", "0003", "0010"]
 
 UPGRADE = """
 import asyncio, sys

@@ -96,15 +96,10 @@ class ChatMessageSent(Answer, tag_field="direction", tag="sent"):
 
 
 class ChatMessages(Answer):
-    """What was said, newest first; `next` is the `before` of the next page, null on the last one.
-
-    Each page looks for what was sent among the project's 10,000 newest deliveries before it. Where that may have left
-    out something, `sentSince` tells how far back they go; otherwise it is null.
-    """
+    """What was said, newest first; `next` is the `before` of the next page, null on the last one."""
 
     messages: list[ReceivedMessage | ChatMessageSent]
     next: str | None
-    sent_since: Timestamp | None
 
 
 class SyncAnswer(Answer):
@@ -175,7 +170,6 @@ class ChatsController(Controller):
         return ChatMessages(
             messages=[_entry(entry) for entry in page.entries],
             next=page.entries[-1].row.id if page.has_more else None,
-            sent_since=None if page.sent_since is None else to_iso(page.sent_since),
         )
 
     @patch("/{chat_id:str}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Change a chat")

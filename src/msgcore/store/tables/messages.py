@@ -19,6 +19,8 @@ IS_DEAD = text("state = 'failed'")
 IS_EXPIRING = text("state IN ('queued', 'retrying', 'scheduled') AND expires_at IS NOT NULL")
 IS_RESCHEDULED = text("state IN ('queued', 'scheduled') AND rescheduled_at IS NOT NULL")
 IS_OF_BATCH = text("batch_id IS NOT NULL")
+# Ids of chats have 255 characters at most; of PostgreSQL's rows of an index, longer ones might be beyond the limit.
+IS_TO_CHAT = text("platform <> 'event-webhook' AND length(target_id) <= 255")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -117,6 +119,14 @@ deliveries = Table(
         "id",
         postgresql_where=IS_RESCHEDULED,
         sqlite_where=IS_RESCHEDULED,
+    ),
+    Index(
+        "ix_deliveries_chat",
+        "platform_id",
+        "target_id",
+        "id",
+        postgresql_where=IS_TO_CHAT,
+        sqlite_where=IS_TO_CHAT,
     ),
     Index(
         "ix_deliveries_batch",
