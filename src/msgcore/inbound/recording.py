@@ -59,7 +59,7 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
     if fresh:
         _keep(connection, platform_id, fresh)
-    store.finish(connection, [reading.number for reading in done])
+    store.finish(connection, platform_id, [reading.number for reading in done])
 
 
 def _read_one(inbound: Inbound, account: Account, number: int, request: RawRequest) -> Reading:
@@ -97,16 +97,17 @@ def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence])
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
     store.keep_messages(connection, [message_row(each) for each in written], files)
-    store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
-    deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
-    store.take_back_messages(connection, deletions)
-    reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
-    store.keep_reactions(connection, reactions)
-    store.touch_chats(connection, chat_rows(found))
     known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
     others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
     if others:
         known |= store.message_ids(connection, platform_id, sorted(others))
+    edits = [(each, what) for each, what in contents if isinstance(what, Edit) and what.id in known]
+    store.edit_messages(connection, [edit_row(each, edit, known[edit.id]) for each, edit in edits])
+    deletions = [(each, what) for each, what in contents if isinstance(what, Deletion) and what.id in known]
+    store.take_back_messages(connection, [deletion_row(each, known[what.id]) for each, what in deletions])
+    reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
+    store.keep_reactions(connection, reactions)
+    store.touch_chats(connection, chat_rows(found))
     append(connection, [event_of(each, known) for each in found])
 
 
