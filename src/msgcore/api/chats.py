@@ -12,9 +12,8 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.messages import PageSize
-from msgcore.api.parameters import Offset, read_moment
-from msgcore.api.received import Before, ReceivedMessage, received_fields
+from msgcore.api.parameters import Before, OfAccount, Offset, PageSize, read_moment
+from msgcore.api.received import ReceivedMessage, received_fields
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Url, Wire
 from msgcore.core.scopes import ApiScope
@@ -130,7 +129,7 @@ class ChatsController(Controller):
         self,
         project: FromPath[str],
         chats: Injected[ChatService],
-        platform_id: Annotated[UUID | None, QueryParameter(name="platformId")] = None,
+        platform_id: OfAccount = None,
         chat_type: Annotated[ChatType | None, QueryParameter(name="chatType", description="Only of this type")] = None,
         search: Annotated[
             str | None, QueryParameter(max_length=255, description="A part of the name, or the platform's whole id")
