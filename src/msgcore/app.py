@@ -300,6 +300,7 @@ class Gateway:
                 accounts=self._accounts,
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
+                clock=self._clock,
                 on_stored=self._reader.wake,
                 metrics=self._metrics,
             )

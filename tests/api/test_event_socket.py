@@ -17,7 +17,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from litestar import Litestar, WebSocket, websocket
 
 from api.conftest import Running
-from api.test_receiving import newest, path_of, report
+from api.inbound import newest, path_of, report
 from msgcore.api.app import require_declared_access
 from msgcore.api.socket_session import Rules, SocketSession
 from msgcore.core.scopes import ApiScope, Principal

@@ -17,14 +17,11 @@ from msgcore.api.identity_history import (
     received_message,
     received_reaction,
 )
-from msgcore.api.parameters import Offset
+from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.scopes import ApiScope
 from msgcore.services.identities import IdentityService, IdentityView
 
-PageSize: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, le=100, description="Entries of a page; after a full one, ask with a greater offset")
-]
 SearchText: TypeAlias = Annotated[
     str,
     QueryParameter(

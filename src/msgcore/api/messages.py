@@ -10,7 +10,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Offset
+from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
 from msgcore.core.deliveries import SENT_STATES, FallbackCode
@@ -24,7 +24,6 @@ IdempotencyKey: TypeAlias = Annotated[
     str | None,
     HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key sends once (24 hours)"),
 ]
-PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 
 
 SEND_SUFFIX = "/messages/send"

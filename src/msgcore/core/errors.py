@@ -102,11 +102,29 @@ class RangeNotSatisfiableError(ProblemError):
         self.size = size
 
 
-class IdempotencyMismatchError(ProblemError):
-    """The same Idempotency-Key was used with another body."""
+class TooLargeError(ProblemError):
+    """The body has more bytes than are taken."""
+
+    status = 413
+    title = "Request Entity Too Large"
+
+
+class UnsupportedCodingError(ProblemError):
+    """The body is compressed, or otherwise coded."""
+
+    status = 415
+    title = "Unsupported Media Type"
+
+
+class UnprocessableError(ProblemError):
+    """The request is well-formed, and beyond a limit of what is read."""
 
     status = 422
     title = "Unprocessable Entity"
+
+
+class IdempotencyMismatchError(UnprocessableError):
+    """The same Idempotency-Key was used with another body."""
 
 
 class QueueFullError(ProblemError):

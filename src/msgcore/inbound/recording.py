@@ -78,7 +78,7 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
     told, wishes = _keep(connection, platform_id, fresh, now) if fresh else (0, Counter[Wish]())
-    store.finish(connection, [reading.number for reading in done])
+    store.finish(connection, platform_id, [reading.number for reading in done])
     kinds = Counter(str(each.envelope.content.__struct_config__.tag) for each in fresh)
     kinds["duplicate"], kinds["unreadable"] = len(found) - len(fresh), len(mine) - len(done)
     return Recorded(kinds, told, wishes)
@@ -128,12 +128,6 @@ def _keep(
     files = [row for each in written for row in file_rows(each)]
     store.keep_messages(connection, [message_row(each) for each in written], files)
     store.log(connection, [line for each in written for line in file_lines(each, now)])
-    store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
-    deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
-    store.take_back_messages(connection, deletions)
-    reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
-    store.keep_reactions(connection, reactions)
-    store.touch_chats(connection, chat_rows(found))
     known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
     others = {
         subject
@@ -142,6 +136,20 @@ def _keep(
     } - known.keys()
     if others:
         known |= store.message_ids(connection, platform_id, sorted(others))
+    edits = [(each, what) for each, what in contents if isinstance(what, Edit) and what.id in known]
+    store.edit_messages(connection, [edit_row(each, edit, known[edit.id]) for each, edit in edits])
+    deletions = [(each, what) for each, what in contents if isinstance(what, Deletion) and what.id in known]
+    store.take_back_messages(connection, [deletion_row(each, known[what.id]) for each, what in deletions])
+    reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
+    store.keep_reactions(connection, reactions)
+    store.touch_chats(connection, chat_rows(found))
+    return _tell(connection, platform_id, found, known, now)
+
+
+def _tell(
+    connection: Connection, platform_id: str, found: Sequence[Occurrence], known: Mapping[str, str], now: datetime
+) -> tuple[int, Counter[Wish]]:
+    """Find out who wrote, and append the events of it all."""
     people = identify(connection, found, now)
     wishes = heed(connection, found, people.identities)
     # Deliveries, then counts, then the log: as who sends locks them.

@@ -155,15 +155,14 @@ def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
     }
 
 
-def edit_row(found: Occurrence, edit: Edit) -> Row:
+def edit_row(found: Occurrence, edit: Edit, message_id: str) -> Row:
     """What `store.inbound.edit_messages` takes."""
-    platform_id = found.request.platform_id
-    return {"b_platform_id": platform_id, "b_message_id": edit.id, "b_text": plain(edit.text), "b_at": found.at}
+    return {"b_id": message_id, "b_text": plain(edit.text), "b_at": found.at}
 
 
-def deletion_row(found: Occurrence, deletion: Deletion) -> Row:
+def deletion_row(found: Occurrence, message_id: str) -> Row:
     """What `store.inbound.take_back_messages` takes."""
-    return {"b_platform_id": found.request.platform_id, "b_message_id": deletion.id, "b_at": found.at}
+    return {"b_id": message_id, "b_at": found.at}
 
 
 def receipt_of(found: Occurrence, receipt: Receipt, identities: Mapping[str, str]) -> DeliveryReceipt:

@@ -23,7 +23,7 @@ from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.services.addressing import AddressBook, Addresses
-from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage
+from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage, new_delivery
 from msgcore.store.ledger.quota import QueueQuota
 
 log = structlog.stdlib.get_logger(__name__)
@@ -287,27 +287,18 @@ def _delivery_row(
     options, times = checked.request.options or NO_OPTIONS, checked.times
     if options.ordering is not None:
         ordered = options.ordering == "strict"
-    return {
-        "id": new_id(),
-        "message_id": message["id"],
-        "batch_id": message["batch_id"],
-        "project_id": checked.project_id,
-        "platform_id": record.id,
-        "platform": record.platform,
-        "target_type": target.type.value,
-        "target_id": target.id,
-        "action": None,
-        "lane": f"{target.type.value}:{target.id}" if ordered else None,
-        "state": (DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
-        "attempts": 0,
-        "throttles": 0,
-        "uncertain": False,
-        "on_uncertain": options.on_uncertain or "resend",
-        "due_at": times.due_at,
-        "first_due_at": times.due_at,
-        "expires_at": times.expires_at,
-        "created_at": times.now,
-    }
+    return new_delivery(
+        message,
+        due_at=times.due_at,
+        platform_id=record.id,
+        platform=record.platform,
+        target_type=target.type.value,
+        target_id=target.id,
+        lane=f"{target.type.value}:{target.id}" if ordered else None,
+        state=(DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
+        on_uncertain=options.on_uncertain or "resend",
+        expires_at=times.expires_at,
+    )
 
 
 def check_idempotency_key(key: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 from msgcore.core.envelope import ATTACHMENTS, File
 from msgcore.outbound.plain_text import html_to_text
 from msgcore.platforms.email.decoding import as_bytes, clean_text, decode, decode_transfer, header_text, one_line
-from msgcore.platforms.receiving import UnreadableError
+from msgcore.platforms.receiving import BeyondLimitsError, OversizedError, UnreadableError
 
 LARGEST = 25 * 1024 * 1024
 """Bytes of a mail: what the large providers take."""
@@ -55,7 +55,7 @@ class _Count:
 
 
 class Part(EmailMessage):
-    """A part of a mail that counts itself, its depth and its headers. Raises UnreadableError for one too many."""
+    """A part of a mail that counts itself, its depth and its headers. Raises BeyondLimitsError for one too many."""
 
     def __init__(self, policy: Policy | None = None, *, count: _Count | None = None) -> None:
         super().__init__(policy)
@@ -63,7 +63,7 @@ class Part(EmailMessage):
         self._count = count or _Count()
         self._count.parts += 1
         if self._count.parts > MOST_PARTS:
-            raise UnreadableError(f"the mail has more than {MOST_PARTS} parts")
+            raise BeyondLimitsError(f"the mail has more than {MOST_PARTS} parts")
 
     @property
     def source(self) -> bytes | None:
@@ -78,7 +78,7 @@ class Part(EmailMessage):
         """Take a part in."""
         payload.depth = self.depth + 1
         if payload.depth > DEEPEST:
-            raise UnreadableError(f"the mail has parts nested more than {DEEPEST} deep")
+            raise BeyondLimitsError(f"the mail has parts nested more than {DEEPEST} deep")
         super().attach(payload)
 
     def set_raw(self, name: str, value: str) -> None:
@@ -86,7 +86,7 @@ class Part(EmailMessage):
         self._count.headers += 1
         self._count.header_size += len(name) + len(value)
         if self._count.headers > MOST_HEADERS or self._count.header_size > LARGEST_HEADERS:
-            raise UnreadableError(f"the mail has more than {MOST_HEADERS} headers or {LARGEST_HEADERS} bytes of them")
+            raise BeyondLimitsError(f"the mail has more than {MOST_HEADERS} headers or {LARGEST_HEADERS} bytes of them")
         mime = name.lower().startswith("content-")
         super().set_raw(name, value[: _KEPT_OF_MIME_HEADER if mime else _KEPT_OF_HEADER])
 
@@ -102,9 +102,9 @@ class _AsTheyCame(EmailPolicy):
 def parse(data: bytes) -> Part:
     """The parts of a mail. Raises UnreadableError for what is none, or is beyond the limits."""
     if len(data) > LARGEST:
-        raise UnreadableError(f"the mail has {len(data)} bytes; at most {LARGEST} are read")
+        raise OversizedError(f"the mail has {len(data)} bytes; at most {LARGEST} are read")
     if data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n") > MOST_LINES:
-        raise UnreadableError(f"the mail has more than {MOST_LINES} lines")
+        raise BeyondLimitsError(f"the mail has more than {MOST_LINES} lines")
     parser = BytesFeedParser(policy=_AsTheyCame(message_factory=partial(Part, count=_Count())))
     parser.feed(data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n"))
     root: Any = parser.close()

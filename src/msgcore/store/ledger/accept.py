@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import Ticket
 from msgcore.core.errors import IdempotencyMismatchError, UnavailableError
+from msgcore.core.ids import new_id
 from msgcore.store.bulk import Bulk, Together
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
@@ -75,6 +76,26 @@ class NewMessage(msgspec.Struct, frozen=True):
     def weight(self) -> int:
         """What it costs to store, in deliveries."""
         return len(self.deliveries) + len(self.standbys) + self.size // CONTENT_UNIT
+
+
+def new_delivery(message: dict[str, Any], *, due_at: datetime, **columns: Any) -> dict[str, Any]:
+    """The row of a delivery of a message (its row) that nobody tried yet; `columns` say whom it goes to, and how."""
+    return {
+        "id": new_id(),
+        "message_id": message["id"],
+        "batch_id": message["batch_id"],
+        "project_id": message["project_id"],
+        "action": None,
+        "attempts": 0,
+        "throttles": 0,
+        "uncertain": False,
+        "on_uncertain": "resend",
+        "due_at": due_at,
+        "first_due_at": due_at,
+        "expires_at": None,
+        "created_at": message["created_at"],
+        **columns,
+    }
 
 
 class NewBatch(msgspec.Struct, frozen=True):

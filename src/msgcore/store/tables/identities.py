@@ -18,6 +18,7 @@ identities = Table(
     Column("preferred_platform_id", Id),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "id"),
     Index(None, "project_id", "email"),
     Index(None, "project_id", "display_name"),
 )
@@ -74,5 +75,5 @@ chats = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("platform_id", "provider_chat_id"),
-    Index(None, "project_id", "last_message_at"),
+    Index(None, "project_id", "last_message_at", "id"),
 )

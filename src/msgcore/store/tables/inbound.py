@@ -60,6 +60,8 @@ received_messages = Table(
     Column("deleted_at", UtcDateTime),
     UniqueConstraint("platform_id", "provider_message_id"),
     Index(None, "project_id", "id"),
+    Index(None, "project_id", "platform", "id"),
+    Index(None, "platform_id", "id"),
     Index(None, "platform_id", "provider_chat_id", "id"),
     Index(None, "platform_id", "provider_user_id", "id"),
 )
@@ -135,5 +137,5 @@ received_reactions = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Index(None, "project_id", "id"),
     Index(None, "platform_id", "provider_message_id"),
-    Index(None, "platform_id", "provider_user_id"),
+    Index(None, "platform_id", "provider_user_id", "id"),
 )

@@ -22,6 +22,8 @@ IS_STANDBY = text("state = 'standby'")
 IS_STANDBY_TO_LOOK_AT = text("state = 'standby' AND fallback_at IS NOT NULL")
 IS_OF_BATCH = text("batch_id IS NOT NULL")
 IS_KNOWN_TO_PLATFORM = text("provider_message_id IS NOT NULL")
+# Ids of chats have 255 characters at most; of PostgreSQL's rows of an index, longer ones might be beyond the limit.
+IS_TO_CHAT = text("platform <> 'event-webhook' AND length(target_id) <= 255")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -138,6 +140,14 @@ deliveries = Table(
         "id",
         postgresql_where=IS_STANDBY_TO_LOOK_AT,
         sqlite_where=IS_STANDBY_TO_LOOK_AT,
+    ),
+    Index(
+        "ix_deliveries_chat",
+        "platform_id",
+        "target_id",
+        "id",
+        postgresql_where=IS_TO_CHAT,
+        sqlite_where=IS_TO_CHAT,
     ),
     Index(
         "ix_deliveries_batch",
