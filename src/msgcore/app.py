@@ -85,14 +85,16 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 class Gateway:
     """A running MsgCore: the API, the dispatch core, or both, over one database."""
 
-    def __init__(self, settings: Settings, database: Database, keyring: Keyring, resources: AsyncExitStack) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, keyring: Keyring, resources: AsyncExitStack, clock: Clock
+    ) -> None:
         self.settings = settings
         self.database = database
         self.asgi: AsgiApp | None = None
         self.life = Life()
         self._keyring = keyring
         self._resources = resources
-        self._clock: Clock = SystemClock()
+        self._clock = clock
         self._registry = PlatformRegistry()
         self._metrics = Metrics(declaration.name for declaration in self._registry.declarations())
         self._monitoring = Monitoring(
@@ -126,8 +128,10 @@ class Gateway:
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, settings: Settings, *, api: bool = True, worker: bool = True) -> Gateway:
-        """Open the database and build every part.
+    async def open(
+        cls, settings: Settings, *, api: bool = True, worker: bool = True, clock: Clock | None = None
+    ) -> Gateway:
+        """Open the database and build every part; `clock` is the machine's unless one is given.
 
         With both parts (one process that does everything) the database is brought up to date
         first; a lone part expects it to be. Raises StartupError with one line for the operator.
@@ -145,7 +149,7 @@ class Gateway:
             await (upgrade if api and worker else require_current)(database)
             keyring = Keyring(secrets.encryption_key)
             await check_encryption_key(database, keyring)
-            gateway = cls(settings, database, keyring, resources)
+            gateway = cls(settings, database, keyring, resources, clock or SystemClock())
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
@@ -241,6 +245,7 @@ class Gateway:
                 accounts=self._accounts,
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
+                clock=self._clock,
                 on_stored=self._reader.wake,
             )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from msgcore.core.clock import Clock
 from msgcore.core.errors import InvalidInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
@@ -48,9 +49,11 @@ class Receiver:
         accounts: AccountDirectory,
         registry: PlatformRegistry,
         spool: Spool,
+        clock: Clock,
         on_stored: Callable[[str], None],
     ) -> None:
         """`on_stored` is told the id of a platform that has something to be read."""
+        self.clock = clock
         self._database = database
         self._tokens = tokens
         self._accounts = accounts
