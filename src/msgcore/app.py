@@ -104,6 +104,7 @@ class Gateway:
         resources: AsyncExitStack,
         blobs: BlobStore,
         secret: str,
+        clock: Clock,
     ) -> None:
         """`secret` is what addresses of files are signed with a key of."""
         self.settings = settings
@@ -112,10 +113,10 @@ class Gateway:
         self.life = Life()
         self._keyring = keyring
         self._resources = resources
-        self._clock: Clock = SystemClock()
+        self._clock = clock
         self._blobs = blobs
         self._links = AttachmentLinks(
-            secret, base_url=settings.api_url, seconds=settings.attachment_url_seconds, clock=self._clock
+            secret, base_url=settings.api_url, seconds=settings.attachment_url_seconds, clock=clock
         )
         self._file_policy = FilePolicy(
             settings.max_inbound_attachment_bytes, settings.attachment_types, settings.blocked_attachment_types
@@ -163,8 +164,10 @@ class Gateway:
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, settings: Settings, *, api: bool = True, worker: bool = True) -> Gateway:
-        """Open the database and build every part.
+    async def open(
+        cls, settings: Settings, *, api: bool = True, worker: bool = True, clock: Clock | None = None
+    ) -> Gateway:
+        """Open the database and build every part; `clock` is the machine's unless one is given.
 
         With both parts (one process that does everything) the database is brought up to date
         first; a lone part expects it to be. Raises StartupError with one line for the operator.
@@ -182,7 +185,15 @@ class Gateway:
             await (upgrade if api and worker else require_current)(database)
             keyring = Keyring(secrets.encryption_key)
             await check_encryption_key(database, keyring)
-            gateway = cls(settings, database, keyring, resources, BlobStore.open(settings), secrets.jwt_secret)
+            gateway = cls(
+                settings,
+                database,
+                keyring,
+                resources,
+                BlobStore.open(settings),
+                secrets.jwt_secret,
+                clock or SystemClock(),
+            )
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Controller, MediaType, Response, get, route
@@ -56,7 +55,7 @@ class InboundWebhooksController(Controller):
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
             query=request.scope["query_string"].decode("latin-1"),
             body=body,
-            received_at=datetime.now(UTC),
+            received_at=receiver.clock.now(),
         )
         answer = await receiver.receive(platform, webhook_token, came)
         return Response(answer.body, status_code=answer.status, media_type=answer.content_type)

@@ -288,7 +288,7 @@ class Processor:
         self._planned += 1
         self._leave()
         try:
-            await asyncio.sleep(when - self._clock.monotonic())
+            await self._clock.sleep(when - self._clock.monotonic())
         finally:
             self._planned -= 1
             self._busy += 1

@@ -61,6 +61,7 @@ class Receiver:
         metrics: Metrics,
     ) -> None:
         """`on_stored` is told the id of a platform that has something to be read."""
+        self.clock = clock
         self._database = database
         self._tokens = tokens
         self._accounts = accounts

@@ -49,12 +49,12 @@ class EventFilter:
 class EventPage:
     """Events in order, and the place to go on after: that of the last one that was looked at.
 
-    `is_full`: as many were looked at as a page has, so there may be more.
+    `more`: there may be more behind them already.
     """
 
     events: Sequence[Event]
     last: int
-    is_full: bool
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class EventStreamService:
                 left = deadline - monotonic()
                 if page.events or left <= 0 or self._ending.is_set():
                     return page
-                if not page.is_full:  # else there may be more
+                if not page.more:
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
@@ -152,15 +152,17 @@ class EventStreamService:
                 if page.events or monotonic() - spoken >= idle:
                     yield page
                     spoken = monotonic()
-                if not page.is_full:  # else there may be more
+                if not page.more:
                     await news.wait(min(idle, LOOK_SECONDS))
 
     async def _read(self, wanted: EventFilter, log: Log, after: int, limit: int) -> EventPage:
         """The next events that are wanted, of those that are next."""
-        found = (await self._tail.read(log, after))[:limit]
+        stretch = await self._tail.read(log, after)
+        found = stretch.events[:limit]
         last = found[-1].sequence if found else after
+        more = stretch.more or len(found) < len(stretch.events)
         shown = [self._shown(event) for event in found if wanted.takes(event)]
-        return EventPage(shown, last, is_full=len(found) == limit)
+        return EventPage(shown, last, more)
 
     def _shown(self, event: Event) -> Event:
         """An event whose files have addresses of now; the event itself is shared by all who follow."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import CTE, Connection, delete, exists, func, insert, select
+from sqlalchemy import CTE, BigInteger, Connection, String, bindparam, cast, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.errors import NotFoundError
@@ -22,6 +22,9 @@ from msgcore.store.database import Database
 from msgcore.store.tables import event_sequences, events, projects
 
 PURGED_AT_ONCE = 5000
+
+PAGE_BYTES = 1024 * 1024
+"""What the data of the events of a page may have together, but for the last one, which may reach beyond."""
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -58,6 +61,35 @@ _COLUMNS = (
     events.c.created_at,
     func.length(events.c.data),
 )
+
+
+def _page_statement() -> Any:
+    """The next events of a project after a place: so many, and no more once they have so many bytes.
+
+    It goes from one event to the next, so that what is not given is not read either: to tell how long a text is,
+    SQLite reads all of it.
+    """
+    project, after = bindparam("of_project", type_=String()), bindparam("after", type_=BigInteger())
+    first = select(func.min(events.c.sequence)).where(events.c.project_id == project, events.c.sequence > after)
+    page = select(
+        first.scalar_subquery().label("sequence"), cast(0, BigInteger).label("bytes"), cast(1, BigInteger).label("n")
+    ).cte("page", recursive=True)
+    this, later = events.alias("this"), events.alias("later")
+    following = select(func.min(later.c.sequence)).where(
+        later.c.project_id == project, later.c.sequence > page.c.sequence
+    )
+    size = page.c.bytes + func.length(this.c.data)
+    page = page.union_all(
+        select(following.scalar_subquery(), size, page.c.n + 1)
+        .join_from(page, this, (this.c.project_id == project) & (this.c.sequence == page.c.sequence))
+        .where(page.c.n < bindparam("most", type_=BigInteger()), size < bindparam("largest", type_=BigInteger()))
+    )
+    last = select(func.max(page.c.sequence)).scalar_subquery()
+    own = (events.c.project_id == project, events.c.sequence > after, events.c.sequence <= last)
+    return select(*_COLUMNS).where(*own).order_by(events.c.sequence)
+
+
+_PAGE = _page_statement()
 
 
 def append(connection: Connection, new: Sequence[NewEvent]) -> None:
@@ -131,18 +163,27 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 async def read_after(database: Database, of: Log, after: int, *, limit: int) -> list[Event]:
-    """The next events of a log after a place, oldest first; none once its project was deleted."""
+    """The next events of a log after a place, oldest first; none once its project was deleted.
+
+    A page has at most `limit` of them, and about `PAGE_BYTES`: `is_full` tells whether there may be more.
+    """
     same = exists().where(projects.c.id == of.project_id, projects.c.created_at == of.since)
-    query = select(*_COLUMNS).where(events.c.project_id == of.project_id, events.c.sequence > after, same)
+    arguments = {"of_project": of.project_id, "after": after, "most": limit, "largest": PAGE_BYTES}
     async with database.read() as connection:
-        rows = await connection.execute(query.order_by(events.c.sequence).limit(limit))
-        return [Event(*row) for row in rows]
+        return [Event(*row) for row in await connection.execute(_PAGE.where(same), arguments)]
 
 
-def next_events(connection: Connection, project_id: str, after: int, limit: int) -> list[Event]:
-    """The same within the caller's transaction."""
-    query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
-    return [Event(*row) for row in connection.execute(query.order_by(events.c.sequence).limit(limit))]
+def next_events(
+    connection: Connection, project_id: str, after: int, limit: int, largest: int = PAGE_BYTES
+) -> list[Event]:
+    """The same within the caller's transaction, with about `largest` bytes."""
+    arguments = {"of_project": project_id, "after": after, "most": limit, "largest": largest}
+    return [Event(*row) for row in connection.execute(_PAGE, arguments)]
+
+
+def is_full(page: Sequence[Event], limit: int, largest: int = PAGE_BYTES) -> bool:
+    """Whether a page ended because it may have no more, so that there may be more in the log."""
+    return len(page) >= limit or sum(event.size for event in page) >= largest
 
 
 async def bounds(database: Database, project_id: str) -> Bounds:
