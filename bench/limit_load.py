@@ -198,6 +198,7 @@ def _delivery(message_id: str, platform: str, account_id: str, lane: str, now: d
         "platform": platform,
         "target_type": target_type,
         "target_id": target_id,
+        "action": None,
         "lane": lane,
         # Of few groups among many chats, so that they use up what is theirs.
         "rank": (Rank.HIGH if is_group(lane) else Rank.NORMAL).value,

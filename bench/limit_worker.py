@@ -23,6 +23,7 @@ from bench.schedulers import open_scheduler
 from msgcore.core.clock import SystemClock
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.dispatch.messages import MessageCache
+from msgcore.dispatch.opt_outs import OptOutDirectory
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.verdict import Judge
 from msgcore.observability.metrics import Metrics
@@ -77,6 +78,7 @@ async def work(job: Job) -> None:
             adapters={adapter.declaration.name: adapter(services) for adapter in ADAPTERS},
             clock=SystemClock(),
             judge=Judge(),
+            opt_outs=OptOutDirectory(database, lambda _, user_id: user_id),
             concurrency=CONCURRENCY,
             lease_seconds=LEASE_SECONDS,
             send_timeout=30.0,

@@ -15,16 +15,20 @@ from msgcore.api.app import create_api, create_monitoring_api
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
+from msgcore.blobs.store import BlobStore
 from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.core.deliveries import Ticket
+from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.dispatch.fallbacks import Fallbacks
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageCache
 from msgcore.dispatch.opening import open_scheduler
+from msgcore.dispatch.opt_outs import OptOutDirectory
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
@@ -32,9 +36,13 @@ from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.dispatch.verdict import Judge
 from msgcore.dispatch.webhook_accounts import WebhookDirectory
 from msgcore.inbound.bus import EventBus
+from msgcore.inbound.connections import ConnectionManager
+from msgcore.inbound.fetcher import Fetcher
+from msgcore.inbound.files import FileKeeper, FilePolicy
 from msgcore.inbound.reader import Reader
 from msgcore.inbound.receiver import Receiver
 from msgcore.inbound.spool import Spool
+from msgcore.inbound.sweeper import Sweeper
 from msgcore.inbound.tokens import TokenDirectory
 from msgcore.inbound.webhook_feed import WebhookFeed
 from msgcore.observability.metrics import Metrics
@@ -47,7 +55,10 @@ from msgcore.platforms.event_webhook import EventWebhookAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard
 from msgcore.security.keyring import Keyring
+from msgcore.security.links import AttachmentLinks
 from msgcore.security.secrets import load_secrets, prepare_data_dir
+from msgcore.services.actions import ActionService
+from msgcore.services.addressing import AddressBook
 from msgcore.services.container import Services
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.services.event_streams import EventStreamService
@@ -85,14 +96,31 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 class Gateway:
     """A running MsgCore: the API, the dispatch core, or both, over one database."""
 
-    def __init__(self, settings: Settings, database: Database, keyring: Keyring, resources: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keyring: Keyring,
+        resources: AsyncExitStack,
+        blobs: BlobStore,
+        secret: str,
+        clock: Clock,
+    ) -> None:
+        """`secret` is what addresses of files are signed with a key of."""
         self.settings = settings
         self.database = database
         self.asgi: AsgiApp | None = None
         self.life = Life()
         self._keyring = keyring
         self._resources = resources
-        self._clock: Clock = SystemClock()
+        self._clock = clock
+        self._blobs = blobs
+        self._links = AttachmentLinks(
+            secret, base_url=settings.api_url, seconds=settings.attachment_url_seconds, clock=clock
+        )
+        self._file_policy = FilePolicy(
+            settings.max_inbound_attachment_bytes, settings.attachment_types, settings.blocked_attachment_types
+        )
         self._registry = PlatformRegistry()
         self._metrics = Metrics(declaration.name for declaration in self._registry.declarations())
         self._monitoring = Monitoring(
@@ -103,6 +131,8 @@ class Gateway:
             leading=self._leading,
             breakers=self._breakers,
             ping_redis=None if settings.redis_url is None else self._ping_redis,
+            spool_bytes=lambda: 0 if self._receiver is None else self._receiver.spool_bytes,
+            streams=lambda: {} if self._event_streams is None else self._event_streams.open,
         )
         self._health = HealthService(database, self._clock, self._monitoring, self.life)
         declarations = (*self._registry.declarations(), EventWebhookAdapter.declaration)
@@ -111,23 +141,33 @@ class Gateway:
         self._messages = MessageCache(self._work)
         self._accounts = AccountDirectory(database, keyring)
         self._webhooks = WebhookDirectory(database, keyring)
+        self._opt_outs = OptOutDirectory(database, self._registry.user_key)
         self._accept_log = AcceptLog(database, self._committed)
         self._scheduler: MemoryScheduler | RedisScheduler | None = None
         self._handover: Handover | None = None
+        self._adapter_services: AdapterServices | None = None
         self._adapters: dict[str, PlatformAdapter] = {}
         self._feeder: Feeder | None = None
         self._processor: Processor | None = None
+        self._fallbacks: Fallbacks | None = None
         self._lock: DispatchLock | None = None
         self._bus = EventBus()
         self._webhook_feed: WebhookFeed | None = None
         self._reader: Reader | None = None
         self._receiver: Receiver | None = None
+        self._connections: ConnectionManager | None = None
+        self._fetcher: Fetcher | None = None
+        self._sweeper = Sweeper(
+            database=database, blobs=blobs, clock=self._clock, days=settings.attachment_days, leads=self._leading
+        )
         self._event_streams: EventStreamService | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, settings: Settings, *, api: bool = True, worker: bool = True) -> Gateway:
-        """Open the database and build every part.
+    async def open(
+        cls, settings: Settings, *, api: bool = True, worker: bool = True, clock: Clock | None = None
+    ) -> Gateway:
+        """Open the database and build every part; `clock` is the machine's unless one is given.
 
         With both parts (one process that does everything) the database is brought up to date
         first; a lone part expects it to be. Raises StartupError with one line for the operator.
@@ -145,10 +185,19 @@ class Gateway:
             await (upgrade if api and worker else require_current)(database)
             keyring = Keyring(secrets.encryption_key)
             await check_encryption_key(database, keyring)
-            gateway = cls(settings, database, keyring, resources)
+            gateway = cls(
+                settings,
+                database,
+                keyring,
+                resources,
+                BlobStore.open(settings),
+                secrets.jwt_secret,
+                clock or SystemClock(),
+            )
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
+            await gateway._build_adapters()
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -161,13 +210,20 @@ class Gateway:
         if self._feeder is not None and self._processor is not None:
             await self._feeder.start()
             self._processor.start()
+        if self._fallbacks is not None:
+            self._fallbacks.start()
         self._bus.start()
         if self._webhook_feed is not None:
             self._webhook_feed.start()
+        if self._fetcher is not None:
+            self._fetcher.start()
         if self._reader is not None:
             self._reader.start()
         if self._receiver is not None:
             self._receiver.start()
+        if self._connections is not None:
+            self._connections.start()
+        self._sweeper.start()
         self._maintenance = asyncio.create_task(self._maintain(), name="maintenance")
         self.life.phase = "ready"
 
@@ -188,6 +244,11 @@ class Gateway:
         """Commit what was accepted, finish what is being sent (bounded), close everything."""
         await self.begin_stop()
         await end(self._maintenance)
+        if self._connections is not None:
+            await self._connections.stop()
+        await self._sweeper.stop()
+        if self._fetcher is not None:
+            await self._fetcher.stop()
         if self._webhook_feed is not None:
             await self._webhook_feed.stop()
         await self._accept_log.drain()
@@ -196,6 +257,8 @@ class Gateway:
         if self._reader is not None:
             await self._reader.stop()
         await self._bus.stop()
+        if self._fallbacks is not None:
+            await self._fallbacks.stop()
         if self._feeder is not None:
             await self._feeder.stop()
         if self._handover is not None:
@@ -232,7 +295,14 @@ class Gateway:
         if isinstance(self._scheduler, RedisScheduler):
             self._bus = EventBus(self._scheduler.connection)
         self._reader = Reader(
-            database=self.database, accounts=self._accounts, registry=self._registry, bus=self._bus, clock=self._clock
+            database=self.database,
+            accounts=self._accounts,
+            registry=self._registry,
+            bus=self._bus,
+            files=FileKeeper(database=self.database, blobs=self._blobs, policy=self._file_policy, clock=self._clock),
+            clock=self._clock,
+            metrics=self._metrics,
+            on_wishes=self._wished,
         )
         if api:
             self._receiver = Receiver(
@@ -241,7 +311,9 @@ class Gateway:
                 accounts=self._accounts,
                 registry=self._registry,
                 spool=Spool(self.settings.data_dir / "spool", largest=self.settings.max_spool_bytes),
+                clock=self._clock,
                 on_stored=self._reader.wake,
+                metrics=self._metrics,
             )
 
     def _build_feeder(self, scheduler: MemoryScheduler | RedisScheduler, handover: Handover, *, follow: bool) -> Feeder:
@@ -269,13 +341,11 @@ class Gateway:
             scheduler.on_closed = feeder.hurry
         return feeder
 
-    async def _build_dispatch(self, *, follow: bool) -> None:
+    async def _build_adapters(self) -> None:
+        """What talks to platforms: to send, and to set up their webhooks."""
         settings = self.settings
-        if self._scheduler is None or self._handover is None or self._reader is None:
-            raise RuntimeError("a process that dispatches has a scheduler, and a reader")
-        if isinstance(self._scheduler, MemoryScheduler):
-            self._lock = await DispatchLock.acquire(self.database)
-            self._resources.push_async_callback(self._lock.release)
+        if self._reader is None:
+            raise RuntimeError("what adapters store is read")
         guard = EgressGuard(settings.egress_allow)
         transport = await self._resources.enter_async_context(
             open_transport(guard, limit=max(100, settings.concurrency))
@@ -288,12 +358,38 @@ class Gateway:
             clock=self._clock,
             base_urls=settings.platform_base_urls,
             on_stored=self._reader.wake,
+            refresh_event=self._links.refresh_event,
         )
+        self._adapter_services = services
         self._adapters = self._registry.build(services)
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
+
+    async def _build_dispatch(self, *, follow: bool) -> None:
+        settings, services = self.settings, self._adapter_services
+        if self._scheduler is None or self._handover is None or self._reader is None or services is None:
+            raise RuntimeError("a process that dispatches has a scheduler, a reader, and what adapters are given")
+        if isinstance(self._scheduler, MemoryScheduler):
+            self._lock = await DispatchLock.acquire(self.database)
+            self._resources.push_async_callback(self._lock.release)
+        self._connections = ConnectionManager(
+            database=self.database,
+            accounts=self._accounts,
+            keyring=self._keyring,
+            platforms=self._registry.build_live(services),
+            on_stored=self._reader.wake,
+            clock=self._clock,
+            largest=settings.max_body_bytes,
+        )
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
+        self._fallbacks = Fallbacks(
+            database=self.database,
+            scheduler=self._scheduler,
+            limits=self._limits,
+            clock=self._clock,
+            leads=self._leading,
+        )
         self._processor = Processor(
             scheduler=self._scheduler,
             work=self._work,
@@ -302,12 +398,24 @@ class Gateway:
             adapters=self._adapters,
             clock=self._clock,
             judge=Judge(),
+            opt_outs=self._opt_outs,
             concurrency=settings.concurrency,
             lease_seconds=settings.lease_seconds,
             send_timeout=settings.send_timeout_seconds,
             metrics=self._metrics,
             webhooks=self._webhooks,
+            on_fallible=self._fallbacks.look,
             on_told=self._bus.announce_soon,
+        )
+        self._fetcher = Fetcher(
+            database=self.database,
+            blobs=self._blobs,
+            policy=self._file_policy,
+            accounts=self._accounts,
+            adapters=self._adapters,
+            transport=services.http,
+            bus=self._bus,
+            clock=self._clock,
         )
         self._webhook_feed = WebhookFeed(
             database=self.database,
@@ -323,6 +431,15 @@ class Gateway:
         dead_letters = DeadLetterService(
             database=self.database, scheduler=self._scheduler, registry=self._registry, clock=self._clock
         )
+        sending = SendService(
+            accounts=self._accounts,
+            registry=self._registry,
+            accept_log=self._accept_log,
+            quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
+            messages=self._messages,
+            addresses=AddressBook(self.database, self._registry),
+            clock=self._clock,
+        )
         services = Services.build(
             database=self.database,
             keyring=self._keyring,
@@ -332,15 +449,17 @@ class Gateway:
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
             on_webhook_change=self._webhook_changed,
+            on_opt_out=self._opt_outs.noted,
+            adapters=self._adapters,
             accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,
-            sending=SendService(
+            sending=sending,
+            actions=ActionService(
+                database=self.database,
                 accounts=self._accounts,
                 registry=self._registry,
-                accept_log=self._accept_log,
-                quota=QueueQuota(self.database, self._clock, self.settings.queue_quota),
-                messages=self._messages,
+                sending=sending,
                 clock=self._clock,
             ),
             jobs=JobService(database=self.database, dead_letters=dead_letters, clock=self._clock),
@@ -354,13 +473,15 @@ class Gateway:
             dead_letters=dead_letters,
             receiver=self._receiver,
             bus=self._bus,
+            blobs=self._blobs,
+            links=self._links,
         )
         self._event_streams = services.event_streams
         self._resources.push_async_callback(services.authenticator.close)
         largest = self.settings.max_body_bytes
         api = create_api(services, self.settings)
-        sending = FastSend(api, services.authenticator, services.sending, largest=largest)
-        self.asgi = CountedRequests(FastReceive(sending, self._receiver, largest=largest), self._metrics)
+        fast_send = FastSend(api, services.authenticator, sending, largest=largest)
+        self.asgi = CountedRequests(FastReceive(fast_send, self._receiver, largest=largest), self._metrics)
 
     # --- events between the parts
 
@@ -392,12 +513,20 @@ class Gateway:
         self._accounts.forget(account_id)
         for adapter in self._adapters.values():
             await adapter.forget(account_id)
+        if self._connections is not None:
+            self._connections.hurry()
         await self._hold_or_resume(account_id, self._accounts)
 
     async def _webhook_changed(self, webhook_id: str) -> None:
         """A webhook was changed, switched or deleted: use it as it is now."""
         self._webhooks.forget(webhook_id)
         await self._hold_or_resume(webhook_id, self._webhooks)
+
+    def _wished(self, record: AccountRecord, wishes: Counter[Wish]) -> None:
+        """People opted out or in on a platform."""
+        for wish, number in wishes.items():
+            self._metrics.wishes.labels(record.platform, wish).inc(number)
+        self._opt_outs.noted(record.id)
 
     def _forget(self, account_id: str) -> None:
         self._accounts.forget(account_id)

@@ -21,21 +21,35 @@ from msgcore.core.errors import StartupError
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
     Allowed,
+    BlobUrl,
     DatabaseUrl,
     DataDir,
     EncryptionKey,
     HostName,
     HttpUrl,
     JwtSecret,
+    MediaTypes,
     MetricsToken,
     Networks,
+    OptionalHttpUrl,
     OptionalPort,
     Origins,
     RedisPrefix,
     RedisUrl,
+    S3Key,
+    S3Region,
 )
 
 MASK = "********"
+
+PROGRAMS = (
+    "application/vnd.microsoft.portable-executable",
+    "application/x-msdownload",
+    "application/x-dosexec",
+    "application/x-executable",
+    "application/x-mach-binary",
+)
+"""Media types of what computers run: nobody should get it by a click."""
 
 _BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
@@ -146,6 +160,33 @@ class Settings(BaseModel):
         "MSGCORE_MAX_ATTACHMENT_BYTES",
         ge=1024,
     )
+    blob_url: BlobUrl = _setting(
+        None, "Where files of received messages are kept; unset: blobs in the data directory", "MSGCORE_BLOB_URL"
+    )
+    s3_endpoint: OptionalHttpUrl = _setting(None, "The S3-compatible server; unset: AWS", "MSGCORE_S3_ENDPOINT")
+    s3_region: S3Region = _setting("us-east-1", "Region of the bucket", "MSGCORE_S3_REGION")
+    s3_access_key_id: S3Key = _setting(
+        None, "Key of the bucket; unset: AWS's own variables, or the machine's role", "MSGCORE_S3_ACCESS_KEY_ID"
+    )
+    s3_secret_access_key: S3Key = _setting(None, "The secret of that key", "MSGCORE_S3_SECRET_ACCESS_KEY")
+    max_inbound_attachment_bytes: int = _setting(
+        25 * 1024 * 1024,
+        "Largest file of a received message, decompressed, bytes",
+        "MSGCORE_MAX_INBOUND_ATTACHMENT_BYTES",
+        ge=0,
+    )
+    attachment_types: MediaTypes = _setting(
+        ("*/*",), "Which files of received messages are kept", "MSGCORE_ATTACHMENT_TYPES"
+    )
+    blocked_attachment_types: MediaTypes = _setting(
+        PROGRAMS, "Which of these are not, by what they say or what they hold", "MSGCORE_BLOCKED_ATTACHMENT_TYPES"
+    )
+    attachment_days: int = _setting(
+        30, "How long files of received messages are kept, days", "MSGCORE_ATTACHMENT_DAYS", ge=1, le=3650
+    )
+    attachment_url_seconds: int = _setting(
+        900, "How long the address of a file is valid, seconds", "MSGCORE_ATTACHMENT_URL_SECONDS", ge=10, le=604_800
+    )
     queue_quota: int = _setting(
         1_000_000,
         "Deliveries of a project that may be waiting or scheduled; more are answered with 429. 0: any number",
@@ -224,6 +265,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise StartupError(_explain(error, sources, environ)) from None
     if settings.env == "production":
         _require_secrets(settings)
+    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
+        raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings

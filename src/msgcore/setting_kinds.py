@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
 _DATABASE_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:/")
+_MEDIA_TYPE = re.compile(r"\*/\*|[A-Za-z0-9.+-]+/(\*|[A-Za-z0-9.+-]+)")
 _REDIS_SCHEME = re.compile(r"(redis|rediss|valkey|valkeys)(\+(sentinel|cluster))?://")
 
 
@@ -48,6 +49,21 @@ def _origin(text: str) -> str:
 
 def _network(text: str) -> str:
     return str(ip_network(text, strict=False))
+
+
+def _media_type(text: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError("not a media type")
+    return text.lower()
+
+
+def _blob_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("more than scheme, bucket and path")
+    if not ((parts.scheme == "s3" and parts.hostname) or (parts.scheme == "file" and text.startswith("file:///"))):
+        raise ValueError("neither file:///path nor s3://bucket")
+    return text.rstrip("/")
 
 
 def _matching(pattern: str | re.Pattern[str]) -> AfterValidator:
@@ -95,6 +111,21 @@ RedisUrl = Annotated[
     _matching(_REDIS_SCHEME),
     Allowed("redis://, rediss://, redis+sentinel:// or redis+cluster:// followed by host:port"),
 ]
+BlobUrl = Annotated[
+    Annotated[str, AfterValidator(_blob_url)] | None,
+    Allowed("file:///path/of/a/folder or s3://bucket/prefix"),
+]
+OptionalHttpUrl = Annotated[
+    Annotated[str, AfterValidator(_http_url)] | None, Allowed("a URL like https://storage.example.com")
+]
+MediaTypes = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    _each(_media_type),
+    Allowed("media types like image/png, image/* or */*, comma-separated"),
+]
+S3Key = Annotated[SecretStr | None, _matching(r"[!-~]+\Z"), Allowed("printable ASCII characters without blanks")]
+S3Region = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), Allowed("a name like eu-central-1")]
 RedisPrefix = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$"), Allowed("1 to 32 letters, digits, dots, hyphens or underscores")
 ]

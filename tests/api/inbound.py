@@ -1,4 +1,4 @@
-"""Rows that platforms will write when messages come in, put straight into a running gateway's database."""
+"""What comes in: posted to a running gateway as platforms do, or put straight into its database; and its events."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 from sqlalchemy import Table, insert, select
 from sqlalchemy.engine import Row
+from standardwebhooks import Webhook
 
 from api.conftest import Running
 from msgcore.core.ids import earliest_id, new_id
@@ -18,6 +21,8 @@ from msgcore.store.tables import message_attachments, received_messages, receive
 from servers.patience import PATIENCE
 
 UNKNOWN = "01920000-0000-7000-8000-0000000000ff"
+EVENTS = "projects/shop/events"
+HOOK_SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def in_database(running: Running, work: Callable[[Any], Any]) -> Any:
@@ -124,3 +129,55 @@ def answers(running: Running, project: str, platform_id: str, user_id: str) -> l
     """What somebody wrote on a platform."""
     found = ask(running, project, "GET", f"/messages?platformId={platform_id}&userId={user_id}")
     return [message["messageText"] for message in found["messages"]]
+
+
+# --- posted, and the events of it
+
+
+def report(kind: str = "message", chat: str = "room", author: str = "ann", **content: Any) -> dict[str, Any]:
+    """What a sandbox or a custom webhook is posted."""
+    if kind in ("message", "command"):
+        content.setdefault("id", f"m-{uuid4().hex[:8]}")
+    return {
+        "chat": {"id": chat, "type": "group", "name": "The room"},
+        "author": {"id": author, "name": author.title()},
+        "content": {"kind": kind, **content},
+    }
+
+
+def path_of(running: Running, platform_id: str) -> str:
+    """The path of a platform's webhook."""
+    found = running.key.ask("GET", f"projects/shop/platforms/{platform_id}")
+    return urlsplit(found.body["webhookUrl"]).path
+
+
+def newest(running: Running) -> int:
+    """The place of the newest event."""
+    return int(running.key.ask("GET", EVENTS).body["next"])
+
+
+def next_events(running: Running, after: int, number: int, **more: str) -> list[dict[str, Any]]:
+    """So many events after a place, in the project's log."""
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + PATIENCE
+    query = "".join(f"&{name}={value}" for name, value in more.items())
+    while len(found) < number and time.monotonic() < deadline:
+        page = running.key.ask("GET", f"{EVENTS}?after={after}&wait=10{query}")
+        assert page.status == 200, page
+        found += page.body["events"]
+        after = page.body["next"]
+    assert len(found) == number
+    return found
+
+
+def signed(
+    body: bytes, *, secret: str = HOOK_SECRET, at: datetime | None = None, id_: str | None = None
+) -> dict[str, str]:
+    """The headers that a body is posted with to a custom webhook."""
+    id_ = id_ or f"msg_{uuid4().hex}"
+    at = at or datetime.now(UTC)
+    return {
+        "webhook-id": id_,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(id_, at, body.decode()),
+    }

@@ -12,7 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from api.conftest import Running
-from api.test_receiving import newest, next_events, path_of
+from api.inbound import newest, next_events, path_of
 from e2e.test_first_message import Postbox
 from servers.api_client import Reply
 from servers.patience import PATIENCE
@@ -149,20 +149,6 @@ def test_who_may_not_post(running: Running, postbox: Postbox, platform_id: str) 
     assert SECRET not in log
     shown = running.key.ask("GET", f"projects/shop/platforms/{platform_id}")
     assert SECRET not in str(shown.body)
-
-
-def test_what_is_no_mail(running: Running, platform_id: str) -> None:
-    after = newest(running)
-    refused = post(running, platform_id, b"{}", "application/json")
-    assert refused.status == 400
-    assert "message/rfc822" in refused.body["message"]
-    parts = b"--x\r\n\r\nhi\r\n" * 10_000
-    bomb = mail("", f"{uuid4()}@example.org", "Content-Type: multipart/mixed; boundary=x") + parts
-    assert post(running, platform_id, bomb).status == 200
-    assert post(running, platform_id, mail("After it", f"{uuid4()}@example.org")).status == 200
-    assert [event["data"]["text"] for event in next_events(running, after, 1)] == ["After it"]
-    logs = running.key.ask("GET", "projects/shop/platforms/logs?category=webhook&platform=email").body["logs"]
-    assert logs[0]["error"] == "the mail has more than 1000 parts"
 
 
 def finished(running: Running, job_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from litestar import Litestar, WebSocket, websocket
 
 from api.conftest import Running
-from api.test_receiving import newest, path_of, report
+from api.inbound import newest, path_of, report
 from msgcore.api.app import require_declared_access
 from msgcore.api.socket_session import Rules, SocketSession
 from msgcore.core.scopes import ApiScope, Principal
@@ -25,6 +25,7 @@ from msgcore.inbound.bus import EventBus
 from msgcore.services.event_streams import EventStreamService
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append
+from servers.adapters import attachment_links
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.patience import PATIENCE
@@ -407,7 +408,7 @@ class TestPatience:
                 send=send,
                 project=PROJECT,
                 ask_access=ask_access,
-                event_streams=EventStreamService(database=database, bus=EventBus()),
+                event_streams=EventStreamService(database=database, bus=EventBus(), links=attachment_links()),
                 sending=None,  # type: ignore[arg-type] - nobody sends
                 authenticator=None,  # type: ignore[arg-type]
                 identifier="test",

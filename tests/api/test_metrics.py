@@ -6,6 +6,7 @@ import http.client
 import time
 import urllib.error
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -187,3 +188,57 @@ def test_health_shows_counts(running: Running) -> None:
 def test_probes(running: Running) -> None:
     assert health(running, "health/live") == (200, {"status": "alive"})
     assert health(running, "health/ready") == (200, {"status": "ready"})
+
+
+def test_receiving_is_counted_by_what_came_of_it(running: Running) -> None:
+    box = running.add_sandbox("received")
+    path = urlsplit(running.key.ask("GET", f"projects/shop/platforms/{box}").body["webhookUrl"]).path
+    before = look(running)
+    message = {"chat": {"id": "room"}, "content": {"kind": "message", "id": "m", "text": "hi"}, "eventId": "e1"}
+    typing = {"chat": {"id": "room"}, "content": {"kind": "typing"}, "eventId": "e2"}
+    bodies: list[Any] = [message, {**message, "x": 1}, typing, {"no": "report"}]
+    assert [running.nobody.ask("POST", path, body).status for body in bodies] == [200, 200, 200, 400]
+    large = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+    large.putrequest("POST", path)
+    large.putheader("Content-Length", str(50 * 1024 * 1024))
+    large.endheaders()
+    large.send(b"x" * 1024)
+    assert large.getresponse().status == 413
+    large.close()
+
+    def grown(name: str, **labels: str) -> dict[str, float]:
+        word = "result" if name.endswith("requests_total") else "kind"
+        words = (
+            ("taken", "unreadable", "too_large", "forged") if word == "result" else ("message", "typing", "duplicate")
+        )
+        found = {
+            each: after.value(name, **labels, **{word: each}) - before.value(name, **labels, **{word: each})
+            for each in words
+        }
+        return {each: number for each, number in found.items() if number}
+
+    deadline = time.monotonic() + PATIENCE
+    after = look(running)
+    while sum(grown("msgcore_inbound_envelopes_total", platform="sandbox").values()) < 3:
+        assert time.monotonic() < deadline, after.text
+        time.sleep(0.05)
+        after = look(running)
+    assert grown("msgcore_inbound_requests_total", platform="sandbox") == {"taken": 3, "unreadable": 1, "too_large": 1}
+    assert grown("msgcore_inbound_envelopes_total", platform="sandbox") == {"message": 1, "typing": 1, "duplicate": 1}
+    assert (
+        after.value("msgcore_events_total", about="received") - before.value("msgcore_events_total", about="received")
+        == 2
+    )
+
+
+@pytest.mark.parametrize("kind", ["sse", "poll"])
+def test_who_follows_events_is_counted(running: Running, kind: str) -> None:
+    headers = {"Accept": "text/event-stream"} if kind == "sse" else {}
+    connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+    path = "/api/v1/projects/shop/events?types=member.left&wait=30"
+    connection.request("GET", path, headers=running.key.headers | headers)
+    deadline = time.monotonic() + PATIENCE
+    while look(running).value("msgcore_event_streams", kind=kind) != 1:
+        assert time.monotonic() < deadline, look(running).text
+        time.sleep(0.2)
+    connection.close()

@@ -16,57 +16,11 @@ from uuid import uuid4
 
 import jsonschema_rs
 import pytest
-from standardwebhooks import Webhook
 
 from api.conftest import Running
+from api.inbound import EVENTS, HOOK_SECRET, newest, next_events, path_of, report, signed
 from servers.api_client import ApiClient, Reply
 from servers.patience import PATIENCE
-
-SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-EVENTS = "projects/shop/events"
-
-
-def report(kind: str = "message", chat: str = "room", author: str = "ann", **content: Any) -> dict[str, Any]:
-    if kind in ("message", "command"):
-        content.setdefault("id", f"m-{uuid4().hex[:8]}")
-    return {
-        "chat": {"id": chat, "type": "group", "name": "The room"},
-        "author": {"id": author, "name": author.title()},
-        "content": {"kind": kind, **content},
-    }
-
-
-def path_of(running: Running, platform_id: str) -> str:
-    found = running.key.ask("GET", f"projects/shop/platforms/{platform_id}")
-    return urlsplit(found.body["webhookUrl"]).path
-
-
-def newest(running: Running) -> int:
-    return int(running.key.ask("GET", EVENTS).body["next"])
-
-
-def next_events(running: Running, after: int, number: int, **more: str) -> list[dict[str, Any]]:
-    """So many events after a place, in the project's log."""
-    found: list[dict[str, Any]] = []
-    deadline = time.monotonic() + PATIENCE
-    query = "".join(f"&{name}={value}" for name, value in more.items())
-    while len(found) < number and time.monotonic() < deadline:
-        page = running.key.ask("GET", f"{EVENTS}?after={after}&wait=10{query}")
-        assert page.status == 200, page
-        found += page.body["events"]
-        after = page.body["next"]
-    assert len(found) == number
-    return found
-
-
-def signed(body: bytes, *, secret: str = SECRET, at: datetime | None = None, id_: str | None = None) -> dict[str, str]:
-    id_ = id_ or f"msg_{uuid4().hex}"
-    at = at or datetime.now(UTC)
-    return {
-        "webhook-id": id_,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(id_, at, body.decode()),
-    }
 
 
 @pytest.fixture
@@ -78,7 +32,7 @@ def box(running: Running) -> str:
 @pytest.fixture
 def hook(running: Running) -> str:
     """The path of the webhook of a custom platform."""
-    credentials = {"url": "https://example.com/hook", "secret": SECRET}
+    credentials = {"url": "https://example.com/hook", "secret": HOOK_SECRET}
     made = running.key.ask(
         "POST", "projects/shop/platforms", {"platform": "webhook", "name": "hook", "credentials": credentials}
     )
@@ -102,7 +56,8 @@ class TestMessages:
         )
         stored = running.key.ask("GET", f"projects/shop/messages/{data['message_id']}")
         assert stored.body["messageText"] == "Hello \u00e9\U0001f600"
-        assert [file["url"] for file in stored.body["attachments"]] == ["https://x.example/a.png"]
+        [told], [shown] = data["attachments"], stored.body["attachments"]
+        assert (told["id"], told["state"], told["type"]) == (shown["id"], "pending", "image")
         [chat] = running.key.ask("GET", f"projects/shop/chats?platformId={data['platform_id']}").body["chats"]
         assert (chat["providerChatId"], chat["name"]) == ("room", "The room")
 
@@ -149,6 +104,27 @@ class TestMessages:
         assert (found[6]["data"]["member_id"], found[7]["data"]["member_display"]) == ("ann", "Bob")
         stored = running.key.ask("GET", f"projects/shop/messages/{first['message_id']}").body
         assert stored["messageText"] == "second"
+
+    def test_what_the_platform_tells_of_a_sent_message(self, running: Running) -> None:
+        platform_id = running.add_sandbox()
+        after = newest(running)
+        target = {"platformId": platform_id, "type": "user", "id": "bob"}
+        body = {"targets": [target], "content": {"text": "hi"}}
+        job = running.key.ask("POST", "projects/shop/messages/send", body).body["jobId"]
+        [sent] = next_events(running, after, 1)
+        provider_id = sent["data"]["provider_message_id"]
+        for status in ("delivered", "read"):
+            said = report("receipt", chat="bob", messageId=provider_id, status=status)
+            assert running.nobody.ask("POST", path_of(running, platform_id), said).status == 200
+        events = next_events(running, after, 3)
+        assert [event["event"] for event in events] == ["message.sent", "message.delivered", "message.read"]
+        assert {event["data"]["job_id"] for event in events} == {job}
+        status = running.key.ask("GET", f"projects/shop/messages/status/{job}").body
+        listed = running.key.ask("GET", "projects/shop/messages/sent?status=read").body["messages"][0]
+        for shown in (status["delivery"]["results"][0], listed):
+            assert (shown["id"], shown["status"], shown["state"]) == (events[1]["data"]["message_id"], "sent", "read")
+            assert shown["sentAt"] <= shown["deliveredAt"] <= shown["readAt"]
+        assert (status["status"], status["delivery"]["overallStatus"]) == ("completed", "completed")
 
     def test_a_recipient_who_replies_is_an_event(self, running: Running) -> None:
         platform_id = running.add_sandbox()
@@ -214,11 +190,11 @@ class TestRefusals:
         for headers in refused:
             answer = running.nobody.ask("POST", hook, body, **headers)
             assert answer.status == 401, headers
-            assert SECRET not in json.dumps(answer.body)
+            assert HOOK_SECRET not in json.dumps(answer.body)
         good = signed(body, id_="msg_1")
         assert [running.nobody.ask("POST", hook, body, **good).status for _ in range(2)] == [200, 200]
         assert [event["data"]["text"] for event in next_events(running, after, 1)] == ["signed"]
-        assert SECRET not in running.gateway.log.read_text()
+        assert HOOK_SECRET not in running.gateway.log.read_text()
 
     @pytest.mark.parametrize(
         "body",
@@ -244,27 +220,17 @@ class TestRefusals:
         body = b'{"chat":'
         assert running.nobody.ask("POST", hook, body, **signed(body)).status == 400
 
-    def test_a_signed_body_that_is_no_report_is_set_aside_and_holds_nothing_back(
+    def test_what_is_found_unreadable_later_is_set_aside_and_holds_nothing_back(
         self, running: Running, hook: str
     ) -> None:
         after = newest(running)
-        body = b'{"something":"else"}'
-        assert running.nobody.ask("POST", hook, body, **signed(body)).status == 200
+        body = json.dumps(report(text="too long an id")).encode()
+        assert running.nobody.ask("POST", hook, body, **signed(body, id_="x" * 256)).status == 200
         body = json.dumps(report(text="after it")).encode()
         assert running.nobody.ask("POST", hook, body, **signed(body)).status == 200
         assert [event["data"]["text"] for event in next_events(running, after, 1)] == ["after it"]
-        logs = running.key.ask("GET", "projects/shop/platforms/logs?category=webhook&platform=webhook").body["logs"]
-        assert "the body is no report" in logs[0]["error"]
-
-    def test_a_body_of_50_megabytes(self, running: Running, box: str) -> None:
-        url = urlsplit(running.gateway.url)
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=PATIENCE)
-        connection.putrequest("POST", box)
-        connection.putheader("Content-Length", str(50 * 1024 * 1024))
-        connection.endheaders()
-        connection.send(b"x" * 1024)
-        assert connection.getresponse().status == 413
-        connection.close()
+        logs = running.key.ask("GET", "projects/shop/platforms/logs?category=webhook&level=error").body["logs"]
+        assert "longer than 255" in logs[0]["error"]
 
     def test_other_methods(self, running: Running, box: str) -> None:
         assert {running.nobody.ask(method, box).status for method in ("GET", "PUT", "DELETE")} == {405}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from typing import Any, Protocol
@@ -20,26 +19,10 @@ from msgcore.core.limits import EXACT
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.scheduler import Scheduler
+from servers.clock import FakeClock
 from servers.valkey import ValkeyCluster, ValkeyServer
 
 LEASE_SECONDS = 30.0
-
-
-class FakeClock:
-    """A clock that moves only when told to."""
-
-    def __init__(self) -> None:
-        self._seconds = 1000.0
-        self._start = datetime(2030, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._seconds)
-
-    def monotonic(self) -> float:
-        return self._seconds
-
-    def advance(self, seconds: float) -> None:
-        self._seconds += seconds
 
 
 class Harness(Protocol):

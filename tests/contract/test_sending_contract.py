@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from msgcore.core.errors import TemporaryError
+from msgcore.core.actions import React, Unreact
+from msgcore.core.errors import PermanentError, TemporaryError
 from msgcore.core.ids import new_id
 from msgcore.outbound.services import AdapterServices
-from msgcore.platforms.base import Account, PlatformDeclaration
+from msgcore.platforms.base import CAPABILITY_OF, Account, PlatformDeclaration
 from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import AdapterSet, PlatformRegistry
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms, projects, users
 from servers.adapters import adapter_services
-from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
+from servers.deliveries import PLATFORM_ID, make_account, make_action, make_content, make_delivery
 from servers.http_sink import http_sink
 from servers.smtp import smtp_server
 
@@ -79,6 +80,21 @@ async def test_a_message_goes_out(name: str, account: Account, services: Adapter
     await adapters.forget(name, account.id)
     await adapters.forget("no-such-platform", account.id)
     await adapters.close()
+
+
+async def test_an_action_goes_out_where_the_platform_can_do_it(
+    name: str, declaration: PlatformDeclaration, account: Account, services: AdapterServices
+) -> None:
+    adapter = REGISTRY.build(services)[name]
+    can = {info.capability for info in declaration.capabilities}
+    for kind in (React, Unreact):
+        outgoing = make_action(TARGETS.get(name, "bob"), kind(message_id="m1", emoji="\U0001f44d"))
+        if CAPABILITY_OF[kind] in can:
+            assert await adapter.act(account, outgoing) == await adapter.act(account, outgoing)
+        else:
+            with pytest.raises(PermanentError):
+                await adapter.act(account, outgoing)
+    await adapter.close()
 
 
 async def test_a_secret_is_in_no_error(name: str, declaration: PlatformDeclaration, services: AdapterServices) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from contract.scheduler_harness import LEASE_SECONDS, FakeClock
+from contract.scheduler_harness import LEASE_SECONDS
 from msgcore.core.clock import SystemClock
 from msgcore.core.deliveries import Done, Lease, Ticket
 from msgcore.core.ids import new_id
@@ -17,6 +17,7 @@ from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
 from msgcore.dispatch.tickets import tickets_of
 from msgcore.store.ledger.feed import PAGE, OpenDelivery
+from servers.clock import FakeClock
 from servers.patience import PATIENCE
 from servers.valkey import ValkeyServer
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.scheduler_harness import LEASE_SECONDS, FakeClock
+from contract.scheduler_harness import LEASE_SECONDS
 from msgcore.core.deliveries import Done, Rank, Release, Retry, Ticket, Wait
 from msgcore.core.errors import Scope
 from msgcore.core.limits import UNLIMITED, Budget, RateLimits
 from msgcore.dispatch.memory import MemoryScheduler
+from servers.clock import FakeClock
 
 LIMITS = RateLimits(account=(Budget(5, 1.0),), lane=(Budget(1, 1.0),))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -23,13 +24,15 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
-from msgcore.core.limits import PACING
+from msgcore.core.limits import PACING, Pacing
 from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.fallbacks import Fallbacks
 from msgcore.dispatch.feeder import Feeder
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.opt_outs import OptOutDirectory
 from msgcore.dispatch.processor import Processor
 from msgcore.dispatch.redis import RedisConnection, RedisScheduler
 from msgcore.dispatch.redis.loader import ShardLoader
@@ -93,6 +96,7 @@ class Core:
         self.redis_url = redis_url
         self.prefix = f"core-{uuid4().hex[:8]}"
         self.adapter = ScriptedAdapter()
+        self.pacing = PACING
         self.settings = {"concurrency": 16, "lease_seconds": 30.0, "send_timeout": 5.0}
         self.build()
 
@@ -100,12 +104,13 @@ class Core:
         clock = SystemClock()
         work = WorkLog(self.database)
         self.messages = MessageCache(work)
-        self.scheduler: Scheduler = MemoryScheduler(clock)
+        self.scheduler: Scheduler = MemoryScheduler(clock, pacing=self.pacing)
         self.accept_log = AcceptLog(self.database, self._committed)
         self.accounts = AccountDirectory(self.database, KEYRING)
         shared: dict[str, Any] = {}
         if self.redis_url is not None:
-            self.scheduler = RedisScheduler(RedisConnection.open(self.redis_url, prefix=self.prefix), clock)
+            connection = RedisConnection.open(self.redis_url, prefix=self.prefix, pacing=self.pacing)
+            self.scheduler = RedisScheduler(connection, clock)
             self.leadership = Leadership(self.database)
             shared["leadership"] = self.leadership
         parts = {"feed": Feed(self.database), "scheduler": self.scheduler, "limits": {}, "clock": clock}
@@ -121,6 +126,14 @@ class Core:
             every=0.05,
             **shared,
         )
+        self.fallbacks = Fallbacks(
+            database=self.database,
+            scheduler=self.scheduler,
+            limits={},
+            clock=clock,
+            leads=lambda: self.feeder.leads,
+            every=0.05,
+        )
         self.processor = Processor(
             scheduler=self.scheduler,
             work=work,
@@ -129,6 +142,8 @@ class Core:
             adapters={"sandbox": self.adapter},
             clock=clock,
             judge=Judge(),
+            opt_outs=OptOutDirectory(self.database, lambda platform, user_id: user_id),
+            on_fallible=self.fallbacks.look,
             **self.settings,  # type: ignore[arg-type]
         )
 
@@ -137,9 +152,11 @@ class Core:
 
     async def start(self) -> None:
         await self.feeder.start()
+        self.fallbacks.start()
         self.processor.start()
 
     async def stop(self, seconds: float = 5.0) -> None:
+        await self.fallbacks.stop()
         await self.feeder.stop()
         await self.handover.stop()
         await self.processor.stop(seconds)
@@ -166,8 +183,18 @@ class Core:
         return [row.outcome for row in await reads.attempts_of(self.database, new.deliveries[index]["id"])]
 
 
-@pytest.fixture(params=["sqlite alone", "postgresql alone", "postgresql and redis"])
+KINDS = ("sqlite alone", "postgresql alone", "postgresql and redis")
+
+
+@pytest.fixture(params=KINDS)
 async def core(request: pytest.FixtureRequest) -> AsyncIterator[Core]:
+    async with running_core(request) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_core(request: pytest.FixtureRequest) -> AsyncIterator[Core]:
+    """A dispatch core of the kind that the fixture's parameter names, started."""
     kind = request.param.split()[0]
     database = Database.open(request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url"))
     await add_project(database)
@@ -258,10 +285,11 @@ async def test_lanes_of_an_account_run_side_by_side_and_leave_places_free(core: 
 
 async def test_what_waits_for_its_moment_leaves_its_place_to_others(core: Core) -> None:
     await core.stop()
+    core.pacing = Pacing(ahead=3.0)  # longer than a busy machine takes to accept a message
     core.settings["concurrency"] = 1
     core.build()
     await core.start()
-    await core.accept("later", due_in=timedelta(seconds=PACING.ahead * 0.9))
+    await core.accept("later", due_in=timedelta(seconds=2.5))
     await core.until(sending=1)  # claimed ahead of time
     await core.accept("now")
     await core.until(sent=2)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from contract.scheduler_harness import LEASE_SECONDS, FakeClock
+from contract.scheduler_harness import LEASE_SECONDS
 from dispatch.redis_workers import (
     ACCOUNT,
     ListFeed,
@@ -26,6 +26,7 @@ from msgcore.core.deliveries import Done, Retry
 from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.store.ledger.feed import PAGE
+from servers.clock import FakeClock
 from servers.valkey import ValkeyServer
 
 

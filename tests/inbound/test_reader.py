@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,11 +13,14 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
+from msgcore.blobs.store import BlobStore
+from msgcore.config import PROGRAMS, Settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.ids import new_id
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.inbound import recording
 from msgcore.inbound.bus import EventBus
+from msgcore.inbound.files import FileKeeper, FilePolicy
 from msgcore.inbound.reader import Reader
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import Keyring
@@ -26,6 +30,7 @@ from msgcore.store.tables import events, inbound_requests, message_attachments, 
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project
 
+KEEP_ALL = FilePolicy(10_000, ("*/*",), PROGRAMS)
 KEYRING = Keyring(b"k" * 32)
 
 
@@ -47,8 +52,9 @@ def request(text: str, *, event_id: str | None = None, message_id: str | None = 
 class Inbox:
     """A database with a sandbox platform, and readers over it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
         self.database = database
+        self.blobs = blobs
         self.accounts = AccountDirectory(database, KEYRING)
         self.readers: list[Reader] = []
 
@@ -59,7 +65,9 @@ class Inbox:
                 accounts=self.accounts,
                 registry=PlatformRegistry(),
                 bus=EventBus(),
+                files=FileKeeper(database=self.database, blobs=self.blobs, policy=KEEP_ALL, clock=SystemClock()),
                 clock=SystemClock(),
+                on_wishes=lambda record, wishes: None,
                 every=0.02,
             )
             reader.start()
@@ -83,12 +91,12 @@ class Inbox:
 
 
 @pytest.fixture
-async def inbox(database: Database) -> AsyncIterator[Inbox]:
+async def inbox(database: Database, tmp_path: Path) -> AsyncIterator[Inbox]:
     await add_project(database)
     sealed = KEYRING.encrypt(b"{}", context=ACCOUNT)
     async with database.write() as connection:
         await connection.execute(update(project_platforms).values(credentials_encrypted=sealed))
-    made = Inbox(database)
+    made = Inbox(database, BlobStore.open(Settings(data_dir=tmp_path)))
     yield made
     for reader in made.readers:
         await reader.stop()

@@ -60,8 +60,8 @@ class Post:
             await to_the_end(connection, PROJECT, webhook_id)
         return webhook_id
 
-    async def tell(self, number: int, kind: str = "message.received") -> None:
-        new = [NewEvent(PROJECT, kind, {}, NOW) for _ in range(number)]
+    async def tell(self, number: int, kind: str = "message.received", size: int = 0) -> None:
+        new = [NewEvent(PROJECT, kind, {"text": "x" * size}, NOW) for _ in range(number)]
         await self.database.transact(lambda connection: append(connection, new))
         for bus in self.buses:
             bus.announce([PROJECT])
@@ -169,6 +169,30 @@ async def test_a_new_webhook_does_not_get_what_another_is_still_to_get(post: Pos
     await feed.stop()
     assert await post.places(behind) == list(range(1, 301))
     assert await post.places(fresh) == list(range(151, 301))
+
+
+async def test_what_is_handed_over_at_once_is_bounded(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large events are, and however many webhooks want them."""
+    monkeypatch.setattr(webhook_feed, "PAGE_BYTES", 10_000)
+    hooks = [await post.add_webhook() for _ in range(4)] + [await post.add_webhook("reaction.added")]
+    turns: list[int] = []
+    whole = webhook_feed.store.add_deliveries
+
+    def add_deliveries(connection: Any, rows: Sequence[dict[str, Any]]) -> None:
+        turns.append(sum(len(row["payload"].data["text"]) for row in rows))
+        whole(connection, rows)
+
+    monkeypatch.setattr(webhook_feed.store, "add_deliveries", add_deliveries)
+    for size in (10, 900, 9000, 30_000, 10):
+        await post.tell(5, size=size)
+    feed = post.feed()
+    feed.start()
+    for hook in hooks:
+        await post.arrive(hook, 25)
+    await feed.stop()
+    assert max(turns) == 30_000, "one event for one webhook"
+    assert sum(turns) == 4 * 5 * (10 + 900 + 9000 + 30_000 + 10)
+    assert [await post.places(hook) for hook in hooks] == [list(range(1, 26))] * 4 + [[]]
 
 
 async def test_events_that_are_no_more_are_passed_over(post: Post) -> None:

@@ -21,6 +21,9 @@ FULL = Snapshot(
     connections={"in_use": 1, "idle": 2},
     oldest_waiting=7.5,
     lag=2.5,
+    inbound_lag=1.5,
+    spool_bytes=9,
+    streams={"sse": 2, "poll": 1},
 )
 
 
@@ -36,6 +39,9 @@ def test_the_documentation_has_every_metric() -> None:
 def test_a_registry_shows_exactly_the_catalogue() -> None:
     metrics = Metrics(["email"])
     metrics.route("GET", "/x").answered(200, 0.1)
+    metrics.received("email", "taken")
+    metrics.read("email", {"message": 1})
+    metrics.told("sent", 1)
     families = {name: family for name, family in shown(metrics, FULL).families.items() if name.startswith("msgcore_")}
     assert {name: family.type for name, family in families.items()} == {one.name: one.kind for one in CATALOGUE}
     for metric in CATALOGUE:
@@ -50,6 +56,8 @@ def test_gauges_follow_the_snapshot_and_go_with_it() -> None:
     assert seen.value("msgcore_deliveries") == 8
     assert seen.value("msgcore_breakers", platform="email", state="open") == 1
     assert (seen.value("msgcore_oldest_waiting_seconds"), seen.value("msgcore_scheduler_lag_seconds")) == (7.5, 2.5)
+    assert (seen.value("msgcore_inbound_lag_seconds"), seen.value("msgcore_inbound_spool_bytes")) == (1.5, 9)
+    assert seen.value("msgcore_event_streams") == 3
     assert (seen.value("msgcore_database_up"), seen.value("msgcore_redis_up")) == (1, 1)
     assert (seen.value("msgcore_dispatching"), seen.value("msgcore_leading")) == (1, 1)
     away = shown(metrics, AWAY)

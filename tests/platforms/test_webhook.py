@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from msgcore.core.actions import React, Unreact
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -26,7 +27,7 @@ from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import SentReceipt
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.webhook import WebhookAdapter
-from servers.deliveries import PLATFORM_ID, make_account, make_content, make_delivery
+from servers.deliveries import PLATFORM_ID, make_account, make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
 from servers.patience import PATIENCE
 
@@ -46,7 +47,9 @@ async def send(adapter: WebhookAdapter, url: str, **content: Any) -> SentReceipt
 async def test_the_exact_request(adapter: WebhookAdapter, sink: HttpSink) -> None:
     account = make_account("webhook", {"url": f"{sink.url}/hook?x=1", "secret": SECRET})
     content = make_content(subject="Hi", text="Grüße", platformOptions={"webhook": {"any": ["thing"]}})
-    delivery = make_delivery("bob", content, target_type="channel", options={"replyTo": "17"})
+    elsewhere = {"targets": [{"platformId": PLATFORM_ID, "type": "user", "id": "nobody else's business"}]}
+    options = {"replyTo": "17", "fallback": elsewhere}
+    delivery = make_delivery("bob", content, target_type="channel", options=options)
     receipt = await adapter.send(account, delivery)
     [request] = sink.requests
     assert (request.method, request.path) == ("POST", "/hook?x=1")
@@ -65,6 +68,20 @@ async def test_the_exact_request(adapter: WebhookAdapter, sink: HttpSink) -> Non
         "options": {"replyTo": "17"},
     }
     assert receipt == SentReceipt(delivery.id)
+
+
+@pytest.mark.parametrize(("action", "removed"), [(React, {}), (Unreact, {"removed": True})])
+async def test_an_action_is_posted_as_this_platform_tells_of_it(
+    adapter: WebhookAdapter, sink: HttpSink, action: Any, removed: dict[str, Any]
+) -> None:
+    outgoing = make_action("room", action(message_id="m1", emoji="\U0001f44d"))
+    account = make_account("webhook", {"url": sink.url, "secret": SECRET})
+    assert await adapter.act(account, outgoing) == SentReceipt()
+    [request] = sink.requests
+    assert request.headers["webhook-id"] == outgoing.id
+    document = Webhook(SECRET).verify(request.body, request.headers)
+    assert document["content"] == {"kind": "reaction", "messageId": "m1", "emoji": "\U0001f44d"} | removed
+    assert (document["target"], document["messageId"]) == ({"type": "user", "id": "room"}, outgoing.message_id)
 
 
 async def test_a_redelivery_is_the_same_document_with_the_same_id(adapter: WebhookAdapter, sink: HttpSink) -> None:

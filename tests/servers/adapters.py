@@ -10,6 +10,7 @@ from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.outbound.attachments import AttachmentLoader
 from msgcore.outbound.services import AdapterServices
 from msgcore.security.egress import EgressGuard
+from msgcore.security.links import AttachmentLinks
 from msgcore.store.database import Database
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -29,3 +30,8 @@ async def adapter_services(database: Database) -> AsyncIterator[AdapterServices]
             clock=SystemClock(),
             base_urls={},
         )
+
+
+def attachment_links(seconds: int = 900) -> AttachmentLinks:
+    """What signs addresses of files."""
+    return AttachmentLinks("s" * 32, base_url="http://localhost:7890", seconds=seconds, clock=SystemClock())

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from msgcore.core.actions import Action
 from msgcore.core.content import Content, SendOptions, Target
 from msgcore.core.ids import new_id
-from msgcore.platforms.base import Account, OutgoingDelivery
+from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery
 
 PLATFORM_ID = "0190a000-0000-7000-8000-000000000001"
 
@@ -45,4 +46,18 @@ def make_delivery(
         attempt=attempt,
         throttles=throttles,
         created_at=datetime.now(UTC),
+    )
+
+
+def make_action(target_id: str, action: Action) -> OutgoingAction:
+    """Something that is done to a message in a chat."""
+    delivery = make_delivery(target_id, Content())
+    return OutgoingAction(
+        id=delivery.id,
+        message_id=delivery.message_id,
+        target=delivery.target,
+        action=action,
+        attempt=1,
+        throttles=0,
+        created_at=delivery.created_at,
     )

@@ -26,6 +26,13 @@ class Authority:
         self.file = folder / "ca.pem"
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         own = self._certificate(self._name, self._key.public_key()).add_extension(constraints, critical=True)
+        # Python 3.13 and later want to know which key signed, and what it is for.
+        uses = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"), False
+        )
+        uses |= {"key_agreement": False, "key_cert_sign": True, "crl_sign": True}
+        own = own.add_extension(x509.KeyUsage(**uses, encipher_only=False, decipher_only=False), critical=True)
+        own = own.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def server_context(self) -> ssl.SSLContext:
@@ -34,6 +41,8 @@ class Authority:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
         signed = self._certificate(name, key.public_key()).add_extension(names, critical=False)
+        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        signed = signed.add_extension(by, critical=False)
         chain, secret = self._folder / "server.pem", self._folder / "server.key"
         chain.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         secret.write_bytes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,20 +9,17 @@ import pytest
 from sqlalchemy import insert
 
 from msgcore.core.clock import SystemClock
-from msgcore.core.deliveries import Ticket
 from msgcore.core.ids import earliest_id, new_id
 from msgcore.core.scopes import Principal
 from msgcore.security.tokens import Tokens
 from msgcore.services import received as service
 from msgcore.services.authenticator import Authenticator
-from msgcore.services.chats import ChatService, HistoryPage, SentEntry
 from msgcore.services.received import ReceivedService
-from msgcore.store import chats as chat_store
 from msgcore.store import received as store
 from msgcore.store.database import Database
-from msgcore.store.ledger.accept import AcceptLog
-from msgcore.store.tables import chats, received_messages
-from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
+from msgcore.store.tables import received_messages
+from servers.adapters import attachment_links
+from store.ledger_rows import ACCOUNT, PROJECT, add_project
 
 KEY = Principal(kind="api-key", id=new_id(), project_id=PROJECT)
 
@@ -31,7 +27,10 @@ KEY = Principal(kind="api-key", id=new_id(), project_id=PROJECT)
 def received(database: Database) -> ReceivedService:
     clock = SystemClock()
     return ReceivedService(
-        database=database, authenticator=Authenticator(database, Tokens("s" * 32, clock), clock), clock=clock
+        database=database,
+        authenticator=Authenticator(database, Tokens("s" * 32, clock), clock),
+        links=attachment_links(),
+        clock=clock,
     )
 
 
@@ -78,38 +77,3 @@ async def test_counts_tell_where_they_stopped(database: Database, monkeypatch: p
     await receive(database, 8, days=2)
     stats = await received(database).stats(PROJECT)
     assert (stats.received.total, stats.received.recent, stats.limited) == (10, 4, True)
-
-
-async def test_a_history_tells_how_far_back_it_looked_for_what_was_sent(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await add_project(database)
-
-    async def committed(_tickets: Sequence[Ticket]) -> None:
-        pass
-
-    accept = AcceptLog(database, committed)
-    for target in ("ann", "bob", "ann", "bob"):
-        await accept.accept(new_message(target))
-    await receive(database, 1)
-    chat_id = new_id()
-    row = {"id": chat_id, "project_id": PROJECT, "platform_id": ACCOUNT, "platform": "sandbox"}
-    row |= {"provider_chat_id": "ann", "chat_type": "user", "created_at": NOW, "updated_at": NOW}
-    async with database.write() as connection:
-        await connection.execute(insert(chats), row)
-
-    async def page(limit: int, before: str | None = None) -> HistoryPage:
-        return await ChatService(database=database, clock=SystemClock()).history(
-            PROJECT, chat_id, limit=limit, before=before
-        )
-
-    whole = await page(10)
-    assert [isinstance(entry, SentEntry) for entry in whole.entries] == [False, True, True]
-    assert (whole.sent_since, whole.has_more) == (None, False)
-    monkeypatch.setattr(chat_store, "SENT_WINDOW", 2)
-    near = await page(10)
-    assert [entry.row.id for entry in near.entries] == [entry.row.id for entry in whole.entries[:2]]
-    assert (near.sent_since, near.has_more) == (NOW, False)
-    assert (await page(2)).sent_since is None, "what the page shows is complete"
-    monkeypatch.setattr(chat_store, "SENT_WINDOW", 3)
-    assert [entry.row.id for entry in (await page(10, near.entries[-1].row.id)).entries] == [whole.entries[2].row.id]

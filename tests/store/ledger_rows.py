@@ -73,6 +73,7 @@ def new_message(
             "platform": "sandbox",
             "target_type": "user",
             "target_id": target,
+            "action": None,
             "lane": f"user:{target}",
             "rank": 1,
             "state": "scheduled" if due_in > timedelta(0) else "queued",
@@ -101,3 +102,21 @@ def new_message(
     claim = None if key is None else IdempotencyClaim(CALLER, key, body_hash)
     tickets = [Ticket(row["id"], ACCOUNT, row["lane"], delay=due_in.total_seconds()) for row in rows]
     return NewMessage(message, rows, tickets, claim)
+
+
+def new_chain(*targets: str, after: int | None = None, **columns: Any) -> NewMessage:
+    """A message to the first of these targets, with the others as its fallbacks."""
+    new = new_message(*targets, **columns)
+    places = [{"platformId": ACCOUNT, "type": "user", "id": target} for target in targets[1:]]
+    new.message["options"] = {"fallback": {"targets": places}}
+    first, *others = (row | {"fallback_after": after, "fallback_at": None} for row in new.deliveries)
+    standbys = [row | {"state": "standby", "fallback_rank": number} for number, row in enumerate(others, 1)]
+    if after is not None:
+        standbys[0]["fallback_at"] = first["due_at"] + timedelta(seconds=after)
+    return NewMessage(
+        new.message,
+        [first | {"fallback_rank": 0, "fallback_after": None}],
+        new.tickets[:1],
+        new.idempotency,
+        standbys=standbys,
+    )

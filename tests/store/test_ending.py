@@ -61,7 +61,7 @@ class TestCancel:
         assert [(entry.number, entry.outcome) for entry in timeline] == [(1, "retry"), (0, "cancelled")]
         ends = await told(ledger)
         assert sorted(ends[:2]) == sorted([("message.sent", sent, None), ("message.failed", failed, None)])
-        assert ends[2:] == [("message.cancelled", queued, None), ("message.cancelled", retrying, None)]
+        assert ends[2:] == [("message.cancelled", queued, "cancelled"), ("message.cancelled", retrying, "cancelled")]
         assert await ledger.start(queued, retrying) == []
         again = await ending.cancel_message(ledger.database, new.message["id"], NOW)
         assert again == ending.Cancelled(ids=[], sending=1, sent=1)

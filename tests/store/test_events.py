@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from msgcore.store import events
 from msgcore.store.database import Database
 from msgcore.store.events import Log, NewEvent, append, bounds, purge, read_after
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project
@@ -81,6 +82,33 @@ async def test_a_page_has_a_limit(log: Database) -> None:
         (1, None),
         (2, ACCOUNT),
     ]
+
+
+async def test_a_page_ends_where_it_has_its_bytes(log: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PAGE_BYTES", 1000)
+    sizes = [300, 300, 300, 300, 10, 5000, 10, 10, 400, 400, 400, 400]
+    of_sizes = [(PROJECT, size) for size in sizes] + [(OTHER, 9000)]
+    await add(log, *(NewEvent(project, "test", {"word": "x" * size}, NOW) for project, size in of_sizes))
+    pages: list[list[int]] = []
+    while not pages or pages[-1][-1] < len(sizes):
+        found = await read_after(log, Log(PROJECT, NOW), pages[-1][-1] if pages else 0, limit=4)
+        pages.append([each.sequence for each in found])
+    assert pages == [[1, 2, 3, 4], [5, 6], [7, 8, 9, 10], [11, 12]]
+    assert [events.is_full(found, 3), events.is_full(found, 2)] == [False, True]
+
+
+async def test_to_find_a_page_no_more_is_looked_at_than_it_has(sqlite_url: str) -> None:
+    log = Database.open(sqlite_url)
+    async with log.read() as connection:
+        statement = str(events._PAGE.compile(log.engine, compile_kwargs={"render_postcompile": True}))
+        number = statement.count("?")
+        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (1,) * number)).all()
+    await log.close()
+    steps = [row.detail for row in plan]
+    assert not [step for step in steps if step.startswith("SCAN") and step not in {"SCAN page", "SCAN CONSTANT ROW"}]
+    assert (
+        "SEARCH events USING INDEX ix_events_project_id_sequence (project_id=? AND sequence>? AND sequence<?)" in steps
+    )
 
 
 async def test_old_events_go_and_the_count_goes_on(log: Database) -> None:

@@ -286,8 +286,8 @@ class TestDeadLetters:
     async def test_requeue_forgives_the_attempts_and_keeps_the_timeline(self, ledger: Ledger) -> None:
         (buried,) = await self.bury(ledger, "a")
         earlier = dead.DeadLetterFilter(PROJECT, until=NOW - timedelta(seconds=1))
-        assert await dead.requeue(ledger.database, earlier, NOW) == []
-        (requeued,) = await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT, until=NOW), NOW)
+        assert (await dead.requeue(ledger.database, earlier, NOW)).ids == []
+        (requeued,) = (await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT, until=NOW), NOW)).due
         assert requeued.id == buried
         assert await ledger.states() == {DeliveryState.QUEUED: 1}
         assert len(await reads.attempts_of(ledger.database, buried)) == 1
@@ -328,7 +328,7 @@ class TestDeadLetters:
         new = new_message()
         await ledger.accept_log.accept(new)
         chosen = dead.DeadLetterFilter(PROJECT, ids=(new.deliveries[0]["id"],))
-        assert await dead.requeue(ledger.database, chosen, NOW) == []
+        assert (await dead.requeue(ledger.database, chosen, NOW)).ids == []
         assert await dead.purge(ledger.database, chosen) == []
 
 

@@ -131,7 +131,8 @@ def _retrying(item: WorkItem) -> WorkResult:
 @pytest.mark.parametrize("end", [sent, failed])
 async def test_no_event_tells_of_posting_an_event(database: Database, end: Any) -> None:
     items = await begin(database, await accept(database, "ann", "bob"), NOW)
-    await record(database, [end(msgspec.structs.replace(items[0], platform=EVENT_WEBHOOK)), end(items[1])])
+    posting = msgspec.structs.replace(items[0], platform=EVENT_WEBHOOK, platform_id=items[0].id)
+    await record(database, [end(posting), end(items[1])])
     assert [row.data["chat_id"] for row in await told(database)] == ["bob"]
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
@@ -20,6 +16,7 @@ from msgcore.store.ledger.vitals import platforms_of, read_vitals
 from msgcore.store.ledger.work import WorkLog
 from msgcore.store.tables import deliveries, delivery_counts, project_platforms, projects
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
+from store.query_cost import work_of
 
 SECOND = timedelta(seconds=1)
 MANY = 200_000
@@ -89,50 +86,6 @@ async def test_held_accounts_are_counted_and_do_not_wait(database: Database, acc
 async def test_platforms_of_accounts(database: Database, accept_log: AcceptLog) -> None:
     nobody = "01920000-0000-7000-8000-0000000000cc"
     assert await platforms_of(database, [ACCOUNT, nobody]) == {ACCOUNT: "sandbox"}
-
-
-Ask = Callable[[Database], Awaitable[object]]
-
-
-async def work_of(database: Database, ask: Ask) -> int:
-    """What the queries of `ask` cost: steps of SQLite's machine, or rows that PostgreSQL's scans gave."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
-    engine = database._reader.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    await ask(database)
-    event.remove(engine, "before_cursor_execute", note)
-    assert asked
-    if database.kind == "sqlite":
-        return sum(_steps(engine.url.database or "", statement, parameters) for statement, parameters in asked)
-    async with database.read() as connection:
-        plans = [
-            (await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)).scalar_one()
-            for statement, parameters in asked
-        ]
-    return sum(_rows((plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"]) for plan in plans)
-
-
-def _steps(path: str, statement: str, parameters: Any) -> int:
-    taken = 0
-
-    def ten_more() -> None:
-        nonlocal taken
-        taken += 10
-
-    connection = sqlite3.connect(path)
-    connection.set_progress_handler(ten_more, 10)
-    connection.execute(statement, parameters).fetchall()
-    connection.close()
-    return taken
-
-
-def _rows(plan: dict[str, Any]) -> int:
-    seen = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Relation Name" in plan else 0
-    return int(seen * plan["Actual Loops"]) + sum(_rows(inner) for inner in plan.get("Plans", ()))
 
 
 async def multiply(database: Database, number: int, state: str = "queued") -> None:

@@ -13,6 +13,7 @@ from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 
 from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.api_keys import ApiKeysController
+from msgcore.api.attachments import AttachmentsController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
@@ -26,10 +27,12 @@ from msgcore.api.identities import IdentitiesController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
+from msgcore.api.opt_outs import OptOutsController
 from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
@@ -51,10 +54,13 @@ CONTROLLERS: Final = (
     PlatformLogsController,
     PlatformsController,
     IdentitiesController,
+    OptOutsController,
     MessagesController,
+    ReactionsController,
     BatchesController,
     SchedulesController,
     ReceivedController,
+    AttachmentsController,
     ChatsController,
     DeadLettersController,
     EventsController,

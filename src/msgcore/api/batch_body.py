@@ -16,7 +16,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, Reques
 from litestar.openapi.spec.enums import OpenAPIType
 
 from msgcore.api.access import ApiRequest
-from msgcore.api.body import decode_body
+from msgcore.api.body import decode_body, refuse_coded
 from msgcore.api.explain import undecodable
 from msgcore.core.content import SendRequest
 from msgcore.core.errors import InvalidInputError
@@ -40,6 +40,7 @@ async def read_batch(request: ApiRequest) -> BatchDraft:
 
     What is wrong with single messages is in the draft.
     """
+    refuse_coded(request.headers.get("content-encoding"))
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     draft = BatchDraft()
     if media_type in _LINES:

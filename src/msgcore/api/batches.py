@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, get, post
@@ -12,6 +12,7 @@ from msgcore.api.access import ApiRequest, Injected, requires
 from msgcore.api.answers import Answer, Timestamp
 from msgcore.api.batch_body import BatchOperation, read_batch
 from msgcore.api.messages import DeliverySummary, IdempotencyKey
+from msgcore.api.parameters import Limit
 from msgcore.api.schedules import CancelAnswer, cancel_answer
 from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import DeliveryState
@@ -19,8 +20,6 @@ from msgcore.core.scopes import ApiScope
 from msgcore.services.batches import AcceptedBatch, Batch, BatchMessage, BatchService
 from msgcore.services.jobs import compatible_status
 from msgcore.services.schedules import ScheduleService
-
-PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=1000, description="Entries of a page")]
 
 
 class BatchAnswer(Answer):
@@ -41,10 +40,11 @@ class BatchAnswer(Answer):
 
 
 class BatchCounts(Answer):
-    """How many deliveries are in each state."""
+    """How many deliveries are in each state; `standby` are fallbacks that may still be needed."""
 
     queued: int
     scheduled: int
+    standby: int
     sending: int
     retrying: int
     sent: int
@@ -130,7 +130,7 @@ class BatchesController(Controller):
         batch_id: FromPath[str],
         batches: Injected[BatchService],
         after: Annotated[UUID | None, QueryParameter(description="`next` of the page before")] = None,
-        limit: PageSize = 100,
+        limit: Limit = 100,
     ) -> BatchMessages:
         """A page of a batch's messages in the order of the request, each with what became of it."""
         found = await batches.messages(project, batch_id, limit=limit, after=None if after is None else str(after))

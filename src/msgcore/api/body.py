@@ -14,7 +14,7 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from msgcore.api.explain import nul_characters, undecodable, wrong_fields
-from msgcore.core.errors import InvalidInputError
+from msgcore.core.errors import InvalidInputError, UnsupportedCodingError
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class BodyDto(AbstractDTO[T]):
     def decode_bytes(self, value: bytes) -> Any:
         """The struct. Raises InvalidInputError with every wrong field."""
         connection = cast("ASGIConnection[HTTPRouteHandler, Any, Any, Any]", self.asgi_connection)
+        refuse_coded(connection.headers.get("content-encoding"))
         media_type = connection.headers.get("content-type", "application/json")
         if not _is_json(media_type):
             raise InvalidInputError(
@@ -63,6 +64,14 @@ class BodyDto(AbstractDTO[T]):
         """No transfer model is made."""
         del field_definition
         return False
+
+
+def refuse_coded(coding: str | None) -> None:
+    """Raise UnsupportedCodingError for a body that has to be unpacked: a few bytes of it can become any number."""
+    if coding is not None and coding.strip().lower() not in ("", "identity"):
+        raise UnsupportedCodingError(
+            f"the body must not be compressed (Content-Encoding: {coding[:50]}): send it as it is"
+        )
 
 
 def decode_body(body: bytes, expected: type[T]) -> T:

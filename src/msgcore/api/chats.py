@@ -12,9 +12,8 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.messages import PageSize
-from msgcore.api.parameters import Offset, read_moment
-from msgcore.api.received import Before, ReceivedMessage, received_fields
+from msgcore.api.parameters import Before, OfAccount, Offset, PageSize, read_moment
+from msgcore.api.received import ReceivedMessage, received_fields
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Url, Wire
 from msgcore.core.scopes import ApiScope
@@ -96,15 +95,10 @@ class ChatMessageSent(Answer, tag_field="direction", tag="sent"):
 
 
 class ChatMessages(Answer):
-    """What was said, newest first; `next` is the `before` of the next page, null on the last one.
-
-    Each page looks for what was sent among the project's 10,000 newest deliveries before it. Where that may have left
-    out something, `sentSince` tells how far back they go; otherwise it is null.
-    """
+    """What was said, newest first; `next` is the `before` of the next page, null on the last one."""
 
     messages: list[ReceivedMessage | ChatMessageSent]
     next: str | None
-    sent_since: Timestamp | None
 
 
 class SyncAnswer(Answer):
@@ -135,7 +129,7 @@ class ChatsController(Controller):
         self,
         project: FromPath[str],
         chats: Injected[ChatService],
-        platform_id: Annotated[UUID | None, QueryParameter(name="platformId")] = None,
+        platform_id: OfAccount = None,
         chat_type: Annotated[ChatType | None, QueryParameter(name="chatType", description="Only of this type")] = None,
         search: Annotated[
             str | None, QueryParameter(max_length=255, description="A part of the name, or the platform's whole id")
@@ -175,7 +169,6 @@ class ChatsController(Controller):
         return ChatMessages(
             messages=[_entry(entry) for entry in page.entries],
             next=page.entries[-1].row.id if page.has_more else None,
-            sent_since=None if page.sent_since is None else to_iso(page.sent_since),
         )
 
     @patch("/{chat_id:str}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Change a chat")

@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Timestamp
-from msgcore.api.parameters import read_moment
+from msgcore.api.parameters import Before, OfAccount, PageSize, read_moment
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
@@ -20,7 +20,6 @@ from msgcore.services.dead_letters import DeadLetter, DeadLetterService
 from msgcore.store.ledger.dead import DeadLetterFilter
 from msgcore.store.ledger.reads import Record
 
-PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 MomentText: TypeAlias = Annotated[
     str, msgspec.Meta(max_length=64, description="an ISO 8601 time; UTC where it names no offset")
 ]
@@ -118,12 +117,12 @@ class DeadLettersController(Controller):
         project: FromPath[str],
         dead_letters: Injected[DeadLetterService],
         platform: Annotated[str | None, QueryParameter(description="Only this platform")] = None,
-        platform_id: Annotated[UUID | None, QueryParameter(name="platformId")] = None,
+        platform_id: OfAccount = None,
         error_code: Annotated[str | None, QueryParameter(name="errorCode")] = None,
         job_id: Annotated[UUID | None, QueryParameter(name="jobId", description="Only of this message")] = None,
         since: Annotated[str | None, QueryParameter(description="Failed at this ISO 8601 time or later")] = None,
         until: Annotated[str | None, QueryParameter(description="Failed at this ISO 8601 time or before")] = None,
-        before: Annotated[UUID | None, QueryParameter(description="`next` of the page before")] = None,
+        before: Before = None,
         limit: PageSize = 50,
     ) -> DeadLetterPage:
         """A page of dead letters, newest first."""

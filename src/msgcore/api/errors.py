@@ -13,13 +13,19 @@ from typing import Any, cast
 
 import structlog
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.routes import HTTPRoute
 
 from msgcore.api.answers import Answer
 from msgcore.api.explain import TOO_DEEP, parameter_error
 from msgcore.api.request_id import request_id
-from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, UnavailableError
+from msgcore.core.errors import (
+    FieldError,
+    InvalidInputError,
+    ProblemError,
+    RangeNotSatisfiableError,
+    UnavailableError,
+)
 from msgcore.store.faults import is_away
 
 log = structlog.stdlib.get_logger(__name__)
@@ -27,8 +33,9 @@ log = structlog.stdlib.get_logger(__name__)
 AWAY_SECONDS = 1.0
 """When to come back while the database is away."""
 
+_GONE = "client disconnected prematurely"
 _MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
-"""Litestar tells of these in words only."""
+"""Litestar tells of these two in words only."""
 
 
 class FieldProblem(Answer):
@@ -59,6 +66,10 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         headers["WWW-Authenticate"] = 'Bearer realm="msgcore", ApiKey realm="msgcore"'
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
+    if isinstance(problem, RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{problem.size}"
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        headers["Accept-Encoding"] = "identity"  # RFC 7694, section 3
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     body = problem_body(problem, request_id(request.scope), status)
@@ -97,6 +108,9 @@ def problem_body(problem: ProblemError, identifier: str, status: HTTPStatus | No
 def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPStatus, ProblemError]:
     """The status, and the error as one that can be shown."""
     match error:
+        case InternalServerException(detail=detail) if detail == _GONE:
+            # The caller's doing, and nobody reads the answer: nothing for the log, which anybody could fill so.
+            problem = InvalidInputError("The connection ended before the body did")
         case ValidationException():
             problem = _invalid_parameters(error)
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -139,11 +153,13 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
 
 
 def _allowed_methods(request: Request[Any, Any, Any]) -> list[str]:
-    """The methods of the routes that the request's path matches."""
+    """The methods of the route that the router takes for the request's path."""
     path = request.url.path.rstrip("/") or "/"
-    methods: set[str] = set()
+    methods: dict[tuple[bool, ...], set[str]] = {}
     for route in request.app.routes:
         pattern = re.sub(r"\\\{.+?\\\}", "[^/]+", re.escape(route.path_format))
         if isinstance(route, HTTPRoute) and re.fullmatch(pattern, path):
-            methods |= route.methods
-    return sorted(methods)
+            # Where several match, it takes the one whose own words come first in place of parameters.
+            parameters = tuple(part.startswith("{") for part in route.path_format.split("/"))
+            methods.setdefault(parameters, set()).update(route.methods)
+    return sorted(methods[min(methods)]) if methods else []

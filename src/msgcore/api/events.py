@@ -84,7 +84,8 @@ class EventsController(Controller):
             return Stream(
                 _stream(event_streams, wanted, start, request.scope["auth"]), media_type=STREAM, headers=headers
             )
-        page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
+        with event_streams.counted("poll"):
+            page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
         return Response(
             EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last), media_type=MediaType.JSON
         )
@@ -99,14 +100,15 @@ async def _stream(
     """
     yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
     asked = monotonic()
-    async for page in event_streams.follow(wanted, start, idle=IDLE_SECONDS):
-        if monotonic() - asked >= ASK_SECONDS:
-            asked = monotonic()
-            try:
-                await ask_access()
-            except ProblemError:
-                return
-        yield b"".join(map(_block, page.events)) or b": still here\n\n"
+    with event_streams.counted("sse"):
+        async for page in event_streams.follow(wanted, start, idle=IDLE_SECONDS):
+            if monotonic() - asked >= ASK_SECONDS:
+                asked = monotonic()
+                try:
+                    await ask_access()
+                except ProblemError:
+                    return
+            yield b"".join(map(_block, page.events)) or b": still here\n\n"
 
 
 def _block(event: Event) -> bytes:

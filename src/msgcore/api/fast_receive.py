@@ -7,7 +7,6 @@ API, whose handler `InboundWebhooksController.receive` is the full description; 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import structlog
@@ -78,7 +77,7 @@ class FastReceive:
             headers=headers,
             query=scope["query_string"].decode("latin-1"),
             body=body,
-            received_at=datetime.now(UTC),
+            received_at=self._receiver.clock.now(),
         )
 
 

@@ -17,14 +17,11 @@ from msgcore.api.identity_history import (
     received_message,
     received_reaction,
 )
-from msgcore.api.parameters import Offset
+from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.scopes import ApiScope
 from msgcore.services.identities import IdentityService, IdentityView
 
-PageSize: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, le=100, description="Entries of a page; after a full one, ask with a greater offset")
-]
 SearchText: TypeAlias = Annotated[
     str,
     QueryParameter(
@@ -48,7 +45,10 @@ class LinkedPlatform(Answer):
 
 
 class AliasAnswer(Answer):
-    """An account on a platform, linked to an identity. It is linked to no other."""
+    """An account on a platform, linked to an identity. It is linked to no other.
+
+    `optedOutAt` is since when nothing is sent to it.
+    """
 
     id: str
     identity_id: str
@@ -59,6 +59,7 @@ class AliasAnswer(Answer):
     provider_user_display: str | None
     link_method: str
     linked_at: Timestamp
+    opted_out_at: Timestamp | None
     platform_config: LinkedPlatform
 
 
@@ -76,6 +77,7 @@ class IdentityAnswer(Answer):
     display_name: str | None
     email: str | None
     metadata: dict[str, Any] | None
+    preferred_platform_id: str | None
     created_at: Timestamp
     updated_at: Timestamp
     aliases: list[AliasAnswer]
@@ -251,6 +253,7 @@ def _answer(view: IdentityView) -> IdentityAnswer:
         display_name=row.display_name,
         email=row.email,
         metadata=row.metadata,
+        preferred_platform_id=row.preferred_platform_id,
         created_at=to_iso(row.created_at),
         updated_at=to_iso(row.updated_at),
         aliases=[_alias(alias) for alias in view.aliases],
@@ -269,5 +272,6 @@ def _alias(row: Any) -> AliasAnswer:
         provider_user_display=row.provider_user_display,
         link_method=row.link_method,
         linked_at=to_iso(row.linked_at),
+        opted_out_at=None if row.opted_out_at is None else to_iso(row.opted_out_at),
         platform_config=LinkedPlatform(id=row.platform_id, name=row.platform_name, platform=row.platform),
     )

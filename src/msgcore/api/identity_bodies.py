@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 from msgcore.api.body import decode_body
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
-from msgcore.services.identities import MOST_ALIASES, NewAlias, NewIdentity
+from msgcore.services.identities import NewAlias, NewIdentity
+from msgcore.store.linking import MOST_ALIASES
 
 LARGEST_METADATA = 16_384
 """Bytes of JSON. Metadata is read with every answer; documents belong elsewhere."""
@@ -53,6 +54,7 @@ class CreateIdentity(Wire):
     display_name: DisplayName | None = None
     email: Email | None = None
     metadata: Metadata = None
+    preferred_platform_id: PlatformId | None = None
     aliases: AliasList | str = msgspec.field(default_factory=list[LinkAlias])
 
     def identity(self) -> NewIdentity:
@@ -61,6 +63,7 @@ class CreateIdentity(Wire):
             display_name=self.display_name,
             email=_lowered(self.email),
             metadata=_metadata(self.metadata),
+            preferred_platform_id=self.preferred_platform_id,
             aliases=[alias.alias(index) for index, alias in enumerate(_aliases(self.aliases))],
         )
 
@@ -89,6 +92,7 @@ class UpdateIdentity(Wire):
     display_name: DisplayName | UnsetType | None = UNSET
     email: Email | UnsetType | None = UNSET
     metadata: Metadata | UnsetType = UNSET
+    preferred_platform_id: PlatformId | UnsetType | None = UNSET
 
     def changes(self) -> dict[str, Any]:
         """The columns to change. Raises InvalidInputError for metadata that is none."""
@@ -99,6 +103,8 @@ class UpdateIdentity(Wire):
             given["email"] = _lowered(self.email)
         if self.metadata is not UNSET:
             given["metadata"] = _metadata(self.metadata)
+        if self.preferred_platform_id is not UNSET:
+            given["preferred_platform_id"] = self.preferred_platform_id
         return given
 
 

@@ -10,10 +10,10 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Offset
+from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.content import SendRequest, Target
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import SENT_STATES, FallbackCode
 from msgcore.core.scopes import ApiScope
 from msgcore.services.jobs import Job, JobService, compatible_status
 from msgcore.services.send import SendService
@@ -24,7 +24,6 @@ IdempotencyKey: TypeAlias = Annotated[
     str | None,
     HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key sends once (24 hours)"),
 ]
-PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 
 
 SEND_SUFFIX = "/messages/send"
@@ -48,7 +47,12 @@ class SendAnswer(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one."""
+    """One target's delivery. `status` is pending, sent or failed; `state` is the exact one.
+
+    `action` is what it does to a message that is there already, such as `react`; null for a message. `deliveredAt`
+    and `readAt` are what the platform told since, where it tells such things. `fallbackRank`, of messages with
+    `options.fallback` only: 0 for the target itself, then its fallbacks in order.
+    """
 
     id: str
     platform: str
@@ -56,6 +60,7 @@ class DeliveryAnswer(Answer):
     target_type: str
     target_chat_id: str
     target_user_id: str | None
+    action: str | None
     status: str
     state: str
     attempts: int
@@ -64,11 +69,14 @@ class DeliveryAnswer(Answer):
     provider_message_id: str | None
     due_at: Timestamp
     sent_at: Timestamp | None
+    delivered_at: Timestamp | None
+    read_at: Timestamp | None
     created_at: Timestamp
+    fallback_rank: int | None
 
 
 class DeliverySummary(Answer):
-    """How many targets are where."""
+    """How many targets are where; fallbacks that were not needed are left out."""
 
     total_targets: int
     successful: int
@@ -237,7 +245,7 @@ def send_answer(accepted: Accepted, request: SendRequest) -> SendAnswer:
         job_id=accepted.message_id,
         status="queued",
         targets=request.targets,
-        platform_ids=[target.platform_id for target in request.targets],
+        platform_ids=[target.platform_id for target in request.targets if target.platform_id],
         timestamp=to_iso(accepted.created_at),
         message="Message queued for delivery",
         replayed=accepted.replayed,
@@ -252,7 +260,10 @@ def _job_answer(job: Job) -> JobAnswer:
     rows, message = job.deliveries, job.message
     finished = [row.finished_at for row in rows]
     started = [row.started_at for row in rows if row.started_at is not None]
-    failures = [row for row in rows if compatible_status(row.state) == "failed"]
+    failures = [
+        row for row in rows if compatible_status(row.state) == "failed" and row.error_code != FallbackCode.NOT_NEEDED
+    ]
+    primaries = [row for row in rows if not row.fallback_rank]
     updated = max([message.created_at, *started, *(moment for moment in finished if moment is not None)])
     return JobAnswer(
         id=message.id,
@@ -269,7 +280,7 @@ def _job_answer(job: Job) -> JobAnswer:
         data=JobData(
             project_id=message.project_id,
             message=JobMessage(
-                targets=[Target(platform_id=r.platform_id, type=r.target_type, id=r.target_id) for r in rows],
+                targets=[Target(platform_id=r.platform_id, type=r.target_type, id=r.target_id) for r in primaries],
                 content=message.content,
                 options=message.options,
                 metadata=message.metadata,
@@ -280,11 +291,11 @@ def _job_answer(job: Job) -> JobAnswer:
 
 
 def _report(job: Job, failures: list[Record]) -> DeliveryReport:
-    total, counts = len(job.deliveries), job.counts
-    if counts["pending"]:
-        overall = "pending"
-    elif counts["sent"] == total:
+    total, counts = sum(job.counts.values()), job.counts
+    if job.reached or counts["sent"] == total:
         overall = "completed"
+    elif counts["pending"]:
+        overall = "pending"
     else:
         overall = "failed" if counts["failed"] == total else "partial"
     return DeliveryReport(
@@ -310,15 +321,19 @@ def _delivery(row: Record) -> dict[str, Any]:
         "target_type": row.target_type,
         "target_chat_id": row.target_id,
         "target_user_id": row.target_id if row.target_type == "user" else None,
+        "action": row.action,
         "status": compatible_status(row.state),
         "state": row.state,
         "attempts": row.attempts,
         "error_code": row.error_code,
-        "error_message": row.error_message if row.state != DeliveryState.SENT else None,
+        "error_message": row.error_message if row.state not in SENT_STATES else None,
         "provider_message_id": row.provider_message_id,
         "due_at": to_iso(row.due_at),
-        "sent_at": None if row.sent_at is None else to_iso(row.sent_at),
+        "sent_at": _iso(row.sent_at),
+        "delivered_at": _iso(row.delivered_at),
+        "read_at": _iso(row.read_at),
         "created_at": to_iso(row.created_at),
+        "fallback_rank": row.fallback_rank,
     }
 
 
@@ -330,6 +345,10 @@ def _sent_message(row: Record) -> SentMessage:
         message_text=content.get("text") or content.get("markdown") or content.get("subject"),
         message_content=content,
     )
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else to_iso(moment)
 
 
 def _milliseconds(moment: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
+from uuid import UUID
 
 import msgspec
 from litestar.params import QueryParameter
@@ -12,8 +13,15 @@ from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.services.pausing import LONGEST_REASON
 
+PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=1000, description="Entries of a page")]
 Offset: TypeAlias = Annotated[int, QueryParameter(ge=0, le=1_000_000, description="Entries to skip")]
+Before: TypeAlias = Annotated[UUID | None, QueryParameter(description="`next` of the page before")]
+OfAccount: TypeAlias = Annotated[UUID | None, QueryParameter(name="platformId", description="Only this account")]
+StartDate: TypeAlias = Annotated[
+    str | None, QueryParameter(name="startDate", description="Not before this ISO 8601 time")
+]
+EndDate: TypeAlias = Annotated[str | None, QueryParameter(name="endDate", description="Not after this ISO 8601 time")]
 
 
 class PauseRequest(Wire):

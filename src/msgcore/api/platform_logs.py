@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 
 from msgcore.api.access import Injected, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Limit, Offset, read_moment
+from msgcore.api.parameters import EndDate, Limit, Offset, StartDate, read_moment
 from msgcore.core.clock import to_iso
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope
@@ -25,8 +25,6 @@ Category = Annotated[
 PlatformName = Annotated[
     str | None, QueryParameter(max_length=32, pattern=r"^[a-z0-9-]*$", description="Only of this platform")
 ]
-StartDate = Annotated[str | None, QueryParameter(query="startDate", description="Not before this ISO 8601 time")]
-EndDate = Annotated[str | None, QueryParameter(query="endDate", description="Not after this ISO 8601 time")]
 
 
 class LoggedPlatform(Answer):

@@ -79,6 +79,14 @@ class PlatformDetails(PlatformAnswer):
     credentials: dict[str, str]
 
 
+class RegisteredWebhook(Answer):
+    """The platform posts what happens to `webhookUrl`; `webhookInfo` is what it says about that."""
+
+    message: str
+    webhook_url: str
+    webhook_info: dict[str, Any]
+
+
 class InboxAnswer(Answer):
     """What arrived at a sandbox platform, newest first."""
 
@@ -193,14 +201,14 @@ class PlatformsController(Controller):
     @post(
         "/{platform_id:str}/register-webhook",
         opt=requires(ApiScope.PLATFORMS_WRITE),
-        status_code=200,
         summary="Register the webhook with the platform",
     )
     async def register_webhook(
         self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
-    ) -> MessageAnswer:
+    ) -> RegisteredWebhook:
         """400 for platforms that have no webhook to register."""
-        await platforms.refuse(project, platform_id, "Registering a webhook")
+        url, info = await platforms.register_webhook(project, platform_id)
+        return RegisteredWebhook(message="Webhook registered successfully", webhook_url=url, webhook_info=info)
 
     @get(
         "/{platform_id:str}/qr-code",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
-from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get
@@ -12,8 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.messages import PageSize, TargetIdentity
-from msgcore.api.parameters import Offset, read_moment
+from msgcore.api.messages import TargetIdentity
+from msgcore.api.parameters import Before, EndDate, OfAccount, Offset, PageSize, StartDate, read_moment
+from msgcore.core.attachments import AttachmentState
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
@@ -21,7 +21,6 @@ from msgcore.core.scopes import ApiScope
 from msgcore.services.received import ReceivedService, ReceivedView
 from msgcore.store.received import ReceivedFilter
 
-Before: TypeAlias = Annotated[UUID | None, QueryParameter(description="`next` of the page before")]
 ChatId: TypeAlias = Annotated[
     str | None, QueryParameter(name="chatId", min_length=1, max_length=255, description="The platform's id of a chat")
 ]
@@ -40,7 +39,11 @@ class CleanupRequest(Wire):
 
 
 class AttachmentAnswer(Answer):
-    """A file that came with a message. `size` is in bytes."""
+    """A file that came with a message. `size` is in bytes.
+
+    At `url`, valid for a while, is the file while `state` is `stored`. It is `pending` until it was fetched, and
+    `refused`, `failed` or `expired` where it cannot be had; `reason` says why.
+    """
 
     id: str
     message_id: str
@@ -49,6 +52,8 @@ class AttachmentAnswer(Answer):
     filename: str | None
     size: int | None
     mime_type: str | None
+    state: AttachmentState
+    reason: str | None
 
 
 class ReactingUser(Answer):
@@ -170,15 +175,11 @@ class ReceivedController(Controller):
         received: Injected[ReceivedService],
         *,
         platform: Annotated[str | None, QueryParameter(max_length=32, description="Only this platform")] = None,
-        platform_id: Annotated[UUID | None, QueryParameter(name="platformId")] = None,
+        platform_id: OfAccount = None,
         chat_id: ChatId = None,
         user_id: UserId = None,
-        start_date: Annotated[
-            str | None, QueryParameter(name="startDate", description="Not before this ISO 8601 time")
-        ] = None,
-        end_date: Annotated[
-            str | None, QueryParameter(name="endDate", description="Not after this ISO 8601 time")
-        ] = None,
+        start_date: StartDate = None,
+        end_date: EndDate = None,
         direction: Annotated[
             Literal["received", "sent"] | None, QueryParameter(description="`received`; messages/sent has the others")
         ] = None,
@@ -296,22 +297,25 @@ def received_fields(view: ReceivedView) -> dict[str, Any]:
         "received_at": received_at,
         "timestamp": received_at,
         "source": "live",
-        "attachments": [_attachment(found) for found in view.attachments],
+        "attachments": [attachment_answer(*found) for found in view.attachments],
         "identity": _identity(row),
         "raw_data": getattr(row, "raw_data", UNSET),
         "reactions": UNSET if view.reactions is None else _reactions(view.reactions),
     }
 
 
-def _attachment(row: Any) -> AttachmentAnswer:
+def attachment_answer(row: Any, url: str) -> AttachmentAnswer:
+    """An attachment as it is shown."""
     return AttachmentAnswer(
         id=row.id,
         message_id=row.message_id,
         type=row.type,
-        url=row.url,
+        url=url,
         filename=row.filename,
         size=row.size,
         mime_type=row.mime_type,
+        state=AttachmentState(row.state),
+        reason=row.reason,
     )
 
 

@@ -145,7 +145,7 @@ class SocketSession:
 
     async def run(self) -> None:
         """To the end; raises nothing."""
-        with self._streams.attending():
+        with self._streams.attending(), self._streams.counted("websocket"):
             await self._run()
 
     async def _run(self) -> None:

@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 
 from msgcore.api.access import Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Offset
+from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.events import EventType
@@ -24,7 +24,6 @@ OfStatus = Annotated[
 Before = Annotated[
     str | None, QueryParameter(max_length=64, description="Only those older than the delivery with this id")
 ]
-PageSize = Annotated[int, QueryParameter(ge=1, le=100, description="Deliveries of a page")]
 Place = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 

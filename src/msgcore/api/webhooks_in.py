@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Controller, MediaType, Response, get, route
 from litestar.enums import HttpMethod
 from litestar.exceptions import MethodNotAllowedException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import FromPath
 
 from msgcore.api.access import PUBLIC, AnyRequest, Injected
+from msgcore.api.body import refuse_coded
 from msgcore.core.envelope import schema
+from msgcore.core.errors import ProblemError, TooLargeError
 from msgcore.inbound.receiver import Receiver
 from msgcore.platforms.receiving import InboundRequest
 
@@ -44,12 +46,26 @@ class InboundWebhooksController(Controller):
         """Answered once the request is verified and safe; it is read afterwards. `GET platforms` tells each address."""
         if request.method not in receiver.methods(platform):
             raise MethodNotAllowedException
+        try:
+            body = await _body_of(request)
+        except ProblemError as problem:
+            raise await receiver.refuse(platform, webhook_token, problem) from None
         came = InboundRequest(
             method=request.method,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
             query=request.scope["query_string"].decode("latin-1"),
-            body=await request.body(),
-            received_at=datetime.now(UTC),
+            body=body,
+            received_at=receiver.clock.now(),
         )
         answer = await receiver.receive(platform, webhook_token, came)
         return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
+
+
+async def _body_of(request: AnyRequest) -> bytes:
+    """Raises UnsupportedCodingError and TooLargeError, before the body is read where its headers tell."""
+    refuse_coded(request.headers.get("content-encoding"))
+    try:
+        return await request.body()
+    except RequestEntityTooLarge:
+        limit = request.route_handler.resolve_request_max_body_size()
+        raise TooLargeError(f"The body is larger than {limit} bytes (MSGCORE_MAX_BODY_BYTES)") from None

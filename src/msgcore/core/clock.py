@@ -6,13 +6,23 @@ the scheduler compares due times and leases on the monotonic clock, which never 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 
+class Timer(Protocol):
+    """Something that will be called."""
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        ...
+
+
 class Clock(Protocol):
-    """Where the time comes from."""
+    """Where the time comes from, and what waits for a moment of it."""
 
     def now(self) -> datetime:
         """Wall time, UTC and aware."""
@@ -20,6 +30,14 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only ever grow, from an arbitrary start."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call it from the event loop, so many seconds from now."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return so many seconds from now."""
         ...
 
 
@@ -33,6 +51,14 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that only ever grow, from an arbitrary start."""
         return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call it from the event loop, so many seconds from now."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return so many seconds from now."""
+        await asyncio.sleep(seconds)
 
 
 def to_iso(moment: datetime) -> str:

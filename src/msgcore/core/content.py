@@ -1,7 +1,7 @@
 """What a caller can send: the universal message, its targets and its options.
 
 Field names on the wire are camelCase. The shapes are those of the compatible API; fields that it
-does not have (`location`, `expiresAt`, `ordering`, ...) stand beside the compatible ones.
+does not have (`location`, `expiresAt`, `ordering`, `fallback`, ...) stand beside the compatible ones.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import msgspec
 
 MAX_TARGETS = 10_000
 """Targets in one request (dispatch contract, point 13)."""
+
+MAX_FALLBACKS = 5
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 BodyText = Annotated[str, msgspec.Meta(max_length=1_000_000)]
@@ -30,6 +32,7 @@ class TargetType(StrEnum):
     CHANNEL = "channel"
     GROUP = "group"
     CHAT = "chat"
+    IDENTITY = "identity"
 
 
 class Priority(StrEnum):
@@ -50,10 +53,13 @@ class ButtonStyle(StrEnum):
     LINK = "link"
 
 
-class Target(Wire):
-    """One recipient: an account (`platformId`), and a user, channel, group or chat there."""
+class Target(Wire, kw_only=True):
+    """One recipient: an account (`platformId`), and a user, channel, group or chat there.
 
-    platform_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    An `identity`, and a `chat` by the `id` that `GET chats` shows, may leave `platformId` out.
+    """
+
+    platform_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = ""
     type: TargetType
     id: ShortText
 
@@ -166,6 +172,16 @@ class Content(Wire):
         return self.location is not None or self.contact is not None or self.poll is not None
 
 
+class Fallback(Wire):
+    """Where a message goes if its target cannot be reached: one target after the other, until one is sent.
+
+    The next one takes over when the one before it failed for good, or was not sent `after_seconds` after it was due.
+    """
+
+    targets: Annotated[list[Target], msgspec.Meta(min_length=1, max_length=MAX_FALLBACKS)]
+    after_seconds: Annotated[int, msgspec.Meta(ge=10, le=86_400)] | None = None
+
+
 class SendOptions(Wire):
     """How to deliver.
 
@@ -174,6 +190,8 @@ class SendOptions(Wire):
     attempt may have reached the platform (dispatch contract, point 4). `thread_id` is the platform's id of
     the thread (topic) that a message goes to. What is too long for one message of a platform is split
     (`long_text`), and what it cannot show is shown otherwise (`degradation`), or both are refused.
+    `ignore_opt_out` sends to people who opted out too: for what they must get in any case, by callers who may
+    also change opt-outs. `fallback` is for messages with one target.
     """
 
     reply_to: ShortText | None = None
@@ -185,6 +203,8 @@ class SendOptions(Wire):
     expires_at: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     ordering: Literal["strict", "none"] | None = None
     on_uncertain: Literal["resend", "fail"] | None = None
+    ignore_opt_out: bool | None = None
+    fallback: Fallback | None = None
 
 
 class SendMetadata(Wire):
@@ -202,3 +222,8 @@ class SendRequest(Wire):
     content: Content
     options: SendOptions | None = None
     metadata: SendMetadata | None = None
+
+    def every_target(self) -> list[Target]:
+        """All targets that it names, those to fall back on last."""
+        fallback = self.options.fallback if self.options is not None else None
+        return [*self.targets, *(fallback.targets if fallback is not None else ())]

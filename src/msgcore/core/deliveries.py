@@ -19,6 +19,7 @@ class DeliveryState(StrEnum):
 
     QUEUED = "queued"
     SCHEDULED = "scheduled"
+    STANDBY = "standby"
     SENDING = "sending"
     RETRYING = "retrying"
     SENT = "sent"
@@ -33,7 +34,23 @@ OPEN_STATES = frozenset({DeliveryState.QUEUED, DeliveryState.SCHEDULED, Delivery
 TRIED_STATES = frozenset({DeliveryState.SENDING, DeliveryState.RETRYING})
 """Open, and an attempt was made: what is behind it in its lane waits for it."""
 
+PENDING_STATES = OPEN_STATES | {DeliveryState.STANDBY}
+"""Not final: open, or a fallback that takes over if it must (`options.fallback`)."""
+
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.DELIVERED, DeliveryState.READ})
+
+
+class FallbackCode(StrEnum):
+    """The error codes of deliveries of a message with `options.fallback`."""
+
+    NOT_NEEDED = "fallback_not_needed"
+    """A fallback that ended without an attempt, since another target of its message was sent."""
+    TIMEOUT = "fallback_timeout"
+    """Not sent in time: the next target took over."""
+    UNCERTAIN = "fallback_uncertain"
+    """A fallback that ended since the target before it may have been reached, and `onUncertain` is `fail`."""
+    UNDELIVERED = "undelivered"
+    """Sent, and reported as not delivered since: the next target took over."""
 
 
 class Rank(IntEnum):

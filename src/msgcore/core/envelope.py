@@ -45,7 +45,10 @@ class Person(_Part):
 
 
 class File(_Part):
-    """A file that came with a message: at a `url`, or to be fetched by the platform's own `id`. `size` in bytes."""
+    """A file that came with a message: as `data`, at a `url`, or to be fetched by the platform's own `id`.
+
+    `size` is in bytes; `data` in base64.
+    """
 
     type: Literal["image", "video", "audio", "voice", "sticker", "document"] = "document"
     id: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
@@ -53,6 +56,7 @@ class File(_Part):
     filename: Annotated[str, msgspec.Meta(max_length=255)] | None = None
     mime_type: Annotated[str, msgspec.Meta(max_length=255)] | None = None
     size: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    data: bytes | None = None
 
 
 class Message(_Part, tag="message", tag_field="kind"):

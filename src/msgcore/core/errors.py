@@ -84,11 +84,47 @@ class ConflictError(ProblemError):
     title = "Conflict"
 
 
-class IdempotencyMismatchError(ProblemError):
-    """The same Idempotency-Key was used with another body."""
+class GoneError(ProblemError):
+    """It was there, and is no longer kept."""
+
+    status = 410
+    title = "Gone"
+
+
+class RangeNotSatisfiableError(ProblemError):
+    """None of the bytes that were asked for exist; there are `size`."""
+
+    status = 416
+    title = "Range Not Satisfiable"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class TooLargeError(ProblemError):
+    """The body has more bytes than are taken."""
+
+    status = 413
+    title = "Request Entity Too Large"
+
+
+class UnsupportedCodingError(ProblemError):
+    """The body is compressed, or otherwise coded."""
+
+    status = 415
+    title = "Unsupported Media Type"
+
+
+class UnprocessableError(ProblemError):
+    """The request is well-formed, and beyond a limit of what is read."""
 
     status = 422
     title = "Unprocessable Entity"
+
+
+class IdempotencyMismatchError(UnprocessableError):
+    """The same Idempotency-Key was used with another body."""
 
 
 class QueueFullError(ProblemError):

@@ -40,6 +40,9 @@ class EventType(StrEnum):
     MEMBER_JOINED = "member.joined"
     MEMBER_LEFT = "member.left"
     TYPING_STARTED = "typing.started"
+    CONTACT_OPTED_OUT = "contact.opted_out"
+    CONTACT_OPTED_IN = "contact.opted_in"
+    IDENTITY_LINKED = "identity.linked"
     PLATFORM_PAUSED = "platform.paused"
     PLATFORM_RESUMED = "platform.resumed"
     PROJECT_PAUSED = "project.paused"
@@ -67,6 +70,9 @@ DESCRIPTIONS: dict[EventType, str] = {
     EventType.MEMBER_JOINED: "Somebody came into a group or channel",
     EventType.MEMBER_LEFT: "Somebody left a group or channel",
     EventType.TYPING_STARTED: "Somebody began to type",
+    EventType.CONTACT_OPTED_OUT: "Somebody wants nothing more to be sent to them on a platform",
+    EventType.CONTACT_OPTED_IN: "Somebody who had opted out may be sent to again",
+    EventType.IDENTITY_LINKED: "An account was linked to an identity by an e-mail address that its platform verified",
     EventType.PLATFORM_PAUSED: "A platform was paused; messages to it wait",
     EventType.PLATFORM_RESUMED: "A platform goes on",
     EventType.PROJECT_PAUSED: "A project was paused; messages to all its platforms wait",

@@ -36,10 +36,38 @@ class AccountRecord:
     credentials_encrypted: str
     updated_at: datetime
 
+    @classmethod
+    def of(cls, row: Any) -> AccountRecord:
+        """From a row of `project_platforms` that says as `project_paused` whether its project is paused."""
+        return cls(
+            id=row.id,
+            project_id=row.project_id,
+            platform=row.platform,
+            name=row.name,
+            is_active=row.is_active,
+            paused_reason=None if row.paused_at is None else row.paused_reason or "paused",
+            project_paused=bool(row.project_paused),
+            credentials_encrypted=row.credentials_encrypted,
+            updated_at=row.updated_at,
+        )
+
     @property
     def is_held(self) -> bool:
         """Whether its deliveries must wait."""
         return not self.is_active or self.paused_reason is not None or self.project_paused
+
+
+def decrypt_account(keyring: Keyring, record: AccountRecord) -> Account:
+    """The account with its credentials in the clear. Raises DecryptionError."""
+    plain = keyring.decrypt(record.credentials_encrypted, context=record.id)
+    credentials: dict[str, Any] = msgspec.json.decode(plain)
+    return Account(
+        id=record.id,
+        project_id=record.project_id,
+        platform=record.platform,
+        credentials=credentials,
+        version=record.updated_at.isoformat(),
+    )
 
 
 class AccountDirectory:
@@ -83,15 +111,7 @@ class AccountDirectory:
         known = self._opened.get(record.id)
         if known is not None and known[0] == record.updated_at:
             return known[1]
-        plain = self._keyring.decrypt(record.credentials_encrypted, context=record.id)
-        credentials: dict[str, Any] = msgspec.json.decode(plain)
-        account = Account(
-            id=record.id,
-            project_id=record.project_id,
-            platform=record.platform,
-            credentials=credentials,
-            version=record.updated_at.isoformat(),
-        )
+        account = decrypt_account(self._keyring, record)
         self._opened[record.id] = (record.updated_at, account)
         return account
 
@@ -109,14 +129,4 @@ class AccountDirectory:
         if row is None:
             return None
         self._platforms[row.id] = row.platform
-        return AccountRecord(
-            id=row.id,
-            project_id=row.project_id,
-            platform=row.platform,
-            name=row.name,
-            is_active=row.is_active,
-            paused_reason=None if row.paused_at is None else row.paused_reason or "paused",
-            project_paused=bool(row.project_paused),
-            credentials_encrypted=row.credentials_encrypted,
-            updated_at=row.updated_at,
-        )
+        return AccountRecord.of(row)

@@ -167,7 +167,7 @@ class MemoryScheduler:
         if delay <= 0 or self._wake.is_set():
             self._wake.clear()
             return
-        handle = asyncio.get_running_loop().call_later(delay, self._wake.set)
+        handle = self._clock.call_later(delay, self._wake.set)
         try:
             await self._wake.wait()
         finally:

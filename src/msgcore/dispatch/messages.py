@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from msgcore.core.actions import Action, is_action
 from msgcore.core.content import Content, SendOptions
 from msgcore.store.ledger.work import StoredMessage, WorkLog
 
@@ -18,14 +19,16 @@ LARGEST = 64 * 1024 * 1024
 
 
 class MessageBody(msgspec.Struct, frozen=True):
-    """What a message says and how it is to be sent."""
+    """What a message says and how it is to be sent; or what is to be done to one that is there already."""
 
-    content: Content
+    content: Content | Action
     options: SendOptions
 
     @property
     def text(self) -> str | None:
         """What it says, as far as that is one text."""
+        if not isinstance(self.content, Content):
+            return None
         return self.content.text or self.content.markdown or self.content.subject
 
 
@@ -76,6 +79,8 @@ class MessageCache:
 
 
 def _decode(stored: StoredMessage) -> MessageBody:
+    if is_action(stored.content):
+        return MessageBody(msgspec.json.decode(stored.content, type=Action), SendOptions())
     return MessageBody(
         msgspec.json.decode(stored.content, type=Content), msgspec.json.decode(stored.options or "{}", type=SendOptions)
     )

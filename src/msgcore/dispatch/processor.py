@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import Done, Lease, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.events import EVENT_WEBHOOK
@@ -25,16 +25,19 @@ from msgcore.core.retry import RetryPolicy
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.dispatch.opt_outs import OptOutDirectory, refusal
+from msgcore.dispatch.outgoing import find_sent, hand_over, outgoing_of
 from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Judge, Verdict, as_delivery_error
 from msgcore.observability.metrics import Metrics
-from msgcore.platforms.base import OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.base import PlatformAdapter, SentReceipt
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.beginning import WorkItem
 from msgcore.store.ledger.work import WorkLog
+from msgcore.store.opt_outs import OptOut
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -63,22 +66,27 @@ class Processor:
         adapters: Mapping[str, PlatformAdapter],
         clock: Clock,
         judge: Judge,
+        opt_outs: OptOutDirectory,
         concurrency: int,
         lease_seconds: float,
         send_timeout: float,
         metrics: Metrics | None = None,
         webhooks: AccountDirectory | None = None,
+        on_fallible: Callable[[str], None] | None = None,
         on_told: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
         """`webhooks` are the accounts of `EVENT_WEBHOOK`, which are no configured platforms.
 
-        `on_told` is given the ids of projects whose event log has something new.
+        `on_fallible` is called with the id of a message with fallbacks when an attempt for it has ended, and
+        `on_told` with the ids of projects whose event log has something new.
         """
+        self._opt_outs = opt_outs
         self._trail = Trail(metrics or Metrics())
         self._scheduler = scheduler
         self._work = work
         self._accounts = accounts
         self._webhooks = webhooks or accounts
+        self._on_fallible = on_fallible
         self._messages = messages
         self._adapters = adapters
         self._clock = clock
@@ -201,6 +209,7 @@ class Processor:
             bodies = await self._messages.get([item.message_id for _, item in work])
             accounts = {item.platform_id: item.platform for _, item in work}
             records = {id_: await self._directory(platform).get(id_) for id_, platform in accounts.items()}
+            opt_outs = await self._opt_outs.find([item for _, item in work])
         except Exception as error:  # noqa: BLE001 - begun and not sent: given back as if never touched
             log_fault(error, deliveries=len(work))
             for lease, item in work:
@@ -208,7 +217,12 @@ class Processor:
             return
         for number, (lease, item) in enumerate(work, 1):
             body, record = bodies.get(item.message_id), records[item.platform_id]
-            self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+            if item.id in opt_outs and not (body and body.options.ignore_opt_out):
+                task = self._run(lease, item, self._refuse(lease, item, opt_outs[item.id]))
+            else:
+                task = self._run(lease, item, self._work_on(lease, item, body, record, claimed_at + lease.wait))
+            if body is not None and body.options.fallback is not None:
+                task.add_done_callback(partial(self._tell_of, item.message_id))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -217,10 +231,15 @@ class Processor:
         items = {item.id: item for item in await self._work.begin(ids, self._clock.now())}
         return [{id_: items[id_] for lease in group if (id_ := lease.delivery_id) in items} for group in groups]
 
-    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> None:
+    def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._carry_out(work))
         self._running[task] = lease, item
         task.add_done_callback(self._done)
+        return task
+
+    def _tell_of(self, message_id: str, _: asyncio.Task[None]) -> None:
+        if self._on_fallible is not None:
+            self._on_fallible(message_id)
 
     async def _carry_out(self, work: Coroutine[Any, Any, Verdict]) -> None:
         try:
@@ -238,6 +257,11 @@ class Processor:
         """Undo the beginning of an attempt; the delivery is due again after a second."""
         result = self._judge.released(lease, item, self._clock.now()).result
         return Verdict(result, Wait(lease, 1.0, Scope.DELIVERY))
+
+    async def _refuse(self, lease: Lease, item: WorkItem, opt_out: OptOut) -> Verdict:
+        """Fail a delivery to somebody who wants none, without a word to the platform."""
+        self._trail.begun(item)
+        return self._judge.unwanted(lease, item, refusal(item, opt_out), self._clock.now())
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -264,7 +288,7 @@ class Processor:
         self._planned += 1
         self._leave()
         try:
-            await asyncio.sleep(when - self._clock.monotonic())
+            await self._clock.sleep(when - self._clock.monotonic())
         finally:
             self._planned -= 1
             self._busy += 1
@@ -299,20 +323,10 @@ class Processor:
             raise AuthenticationError(
                 "credentials_unreadable", "The stored credentials cannot be decrypted; enter them again"
             ) from None
-        outgoing = OutgoingDelivery(
-            id=item.id,
-            message_id=item.message_id,
-            target=Target(platform_id=item.platform_id, type=TargetType(item.target_type), id=item.target_id),
-            content=body.content,
-            options=body.options,
-            attempt=item.attempt,
-            throttles=item.throttles,
-            created_at=item.created_at,
-            part_ids=item.part_ids,
-        )
+        outgoing = outgoing_of(item, body)
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:
-                receipt = await adapter.find_sent(account, outgoing)
+                receipt = await find_sent(adapter, account, outgoing)
                 if receipt is not None:
                     return receipt
                 if item.on_uncertain == "fail":
@@ -323,7 +337,7 @@ class Processor:
                     )
             began = perf_counter()
             try:
-                return await adapter.send(account, outgoing)
+                return await hand_over(adapter, account, outgoing)
             finally:
                 self._trail.called(item.platform, perf_counter() - began)
 

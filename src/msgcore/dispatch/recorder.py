@@ -68,8 +68,9 @@ class Recorder:
             # at all keeps its lease, which runs out: the next attempt begins as an uncertain one.
             stored = [verdict for verdict in verdicts if await self._store_alone(verdict.result)]
         self._trail.recorded(stored)
-        if told := {result.item.project_id for verdict in stored if _is_told(result := verdict.result)}:
-            self._on_told(told)
+        if told := [result.item.project_id for verdict in stored if _is_told(result := verdict.result)]:
+            self._trail.told(len(told))
+            self._on_told(set(told))
         finished = await self.finish([verdict.outcome for verdict in stored])
         self._trail.finished(finished, stored)
         return [None] * len(verdicts)

@@ -63,6 +63,10 @@ class Trail:
             if not (quiet and result.outcome in QUIET):
                 _log_end(result)
 
+    def told(self, number: int) -> None:
+        """So many events tell of what was recorded."""
+        self._metrics.told("sent", number)
+
     def finished(self, finished: Finished, verdicts: Sequence[Verdict]) -> None:
         """The scheduler took the outcomes of these verdicts."""
         if finished.lost:

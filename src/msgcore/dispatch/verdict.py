@@ -94,6 +94,11 @@ class Judge:
         )
         return Verdict(result, Done(lease, answered=False))
 
+    def unwanted(self, lease: Lease, item: WorkItem, error: PermanentError, now: datetime) -> Verdict:
+        """Its recipient opted out: it fails for good, and the platform was not asked."""
+        verdict = self._dead(lease, item, error, now)
+        return Verdict(verdict.result, Done(lease, answered=False))
+
     def released(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Nothing was sent and nothing is wrong with it: it goes back to its place."""
         state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED

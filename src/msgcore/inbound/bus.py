@@ -7,9 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Self
 
+import structlog
+
 from msgcore.core.tasks import end
 from msgcore.dispatch.redis import RedisConnection
 from msgcore.dispatch.scheduler import SchedulerAwayError
+
+log = structlog.stdlib.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
 GATHER_SECONDS = 0.05
@@ -96,9 +100,12 @@ class EventBus:
 
     async def _listen(self, redis: RedisConnection) -> None:
         while True:
-            async for told in redis.hear(CHANNEL):
-                # An empty one: the connection is new, and what was told before it was heard by nobody here.
-                self._wake(told.split(SEPARATOR) if told else list(self._waiting))
+            try:
+                async for told in redis.hear(CHANNEL):
+                    # An empty one: the connection is new, and what was told before it was heard by nobody here.
+                    self._wake(told.split(SEPARATOR) if told else list(self._waiting))
+            except Exception as error:  # noqa: BLE001 - whatever it was, deafness is not an answer
+                log.warning("event_news_lost", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
 

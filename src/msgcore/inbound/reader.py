@@ -7,22 +7,28 @@ transaction which stores what was read and forgets the requests. A crash in betw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 from sqlalchemy.exc import ProgrammingError
 
+from msgcore.blobs.store import BlobError
 from msgcore.core.clock import Clock
+from msgcore.core.stop_words import Wish
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.bus import EventBus
+from msgcore.inbound.files import FileKeeper
 from msgcore.inbound.recording import Reading, read, record
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away, is_passing
+from msgcore.store.ledger import receipts
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -44,14 +50,21 @@ class Reader:
         accounts: AccountDirectory,
         registry: PlatformRegistry,
         bus: EventBus,
+        files: FileKeeper,
         clock: Clock,
+        on_wishes: Callable[[AccountRecord, Counter[Wish]], None],
         every: float = SWEEP_SECONDS,
+        metrics: Metrics | None = None,
     ) -> None:
+        """`on_wishes` is told how many people opted out or in on a platform."""
+        self._metrics = metrics or Metrics()
         self._database = database
         self._accounts = accounts
         self._registry = registry
         self._bus = bus
+        self._files = files
         self._clock = clock
+        self._on_wishes = on_wishes
         self._every = every
         self._places = asyncio.Semaphore(database.parallel)
         self._wanted: set[str] = set()
@@ -88,10 +101,25 @@ class Reader:
             try:
                 for platform_id in await store.waiting_platforms(self._database):
                     self.wake(platform_id)
+                for platform_id in await receipts.waiting_platforms(self._database):
+                    await self._take_receipts(platform_id)
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_sweep_failed")
             await asyncio.sleep(self._every)
+
+    async def _take_receipts(self, platform_id: str) -> None:
+        """Try again what came before its message was recorded as sent."""
+        now = self._clock.now()
+        try:
+            told = await self._database.transact(lambda connection: receipts.take_waiting(connection, platform_id, now))
+        except Exception as error:  # those of other platforms go on
+            if is_away(error):
+                raise
+            log.exception("receipts_failed", platform_id=platform_id)
+        else:
+            self._metrics.told("received", len(told))
+            self._bus.announce({event.project_id for event in told})
 
     async def _read_platform(self, platform_id: str) -> None:
         while platform_id in self._wanted and not self._stopping:
@@ -103,6 +131,11 @@ class Reader:
                     self._wanted.add(platform_id)
                 elif platform_id in self._wanted:
                     await asyncio.sleep(GATHER_SECONDS)
+            except BlobError as error:
+                # What came waits, as it does while the database is away: its files would be lost without it.
+                log.error("blobs_away", platform_id=platform_id, error=str(error))  # noqa: TRY400 - says all there is
+                await asyncio.sleep(AWAY_SECONDS)
+                return
             except Exception as error:
                 if not is_away(error):
                     log.exception("inbound_read_failed", platform_id=platform_id)
@@ -111,15 +144,15 @@ class Reader:
 
     async def _read_batch(self, platform_id: str) -> bool:
         """Read the next requests of a platform; tells whether more are waiting."""
-        record = await self._accounts.get(platform_id)
-        if record is None:
+        account_record = await self._accounts.get(platform_id)
+        if account_record is None:
             await self._database.transact(lambda connection: store.forget_platform(connection, platform_id))
             return False
-        inbound = self._registry.inbound(record.platform)
+        inbound = self._registry.inbound(account_record.platform)
         if inbound is None:  # a newer version of MsgCore stored it, and reads it
             return False
         try:
-            account = self._accounts.open(record)
+            account = self._accounts.open(account_record)
         except DecryptionError:
             # They stay until the credentials are entered again.
             log.error("credentials_unreadable", platform_id=platform_id)  # noqa: TRY400 - says all there is
@@ -128,27 +161,36 @@ class Reader:
         if not waiting.requests:
             return False
         # In a thread and before the transaction: large mails take long, and nobody else should wait for that.
-        readings = await asyncio.to_thread(read, inbound, account, waiting.requests)
-        await self._record(platform_id, readings)
-        self._bus.announce([record.project_id])
+        adapter = self._registry.adapter_class(account.platform)
+        readings = await asyncio.to_thread(read, adapter, inbound, account, waiting.requests)
+        await self._files.keep(file for reading in readings for found in reading.occurrences for file in found.files)
+        await self._record(account_record, readings)
+        self._bus.announce([account_record.project_id])
         return waiting.more
 
-    async def _record(self, platform_id: str, readings: Sequence[Reading]) -> None:
-        now = self._clock.now()
+    async def _record(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
         try:
-            await self._database.transact(lambda connection: record(connection, platform_id, readings, now))
+            await self._write(of, readings)
         except Exception as error:
             if _is_not_theirs(error):
                 raise
             if len(readings) == 1:
-                log.exception("inbound_not_storable", platform_id=platform_id)
+                log.exception("inbound_not_storable", platform_id=of.id)
                 given_up = replace(readings[0], error=f"what was read could not be stored ({type(error).__name__})")
-                await self._database.transact(lambda connection: record(connection, platform_id, [given_up], now))
+                await self._write(of, [given_up])
                 return
         else:
             return
         for reading in readings:  # one of them cannot be stored as it was read: it must not hold the others back
-            await self._record(platform_id, [reading])
+            await self._record(of, [reading])
+
+    async def _write(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
+        now = self._clock.now()
+        written = await self._database.transact(lambda connection: record(connection, of.id, readings, now))
+        self._metrics.read(of.platform, written.kinds)
+        self._metrics.told("received", written.events)
+        if written.wishes:
+            self._on_wishes(of, written.wishes)
 
 
 def _is_not_theirs(error: Exception) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from msgcore.core.errors import InvalidInputError, NotFoundError, UnauthenticatedError, UnavailableError
+from msgcore.core.clock import Clock
+from msgcore.core.errors import NotFoundError, ProblemError, UnauthenticatedError, UnavailableError
 from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.inbound.refusals import RefusalLog
 from msgcore.inbound.spool import Spool, SpoolFullError
 from msgcore.inbound.tokens import TokenDirectory
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.base import Account
 from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
 from msgcore.platforms.registry import PlatformRegistry
@@ -35,6 +38,11 @@ DRAIN_SECONDS = 30.0
 RETRY_SECONDS = 0.5
 LARGEST_BATCH = 8_000_000
 """Bytes that are stored in one transaction, or one file."""
+LARGE = 32 * 1024
+"""Bytes from which on a body is looked at on another thread, so that nobody else waits for it."""
+LARGE_AT_ONCE = 2
+REFUSALS = {401: "forged", 413: "too_large"}
+"""The words of metrics for what is refused with these statuses; anything else is `unreadable`."""
 
 
 class Receiver:
@@ -48,15 +56,21 @@ class Receiver:
         accounts: AccountDirectory,
         registry: PlatformRegistry,
         spool: Spool,
+        clock: Clock,
         on_stored: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
         """`on_stored` is told the id of a platform that has something to be read."""
+        self.clock = clock
         self._database = database
         self._tokens = tokens
         self._accounts = accounts
         self._registry = registry
         self._spool = spool
         self._on_stored = on_stored
+        self._metrics = metrics
+        self._refusals = RefusalLog(database, clock)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._commits: GroupCommit[RawRequest, None] = GroupCommit(self._flush, largest=LARGEST_BATCH, weigh=_weight)
         self._order = asyncio.Lock()  # of what is stored: what waits on the disk comes first
         self._draining: asyncio.Task[None] | None = None
@@ -71,6 +85,7 @@ class Receiver:
         """Finish what is being stored; what lies on the disk stays there."""
         await self._commits.drain()
         await end(self._draining)
+        await self._refusals.stop()
         self._spool.close()
 
     def methods(self, platform: str) -> tuple[str, ...]:
@@ -82,34 +97,69 @@ class Receiver:
         """Take one request; returns when it is safe.
 
         Raises NotFoundError for an unknown address, UnauthenticatedError for a request that the platform
-        did not make, InvalidInputError for one that cannot be read at all, and UnavailableError when it
-        could be stored nowhere.
+        did not make, InvalidInputError, TooLargeError or UnprocessableError for one that cannot be read, and
+        UnavailableError when it could be stored nowhere.
         """
         inbound, record = await self._find(platform, token)
         account = self._open(record)
         try:
             inbound.verify(account, request)
             answer = inbound.handshake(account, request)
+            if answer is None:
+                await self._check(inbound, account, request)
         except SignatureError as error:
-            log.warning("inbound_refused", platform=platform, platform_id=record.id, reason=str(error))
-            raise UnauthenticatedError("The request is not signed as this platform signs") from None
+            problem = UnauthenticatedError("The request is not signed as this platform signs")
+            self._note(record, problem, str(error))
+            raise problem from None
         except UnreadableError as error:
-            raise InvalidInputError(str(error)) from None
+            problem = error.problem(str(error))
+            self._note(record, problem, str(error))
+            raise problem from None
         if answer is not None:
+            self._metrics.received(platform, "answered")
             return answer
-        await self._commits.submit(
-            RawRequest(
-                id=new_id(),
-                project_id=record.project_id,
-                platform_id=record.id,
-                platform=platform,
-                headers={name: request.headers[name] for name in inbound.keeps if name in request.headers},
-                query=request.query,
-                body=request.body,
-                received_at=request.received_at,
-            )
+        raw = RawRequest(
+            id=new_id(),
+            project_id=record.project_id,
+            platform_id=record.id,
+            platform=platform,
+            headers={name: request.headers[name] for name in inbound.keeps if name in request.headers},
+            query=request.query,
+            body=request.body,
+            received_at=request.received_at,
         )
+        try:
+            await self._commits.submit(raw)
+        except Exception:
+            self._metrics.received(platform, "lost")
+            raise
+        self._metrics.received(platform, "taken")
         return inbound.reply(request)
+
+    async def refuse(self, platform: str, token: str, problem: ProblemError) -> ProblemError:
+        """What answers a request whose body is not even read because of `problem`; it is logged.
+
+        Raises NotFoundError for an unknown address.
+        """
+        _, record = await self._find(platform, token)
+        self._note(record, problem, problem.message)
+        return problem
+
+    @property
+    def spool_bytes(self) -> int:
+        """What lies on the disk of this process."""
+        return self._spool.size
+
+    def _note(self, record: AccountRecord, problem: ProblemError, reason: str) -> None:
+        self._metrics.received(record.platform, REFUSALS.get(problem.status, "unreadable"))
+        self._refusals.note(record, problem.status, reason)
+
+    async def _check(self, inbound: Inbound, account: Account, request: InboundRequest) -> None:
+        if len(request.body) < LARGE:
+            inbound.check(account, request)
+            return
+        async with self._large:
+            await asyncio.to_thread(inbound.check, account, request)
 
     async def _find(self, platform: str, token: str) -> tuple[Inbound, AccountRecord]:
         inbound = self._registry.inbound(platform)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
 
-from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction
+from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction, Receipt
 from msgcore.core.ids import new_id
+from msgcore.core.stop_words import Wish
+from msgcore.inbound.people import heed, identify, wished
 from msgcore.inbound.translation import (
     Occurrence,
     chat_rows,
     deletion_row,
     edit_row,
     event_of,
+    file_lines,
     file_rows,
     message_row,
     reaction_row,
+    receipt_of,
     subject_of,
 )
-from msgcore.platforms.base import Account
+from msgcore.platforms.base import Account, PlatformAdapter
 from msgcore.platforms.receiving import Inbound, InboundRequest, UnreadableError
 from msgcore.store import inbound as store
-from msgcore.store.events import append
+from msgcore.store.events import NewEvent, append
 from msgcore.store.inbound import RawRequest
+from msgcore.store.ledger import receipts as ledger
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -41,12 +47,26 @@ class Reading:
     error: str | None = None
 
 
-def read(inbound: Inbound, account: Account, requests: Sequence[tuple[int, RawRequest]]) -> list[Reading]:
+def read(
+    adapter: type[PlatformAdapter], inbound: Inbound, account: Account, requests: Sequence[tuple[int, RawRequest]]
+) -> list[Reading]:
     """What requests of one platform tell. Never raises; touches nothing but its arguments."""
-    return [_read_one(inbound, account, number, request) for number, request in requests]
+    return [_read_one(adapter, inbound, account, number, request) for number, request in requests]
 
 
-def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written down: how much of each kind (`duplicate`, `unreadable`), and how many events tell of it.
+
+    `wishes` is how many people opted out and in again by it.
+    """
+
+    kinds: Counter[str]
+    events: int
+    wishes: Counter[Wish]
+
+
+def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Recorded:
     """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
     mine = [reading for reading in readings if reading.number in waiting]
@@ -57,15 +77,22 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     found = [occurrence for reading in done for occurrence in reading.occurrences]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
-    if fresh:
-        _keep(connection, platform_id, fresh)
-    store.finish(connection, [reading.number for reading in done])
+    told, wishes = _keep(connection, platform_id, fresh, now) if fresh else (0, Counter[Wish]())
+    store.finish(connection, platform_id, [reading.number for reading in done])
+    kinds = Counter(str(each.envelope.content.__struct_config__.tag) for each in fresh)
+    kinds["duplicate"], kinds["unreadable"] = len(found) - len(fresh), len(mine) - len(done)
+    return Recorded(kinds, told, wishes)
 
 
-def _read_one(inbound: Inbound, account: Account, number: int, request: RawRequest) -> Reading:
+def _read_one(
+    adapter: type[PlatformAdapter], inbound: Inbound, account: Account, number: int, request: RawRequest
+) -> Reading:
     try:
         came = InboundRequest("POST", request.headers, request.query, request.body, request.received_at)
-        return Reading(number, request, [Occurrence.of(request, each) for each in inbound.read(account, came)])
+        found = inbound.read(account, came)
+        return Reading(
+            number, request, [Occurrence.of(request, each, wished(adapter, inbound, each)) for each in found]
+        )
     except (UnreadableError, ValueError) as error:
         return Reading(number, request, error=str(error))
     except Exception as error:  # a reader's bug holds nobody else back
@@ -92,22 +119,70 @@ def _written_id(found: Occurrence) -> str | None:
     return content.id if isinstance(content, Message | Command) else None
 
 
-def _keep(connection: Connection, platform_id: str, found: Sequence[Occurrence]) -> None:
+def _keep(
+    connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime
+) -> tuple[int, Counter[Wish]]:
+    """Store what happened; how many events tell of it, and who opted out or in."""
     contents = [(each, each.envelope.content) for each in found]
     written = [each for each, content in contents if isinstance(content, Message | Command)]
     files = [row for each in written for row in file_rows(each)]
     store.keep_messages(connection, [message_row(each) for each in written], files)
-    store.edit_messages(connection, [edit_row(each, what) for each, what in contents if isinstance(what, Edit)])
-    deletions = [deletion_row(each, what) for each, what in contents if isinstance(what, Deletion)]
-    store.take_back_messages(connection, deletions)
+    store.log(connection, [line for each in written for line in file_lines(each, now)])
+    known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
+    others = {
+        subject
+        for _, content in contents
+        if not isinstance(content, Receipt) and (subject := subject_of(content)) is not None
+    } - known.keys()
+    if others:
+        known |= store.message_ids(connection, platform_id, sorted(others))
+    edits = [(each, what) for each, what in contents if isinstance(what, Edit) and what.id in known]
+    store.edit_messages(connection, [edit_row(each, edit, known[edit.id]) for each, edit in edits])
+    deletions = [(each, what) for each, what in contents if isinstance(what, Deletion) and what.id in known]
+    store.take_back_messages(connection, [deletion_row(each, known[what.id]) for each, what in deletions])
     reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
     store.keep_reactions(connection, reactions)
     store.touch_chats(connection, chat_rows(found))
-    known = {id_: each.id for each in written if (id_ := _written_id(each)) is not None}
-    others = {subject for _, content in contents if (subject := subject_of(content)) is not None} - known.keys()
-    if others:
-        known |= store.message_ids(connection, platform_id, sorted(others))
-    append(connection, [event_of(each, known) for each in found])
+    return _tell(connection, platform_id, found, known, now)
+
+
+def _tell(
+    connection: Connection, platform_id: str, found: Sequence[Occurrence], known: Mapping[str, str], now: datetime
+) -> tuple[int, Counter[Wish]]:
+    """Find out who wrote, and append the events of it all."""
+    people = identify(connection, found, now)
+    wishes = heed(connection, found, people.identities)
+    # Deliveries, then counts, then the log: as who sends locks them.
+    receipts = _take_receipts(connection, platform_id, found, people.identities, now)
+    told: list[NewEvent] = [*people.events]
+    for each in _told(found, receipts):
+        told.append(receipts[each.id] if each.id in receipts else event_of(each, known, people.identities))
+        if (wish := wishes.events.get(each.id)) is not None:
+            told.append(wish)
+    append(connection, told)
+    return len(told), wishes.counts
+
+
+def _take_receipts(
+    connection: Connection,
+    platform_id: str,
+    found: Sequence[Occurrence],
+    identities: Mapping[str, str],
+    now: datetime,
+) -> dict[str, NewEvent]:
+    """Change what receipts are about; their events by their ids, of those that tell something new."""
+    contents = [(each, each.envelope.content) for each in found]
+    receipts = [receipt_of(each, what, identities) for each, what in contents if isinstance(what, Receipt)]
+    if not receipts:
+        return {}
+    taken = ledger.take(connection, platform_id, receipts, now)
+    ledger.keep(connection, taken.waiting)
+    return taken.events
+
+
+def _told(found: Sequence[Occurrence], receipts: Mapping[str, NewEvent]) -> list[Occurrence]:
+    """Those that there is an event of now."""
+    return [each for each in found if each.id in receipts or not isinstance(each.envelope.content, Receipt)]
 
 
 def _set_aside(connection: Connection, number: int, request: RawRequest, error: str, now: datetime) -> None:

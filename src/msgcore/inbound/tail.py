@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from cachetools import LRUCache
 
 from msgcore.store import events as store
 from msgcore.store.database import Database
-from msgcore.store.events import Event, Log
+from msgcore.store.events import Event, Log, is_full
 
 PROJECTS = 1000
 KEPT = 512
 KEPT_BYTES = 256 * 1024
 """Events of a project, and what they may have together; whoever is farther behind reads the log."""
 PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Events that follow each other, and whether there may be `more` right behind them."""
+
+    events: Sequence[Event]
+    more: bool
 
 
 class EventTail:
@@ -26,19 +36,20 @@ class EventTail:
         self._database = database
         self._ends = LRUCache[Log, _End](PROJECTS)
 
-    async def read(self, of: Log, after: int) -> Sequence[Event]:
-        """The next events of a project's log after a place, at most 200, oldest first."""
+    async def read(self, of: Log, after: int) -> Stretch:
+        """The next events of a project's log after a place, oldest first: at most 200, and about 1 MiB."""
         end = self._ends.get(of)
         if end is None:
             end = self._ends[of] = _End()
         known = end.after(after)
-        if known:
+        if known.events:
             return known
         async with end.lock:  # the first one reads for all who wait here
             known = end.after(after)
-            if known:
+            if known.events:
                 return known
-            found = await store.read_after(self._database, of, after, limit=PAGE)
+            page = await store.read_after(self._database, of, after, limit=PAGE)
+            found = Stretch(page, is_full(page, PAGE))
             end.extend(after, found)
             return found
 
@@ -50,21 +61,28 @@ class _End:
         self.lock = asyncio.Lock()
         self._events: deque[Event] = deque()
         self._size = 0
+        self._more = False
 
-    def after(self, place: int) -> list[Event]:
+    def after(self, place: int) -> Stretch:
         """Those after a place; none where what follows the place is not known here."""
         if not self._events or not self._events[0].sequence - 1 <= place < self._events[-1].sequence:
-            return []
+            return Stretch((), more=False)
         start = place - self._events[0].sequence + 1
-        return [self._events[index] for index in range(start, min(start + PAGE, len(self._events)))]
+        known = list(islice(self._events, start, start + PAGE))
+        return Stretch(known, more=self._more or start + PAGE < len(self._events))
 
-    def extend(self, after: int, found: Sequence[Event]) -> None:
+    def extend(self, after: int, found: Stretch) -> None:
         """Take what was read after a place, if it is not older than what is known."""
-        if not found or (self._events and found[-1].sequence <= self._events[-1].sequence):
+        known_to = self._events[-1].sequence if self._events else None
+        if not found.events:
+            self._more = self._more and known_to != after
             return
-        if not self._events or self._events[-1].sequence != after:
+        if known_to is not None and found.events[-1].sequence <= known_to:
+            return
+        self._more = found.more
+        if known_to != after:
             self._clear()
-        for event in found:
+        for event in found.events:
             if self._events and event.sequence != self._events[-1].sequence + 1:
                 self._clear()  # some between were deleted with age
             self._events.append(event)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from msgcore.core.attachments import AttachmentState
 from msgcore.core.clock import to_iso
 from msgcore.core.envelope import (
     Click,
@@ -23,8 +26,11 @@ from msgcore.core.envelope import (
     Typing,
 )
 from msgcore.core.ids import new_id
+from msgcore.core.stop_words import Wish
+from msgcore.inbound.files import ReceivedFile, log_line
 from msgcore.store.events import NewEvent
 from msgcore.store.inbound import RawRequest
+from msgcore.store.ledger.receipts import DeliveryReceipt
 
 Row = dict[str, Any]
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -35,21 +41,34 @@ LONGEST_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
+class Wished:
+    """What somebody asked for by a stop word; `user` is the platform's id of them, as ids are compared there."""
+
+    wish: Wish
+    word: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An envelope, the request that it came in, and the id that it has with us."""
+    """An envelope, the request that it came in, the id that it has with us, and the files of its message."""
 
     id: str
     request: RawRequest
     envelope: Envelope
+    wished: Wished | None = None
+    files: Sequence[ReceivedFile] = ()
 
     @classmethod
-    def of(cls, request: RawRequest, envelope: Envelope) -> Occurrence:
+    def of(cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None) -> Occurrence:
         """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
         if not all(0 < len(each) <= LONGEST_ID and "\x00" not in each for each in ids):
             raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
-        return cls(new_id(), request, envelope)
+        content = envelope.content
+        files = content.attachments if isinstance(content, Message) else ()
+        return cls(new_id(), request, envelope, wished, [ReceivedFile(file) for file in files])
 
     @property
     def at(self) -> datetime:
@@ -95,21 +114,33 @@ def message_row(found: Occurrence) -> Row:
 
 
 def file_rows(found: Occurrence) -> list[Row]:
-    """The rows of a message's files; those without a URL are named by the platform's own id."""
-    content = found.envelope.content
-    files = content.attachments if isinstance(content, Message) else ()
+    """The rows of a message's files, with what has become of each so far."""
     return [
         {
-            "id": new_id(),
+            "id": each.id,
             "message_id": found.id,
-            "type": file.type,
-            "url": plain(file.url or f"platform:{file.id or ''}"),
-            "filename": plain(file.filename),
-            "size": file.size,
-            "mime_type": plain(file.mime_type),
+            "type": each.file.type,
+            "url": plain(each.file.url or f"platform:{each.file.id or ''}"),
+            "filename": plain(each.file.filename),
+            "size": each.file.size if each.file.data is None else len(each.file.data),
+            "mime_type": plain(each.file.mime_type),
+            "state": each.state,
+            "reason": None if each.error is None else each.error.message,
+            "platform_id": found.request.platform_id,
+            "provider_file_id": plain(each.file.id),
+            "attempts": 0,
+            "due_at": found.request.received_at if each.state == AttachmentState.PENDING else None,
         }
-        for file in files
+        for each in found.files
     ]
+
+
+def file_lines(found: Occurrence, now: datetime) -> list[Row]:
+    """Lines of the platform's log on files of a message that cannot be had."""
+    request = found.request
+    about: Row = {name: getattr(request, name) for name in ("project_id", "platform_id", "platform")}
+    about |= {"message_id": found.id, "timestamp": now}
+    return [log_line(about, each.id, each.state, each.error) for each in found.files if each.error is not None]
 
 
 def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
@@ -124,15 +155,31 @@ def reaction_row(found: Occurrence, reaction: Reaction) -> Row:
     }
 
 
-def edit_row(found: Occurrence, edit: Edit) -> Row:
+def edit_row(found: Occurrence, edit: Edit, message_id: str) -> Row:
     """What `store.inbound.edit_messages` takes."""
-    platform_id = found.request.platform_id
-    return {"b_platform_id": platform_id, "b_message_id": edit.id, "b_text": plain(edit.text), "b_at": found.at}
+    return {"b_id": message_id, "b_text": plain(edit.text), "b_at": found.at}
 
 
-def deletion_row(found: Occurrence, deletion: Deletion) -> Row:
+def deletion_row(found: Occurrence, message_id: str) -> Row:
     """What `store.inbound.take_back_messages` takes."""
-    return {"b_platform_id": found.request.platform_id, "b_message_id": deletion.id, "b_at": found.at}
+    return {"b_id": message_id, "b_at": found.at}
+
+
+def receipt_of(found: Occurrence, receipt: Receipt, identities: Mapping[str, str]) -> DeliveryReceipt:
+    """What the ledger takes of a receipt."""
+    event = event_of(found, {}, identities)
+    return DeliveryReceipt(
+        id=found.id,
+        project_id=found.request.project_id,
+        platform_id=found.request.platform_id,
+        chat_id=found.envelope.chat.id,
+        provider_message_id=receipt.message_id,
+        status=receipt.status,
+        error=plain(receipt.error),
+        told_at=found.at,
+        received_at=found.request.received_at,
+        data=event.data,
+    )
 
 
 def chat_rows(occurrences: Sequence[Occurrence]) -> list[Row]:
@@ -161,8 +208,8 @@ def chat_rows(occurrences: Sequence[Occurrence]) -> list[Row]:
 # --- events
 
 
-def event_of(found: Occurrence, known: Mapping[str, str]) -> NewEvent:
-    """The event that tells of an occurrence; `known` has our ids of messages by the platform's."""
+def event_of(found: Occurrence, known: Mapping[str, str], identities: Mapping[str, str]) -> NewEvent:
+    """The event that tells of an occurrence; `known` has our ids of messages, `identities` those of authors."""
     request, content, author = found.request, found.envelope.content, found.envelope.author
     kind, more = _told(content, found)
     subject = subject_of(content)
@@ -175,6 +222,7 @@ def event_of(found: Occurrence, known: Mapping[str, str]) -> NewEvent:
         "chat_name": found.envelope.chat.name,
         "user_id": None if author is None else author.id,
         "user_display": None if author is None else author.name or author.username,
+        "identity_id": None if author is None else identities.get(author.id),
         **more,
     }
     if subject is not None:
@@ -188,7 +236,7 @@ def _told(content: Happening, found: Occurrence) -> tuple[str, Row]:  # noqa: PL
     at = to_iso(found.at)
     match content:
         case Message():
-            files = [_file(file) for file in content.attachments]
+            files = [_kept(each) for each in found.files]
             more = {"reply_to": content.reply_to, "thread_id": content.thread_id, "attachments": files}
             kind = message_row(found)["message_type"]
             return "message.received", {"text": content.text, "message_type": kind, "received_at": at, **more}
@@ -210,7 +258,8 @@ def _told(content: Happening, found: Occurrence) -> tuple[str, Row]:  # noqa: PL
             who = {"member_id": member and member.id, "member_display": member and (member.name or member.username)}
             return f"member.{'joined' if content.joined else 'left'}", {**who, "timestamp": at}
         case Receipt():
-            return f"message.{content.status}", {"error": content.error, "timestamp": at}
+            more = {"error": content.error} if content.status == "failed" else {}
+            return f"message.{content.status}", {"timestamp": at, **more}
         case Typing():
             return "typing.started", {"timestamp": at}
 
@@ -230,8 +279,21 @@ def _about(found: Occurrence) -> Row:
 
 def _raw(found: Occurrence) -> Any:
     """The platform's own payload where the reader kept it, else the envelope."""
-    envelope = found.envelope
-    return envelope if envelope.raw is None else envelope.raw
+    envelope, content = found.envelope, found.envelope.content
+    if envelope.raw is not None:
+        return envelope.raw
+    if not (isinstance(content, Message | Edit) and any(file.data for file in content.attachments)):
+        return envelope
+    files = tuple(msgspec.structs.replace(file, data=None) for file in content.attachments)
+    return msgspec.structs.replace(envelope, content=msgspec.structs.replace(content, attachments=files))
+
+
+def _kept(each: ReceivedFile) -> Row:
+    """A file that has an id with us. Its `url` is made anew whenever the event is shown."""
+    described = _file(each.file) | {"id": each.id, "url": None, "state": each.state}
+    if each.file.data is not None:
+        described["size"] = len(each.file.data)
+    return described if each.error is None else described | {"reason": each.error.message}
 
 
 def _file(file: File) -> Row:

@@ -26,6 +26,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 PAGE = 100
 """Events that are handed over in one transaction: with a hundred webhooks still some ten thousand rows."""
+PAGE_BYTES = 8 * 1024 * 1024
+"""And about how many bytes they have, over all webhooks; the rows hold each twice."""
 SWEEP_SECONDS = 2.0
 """How often the log is looked into although nobody told of anything: another process may have no way to tell."""
 
@@ -114,7 +116,7 @@ class WebhookFeed:
                 raise
             log.exception("webhook_page_failed", project_id=project_id)  # the others go on; the sweep comes back
             return False
-        return page.is_full
+        return page.more
 
 
 class _Page:
@@ -123,10 +125,10 @@ class _Page:
     def __init__(self, project_id: str, clock: Clock) -> None:
         self._project_id = project_id
         self._clock = clock
-        self.is_full = False
+        self.more = False
 
     def read(self, connection: Connection) -> Sequence[NewMessage]:
-        behind = store.take(connection, self._project_id, PAGE)
+        behind = store.take(connection, self._project_id, PAGE, PAGE_BYTES)
         now = self._clock.now()
         made = [
             posting
@@ -135,5 +137,5 @@ class _Page:
         ]
         store.add_deliveries(connection, [posting.row for posting in made])
         store.move_on(connection, behind)
-        self.is_full = len(behind.events) == PAGE
+        self.more = behind.more
         return [posting.message for posting in made]

@@ -14,7 +14,7 @@ from msgcore.core.ids import new_id
 from msgcore.inbound.event_documents import entry_of
 from msgcore.platforms.event_webhook import DECLARATION
 from msgcore.store.events import Event
-from msgcore.store.ledger.accept import NewMessage
+from msgcore.store.ledger.accept import NewMessage, new_delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,18 @@ def compose(webhook: Any, event_id: str, kind: str, document: Any, now: datetime
         "created_at": now,
         "batch_id": None,
     }
-    delivery = {
-        "id": delivery_id,
-        "message_id": delivery_id,
-        "batch_id": None,
-        "project_id": realm,
-        "platform_id": webhook.id,
-        "platform": EVENT_WEBHOOK,
-        "target_type": TargetType.USER.value,
-        "target_id": event_id,
-        "lane": lane,
-        "rank": Rank.NORMAL.value,
-        "state": DeliveryState.QUEUED.value,
-        "attempts": 0,
-        "throttles": 0,
-        "uncertain": False,
-        "on_uncertain": "resend",
-        "due_at": now,
-        "first_due_at": now,
-        "expires_at": None,
-        "created_at": now,
-    }
+    delivery = new_delivery(
+        message,
+        due_at=now,
+        id=delivery_id,
+        platform_id=webhook.id,
+        platform=EVENT_WEBHOOK,
+        target_type=TargetType.USER.value,
+        target_id=event_id,
+        lane=lane,
+        rank=Rank.NORMAL.value,
+        state=DeliveryState.QUEUED.value,
+    )
     row = {
         "id": delivery_id,
         "webhook_id": webhook.id,

@@ -69,6 +69,12 @@ BREAKERS_OPENED = Metric(
 RECONCILED = Metric(
     "msgcore_reconciled", "counter", (), "Deliveries that the ledger held and the scheduler did not know"
 )
+WISHES = Metric(
+    "msgcore_wishes",
+    "counter",
+    ("platform", "wish"),
+    "People who opted out (`out`) or in again (`in`) by a stop word",
+)
 HTTP_REQUESTS = Metric(
     "msgcore_http_requests",
     "counter",
@@ -126,10 +132,45 @@ BREAKERS = Metric(
     "Accounts whose circuit breaker is open or half-open, as the scheduler of this process knows them",
 )
 
+INBOUND_REQUESTS = Metric(
+    "msgcore_inbound_requests",
+    "counter",
+    ("platform", "result"),
+    "Requests of platforms to known addresses: taken, answered (a hand-shake), forged (not signed as it should be), "
+    "unreadable, too_large, lost (neither the database nor the disk could take it; platforms send again)",
+)
+ENVELOPES = Metric(
+    "msgcore_inbound_envelopes",
+    "counter",
+    ("platform", "kind"),
+    "What was read out of requests, by the envelope's kind; `duplicate` is what came again, `unreadable` a request "
+    "that was set aside",
+)
+EVENTS = Metric(
+    "msgcore_events",
+    "counter",
+    ("about",),
+    "Events appended to projects' logs, about what this process `received` or `sent`",
+)
+INBOUND_LAG = Metric(
+    "msgcore_inbound_lag_seconds",
+    "gauge",
+    (),
+    "How long ago the oldest request came that nobody has read yet",
+    shared=True,
+)
+SPOOL_BYTES = Metric(
+    "msgcore_inbound_spool_bytes", "gauge", (), "What this process keeps on the disk while the database is away"
+)
+STREAMS = Metric(
+    "msgcore_event_streams", "gauge", ("kind",), "Who follows events at this process: sse, websocket, poll (waiting)"
+)
+
 CATALOGUE = (
     *(ACCEPTED, ATTEMPTS, DELIVERY_SECONDS, SEND_SECONDS),
     *(DELIVERIES, OLDEST_WAITING, SCHEDULER_LAG, ACCOUNTS, BREAKERS, BREAKERS_OPENED),
-    *(LEASES_LOST, RECONCILED, DISPATCHING, LEADING),
+    *(LEASES_LOST, WISHES, RECONCILED, DISPATCHING, LEADING),
+    *(INBOUND_REQUESTS, ENVELOPES, INBOUND_LAG, SPOOL_BYTES, EVENTS, STREAMS),
     *(HTTP_REQUESTS, HTTP_SECONDS, DATABASE_UP, CONNECTIONS, REDIS_UP, BUILD),
 )
 """In the order of the documentation."""

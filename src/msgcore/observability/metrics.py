@@ -6,7 +6,7 @@ What is counted on the hot paths goes through children that were looked up befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -75,7 +75,11 @@ class Metrics:
         self.attempts = self._counter(catalogue.ATTEMPTS)
         self.leases_lost = self._counter(catalogue.LEASES_LOST)
         self.breakers_opened = self._counter(catalogue.BREAKERS_OPENED)
+        self.wishes = self._counter(catalogue.WISHES)
         self._reconciled = self._counter(catalogue.RECONCILED)
+        self._inbound_requests = self._counter(catalogue.INBOUND_REQUESTS)
+        self._envelopes = self._counter(catalogue.ENVELOPES)
+        self._events = self._counter(catalogue.EVENTS)
         self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
         self.http_seconds = self._histogram(catalogue.HTTP_SECONDS)
         self.delivery_seconds = self._histogram(catalogue.DELIVERY_SECONDS)
@@ -103,6 +107,19 @@ class Metrics:
         if meter is None:
             meter = self._routes[method, template] = RouteMeter(self, method, template)
         return meter
+
+    def received(self, platform: str, result: str) -> None:
+        """A request of a platform came; `platform` must be one that there is."""
+        self._inbound_requests.labels(platform, result).inc()
+
+    def read(self, platform: str, kinds: Mapping[str, int]) -> None:
+        """So many things of each kind were read out of a platform's requests."""
+        for kind, number in kinds.items():
+            self._envelopes.labels(platform, kind).inc(number)
+
+    def told(self, about: str, number: int) -> None:
+        """So many events were appended."""
+        self._events.labels(about).inc(number)
 
     def reconciled(self, number: int) -> None:
         """The scheduler did not know so many deliveries that the ledger held."""
@@ -137,6 +154,8 @@ class _SnapshotCollector(Collector):
         yield _gauge(catalogue.LEADING, [((), seen.leading)])
         yield _gauge(catalogue.CONNECTIONS, [((state,), number) for state, number in seen.connections.items()])
         yield _gauge(catalogue.BREAKERS, list(seen.breakers.items()))
+        yield _gauge(catalogue.SPOOL_BYTES, [((), seen.spool_bytes)])
+        yield _gauge(catalogue.STREAMS, [((kind,), number) for kind, number in seen.streams.items()])
         if seen.redis_reachable is not None:
             yield _gauge(catalogue.REDIS_UP, [((), seen.redis_reachable)])
         if seen.database_reachable:
@@ -144,6 +163,7 @@ class _SnapshotCollector(Collector):
             yield _gauge(catalogue.ACCOUNTS, list(seen.accounts.items()))
             yield _gauge(catalogue.OLDEST_WAITING, [((), seen.oldest_waiting)])
             yield _gauge(catalogue.SCHEDULER_LAG, [((), seen.lag)])
+            yield _gauge(catalogue.INBOUND_LAG, [((), seen.inbound_lag)])
 
 
 def _gauge(metric: Metric, samples: Sequence[tuple[tuple[str, ...], float]]) -> Family:

@@ -20,7 +20,8 @@ class Snapshot:
     `redis_reachable` is None where none is configured. `leading`: this process is the one that supplies the
     scheduler from the ledger. `oldest_waiting`: how many seconds ago the oldest
     delivery that is neither sent nor given up was accepted or scheduled for. `lag`: how many seconds the
-    one that is due longest has been due. Both leave held accounts out.
+    one that is due longest has been due. Both leave held accounts out. `inbound_lag`: how many seconds ago the
+    oldest request came that nobody has read yet. `streams`: who follows events here, by how.
     """
 
     database_reachable: bool
@@ -33,3 +34,6 @@ class Snapshot:
     connections: Mapping[str, int] = field(default_factory=dict[str, int])
     oldest_waiting: float = 0.0
     lag: float = 0.0
+    inbound_lag: float = 0.0
+    spool_bytes: int = 0
+    streams: Mapping[str, int] = field(default_factory=dict[str, int])

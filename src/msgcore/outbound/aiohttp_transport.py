@@ -128,10 +128,14 @@ class _Download:
         return self._answer.headers
 
     async def read(self, max_bytes: int) -> bytes:
+        return b"".join([piece async for piece in self.pieces(max_bytes)])
+
+    async def pieces(self, max_bytes: int) -> AsyncGenerator[bytes]:
         if (self._answer.content_length or 0) > max_bytes:
             raise TooLargeError
         try:
-            return await _read_bounded(self._answer, max_bytes)
+            async for piece in _bounded_pieces(self._answer, max_bytes):
+                yield piece
         except _LOST as error:
             raise _as_delivery_error(error, self._answer.url.host or "") from error
 
@@ -236,16 +240,18 @@ async def _read_at_once(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes
 
 
 async def _read_bounded(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    return b"".join([piece async for piece in _bounded_pieces(answer, max_bytes)])
+
+
+async def _bounded_pieces(answer: aiohttp.ClientResponse, max_bytes: int) -> AsyncGenerator[bytes]:
     """At most `max_bytes` bytes, decompressed piece by piece; raises TooLargeError as soon as there is more."""
-    parts: list[bytes] = []
     left = max_bytes
-    async for part in answer.content.iter_chunked(CHUNK):
-        left -= len(part)
+    async for piece in answer.content.iter_chunked(CHUNK):
+        left -= len(piece)
         if left < 0:
             answer.close()
             raise TooLargeError
-        parts.append(part)
-    return b"".join(parts)
+        yield piece
 
 
 def _as_delivery_error(error: aiohttp.ClientError | OSError, host: str) -> DeliveryError:

@@ -8,22 +8,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import basename
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from msgcore.core.content import Attachment
 from msgcore.core.errors import FieldError, PermanentError, TemporaryError
-from msgcore.outbound.transport import Download, TooLargeError, Transport
+from msgcore.outbound.following import media_type, open_file
+from msgcore.outbound.transport import TooLargeError, Transport
 from msgcore.security.egress import url_problem
 
-MAX_REDIRECTS = 3
 UNKNOWN_TYPE = "application/octet-stream"
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
-_MEDIA_TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)\s*(?:;|$)", re.ASCII)
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_WORTH_ANOTHER_TRY = frozenset((408, 425, 429))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +77,13 @@ class AttachmentLoader:
         return _named(attachment, data, "", mime_type)
 
     async def _fetch(self, attachment: Attachment, url: str, largest: int) -> LoadedAttachment:
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                async with self._transport.download(url) as answer:
-                    if answer.status in _REDIRECTS and "Location" in answer.headers:
-                        url = _redirected(url, answer.headers["Location"])
-                        continue
-                    _check_answer(answer, url)
-                    data = await answer.read(largest)
-                    return _named(attachment, data, urlsplit(url).path, _media_type(answer))
-            except TemporaryError as error:
-                # A file that could not be fetched says nothing about the message: nothing was sent.
-                raise TemporaryError("attachment_unavailable", f"The attachment: {error.message}") from error
-        raise PermanentError("attachment_invalid", f"The attachment's URL redirects more than {MAX_REDIRECTS} times")
+        try:
+            async with open_file(self._transport, url) as (answer, found_at):
+                data = await answer.read(largest)
+                return _named(attachment, data, urlsplit(found_at).path, media_type(answer))
+        except TemporaryError as error:
+            # A file that could not be fetched says nothing about the message: nothing was sent.
+            raise TemporaryError("attachment_unavailable", f"The attachment: {error.message}") from error
 
     def _too_large(self) -> PermanentError:
         return PermanentError(
@@ -148,27 +139,6 @@ def _looks_like_base64(encoded: str) -> bool:
         return False
     rest = encoded.encode().translate(None, _BASE64)
     return rest in (b"", b"=", b"==") and encoded.endswith(rest.decode())
-
-
-def _redirected(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise PermanentError("attachment_invalid", "The attachment's URL redirects to what is no URL") from None
-
-
-def _check_answer(answer: Download, url: str) -> None:
-    status = answer.status
-    text = f"{urlsplit(url).hostname} answered {status} for the attachment"
-    if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
-        raise TemporaryError("attachment_unavailable", text)
-    if status != 200:  # noqa: PLR2004
-        raise PermanentError("attachment_not_found", text)
-
-
-def _media_type(answer: Download) -> str | None:
-    match = _MEDIA_TYPE.match(answer.headers.get("Content-Type", ""))
-    return None if match is None else match[1].lower()
 
 
 def _named(attachment: Attachment, data: bytes, path: str, found_type: str | None) -> LoadedAttachment:

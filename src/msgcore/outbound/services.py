@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msgcore.core.clock import Clock
@@ -30,3 +30,5 @@ class AdapterServices:
     base_urls: dict[str, str]
     on_stored: Callable[[str], None] = lambda _: None
     """Told the id of an account for which an adapter has stored something that was received."""
+    refresh_event: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """Gives an event, as subscribers get it, with addresses of files that are valid from now on."""

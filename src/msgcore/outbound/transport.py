@@ -5,7 +5,7 @@ Nothing here names an HTTP library: `aiohttp_transport.py` is the one place that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -59,6 +59,10 @@ class Download(Protocol):
 
         Raises TooLargeError as soon as it is larger, and TemporaryError where it breaks off.
         """
+        ...
+
+    def pieces(self, max_bytes: int) -> AsyncIterator[bytes]:
+        """The same piece by piece, for bodies that are better not in memory."""
         ...
 
 

@@ -12,18 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from msgcore.core.actions import Action, React, Unreact
 from msgcore.core.deliveries import Exchange
+from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
+from msgcore.core.stop_words import StopWords
 from msgcore.outbound.rendering import Call, Rendering
+from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.envelope import File
     from msgcore.core.errors import FieldError
     from msgcore.outbound.services import AdapterServices
 
@@ -42,6 +47,13 @@ class Capability(StrEnum):
     THREADS = "threads"
     VOICE_SEND = "voice-send"
     VOICE_RECEIVE = "voice-receive"
+
+
+CAPABILITY_OF: Final[dict[type[Action], Capability]] = {
+    React: Capability.REACTIONS,
+    Unreact: Capability.REACTIONS,
+}
+"""What a platform must be able to do for an action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,9 @@ class PlatformDeclaration:
     """The fact sheet of a platform.
 
     `options` is the typed shape of `content.platformOptions[name]` (None: passed on as it is).
-    `ordered` tells whether messages to one conversation keep their order.
+    `ordered` tells whether messages to one conversation keep their order. `stop_words` are those with which
+    people opt out of messages (None: nobody can by a word). `ignores_case`: ids of users that differ in capitals
+    only are the same.
     """
 
     name: str
@@ -91,9 +105,15 @@ class PlatformDeclaration:
     limits: RateLimits = UNLIMITED
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     ordered: bool = True
+    stop_words: StopWords | None = None
+    ignores_case: bool = False
     supports_webhooks: bool = False
     supports_polling: bool = False
     supports_websocket: bool = False
+
+    def user_key(self, user_id: str) -> str:
+        """An id of a user in the form by which two of them are compared."""
+        return user_id.lower() if self.ignores_case else user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +149,18 @@ class OutgoingDelivery(msgspec.Struct, frozen=True):
     part_ids: tuple[str, ...] = ()
 
 
+class OutgoingAction(msgspec.Struct, frozen=True):
+    """An action on a message that is in the chat `target`, as an adapter gets it; the rest is as above."""
+
+    id: str
+    message_id: str
+    target: Target
+    action: Action
+    attempt: int
+    throttles: int
+    created_at: datetime
+
+
 class SentReceipt(msgspec.Struct, frozen=True):
     """The platform took the message; `provider_message_id` is its own id for it.
 
@@ -142,6 +174,14 @@ class SentReceipt(msgspec.Struct, frozen=True):
     more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Where a file is fetched from. `headers` may hold secrets: they go to that origin only."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
 class PlatformAdapter(ABC):
     """Sends on one platform for all of its accounts.
 
@@ -152,6 +192,8 @@ class PlatformAdapter(ABC):
     declaration: ClassVar[PlatformDeclaration]
     inbound: ClassVar[Inbound | None] = None
     """How requests of the platform are received, where it makes any."""
+    live: ClassVar[type[Live] | None] = None
+    """How connections are held over which the platform tells what happens, where it has such; `inbound` reads it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -196,6 +238,22 @@ class PlatformAdapter(ABC):
         authentication failures; anything else is treated as temporary with an unknown result.
         """
 
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Do something to a message that is there already, once; for platforms with the capability for it.
+
+        Doing it again must be as good as doing it once. Raises what `send` does.
+        """
+        del account, outgoing
+        raise PermanentError("unsupported", f"{self.declaration.display_name} cannot do this")
+
+    async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
+        """Have the platform post what happens to this address; gives what the platform says about it.
+
+        Raises InvalidInputError where there is nothing to be registered, and what `send` raises.
+        """
+        del account, url
+        raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
+
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.
 
@@ -203,6 +261,16 @@ class PlatformAdapter(ABC):
         """
         del account, delivery
         return None
+
+    async def locate_file(self, account: Account, file: File) -> FileSource:
+        """Where a file of a received message is. Raises a `DeliveryError` child, as `send` does.
+
+        The default: at its `url`. Platforms that give an id in its place ask for the address here.
+        """
+        del account
+        if file.url is None:
+            raise PermanentError("attachment_not_found", "The platform gave the file no address")
+        return FileSource(file.url)
 
     async def forget(self, account_id: str) -> None:
         """Drop what is kept for an account (changed or deleted credentials)."""

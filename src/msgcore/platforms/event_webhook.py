@@ -55,7 +55,8 @@ class EventWebhookAdapter(PlatformAdapter):
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Post once. Whatever is wrong with an endpoint may be mended, so all but 410 is tried again."""
-        document: dict[str, Any] = (delivery.content.platform_options or {})[EVENT_WEBHOOK]
+        # Made for each attempt: the last one may come days after the first.
+        document = self.services.refresh_event((delivery.content.platform_options or {})[EVENT_WEBHOOK])
         began = perf_counter()
         try:
             answer = await self._post(account, delivery.target.id, document)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from msgcore.core.envelope import Report
+from msgcore.core.envelope import Command, Message, Report
+from msgcore.core.errors import InvalidInputError, ProblemError, TooLargeError, UnprocessableError
 
 if TYPE_CHECKING:
     from msgcore.core.envelope import Envelope
     from msgcore.platforms.base import Account
 
 _REPORTS = msgspec.json.Decoder(Report)
+_LONGEST_REASON = 300
 
 
 class SignatureError(Exception):
@@ -28,7 +30,24 @@ class SignatureError(Exception):
 
 
 class UnreadableError(Exception):
-    """The request holds what this version cannot read. The message says what, for the platform's log; no secrets."""
+    """The request holds what this version cannot read. The message says what, for the platform's log; no secrets.
+
+    `problem` is how a request is answered that is refused because of it.
+    """
+
+    problem: ClassVar[type[ProblemError]] = InvalidInputError
+
+
+class OversizedError(UnreadableError):
+    """It has more bytes than are read."""
+
+    problem = TooLargeError
+
+
+class BeyondLimitsError(UnreadableError):
+    """It is made of more, or deeper nested, parts than are read."""
+
+    problem = UnprocessableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +99,14 @@ class Inbound(ABC):
         del request
         return self.answer
 
+    def check(self, account: Account, request: InboundRequest) -> None:
+        """Raises UnreadableError for a verified request that can be seen at a glance to be unreadable.
+
+        It is refused then, where others are stored, answered, and set aside when they turn out to be so. This has to
+        be quick, as whoever sent it waits; for large requests it runs on another thread.
+        """
+        del account, request
+
     @abstractmethod
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What the request tells of, in order; nothing for what does not matter here.
@@ -87,10 +114,21 @@ class Inbound(ABC):
         Raises UnreadableError for what should be an envelope and cannot be made one.
         """
 
+    def said(self, envelope: Envelope) -> Sequence[str]:
+        """The texts of a message each of which, as a whole, may be a stop word; none where nobody wrote."""
+        match envelope.content:
+            case Message(text=str(text)):
+                return (text,)
+            case Command() as command:
+                return (f"{command.name} {command.arguments}",)
+            case _:
+                return ()
+
 
 def read_report(body: bytes) -> Report:
     """The report that a body in our own shape holds. Raises UnreadableError, naming the field."""
     try:
         return _REPORTS.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UnreadableError(f"the body is no report: {error}") from None
+        # The decoder repeats what it did not expect, however long that is.
+        raise UnreadableError(f"the body is no report: {error}"[:_LONGEST_REASON]) from None

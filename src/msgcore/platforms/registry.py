@@ -18,7 +18,8 @@ import msgcore.platforms
 from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
-from msgcore.platforms.base import CredentialField, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.base import Capability, CredentialField, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
@@ -89,6 +90,29 @@ class PlatformRegistry:
         """How requests of a platform are received; None for one that makes none, or is not known."""
         found = self._classes.get(name)
         return None if found is None else found.inbound
+
+    def build_live(self, services: AdapterServices) -> dict[str, Live]:
+        """What holds connections, for each platform that has them."""
+        return {name: cls.live(services) for name, cls in self._classes.items() if cls.live is not None}
+
+    # --- users
+
+    def user_key(self, platform: str, user_id: str) -> str:
+        """An id of a user in the form by which two of them are compared; of an unknown platform as it is."""
+        found = self._classes.get(platform)
+        return user_id if found is None else found.declaration.user_key(user_id)
+
+    def ignoring_case(self) -> list[str]:
+        """The platforms whose ids of users may differ in capitals and be the same."""
+        return [name for name, cls in self._classes.items() if cls.declaration.ignores_case]
+
+    def sending(self) -> list[str]:
+        """The platforms that send messages."""
+        return [
+            name
+            for name, cls in self._classes.items()
+            if any(each.capability is Capability.SEND_MESSAGE for each in cls.declaration.capabilities)
+        ]
 
     # --- credentials
 

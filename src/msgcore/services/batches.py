@@ -10,11 +10,11 @@ import msgspec
 
 from msgcore.core.clock import Clock
 from msgcore.core.content import MAX_TARGETS, SendRequest
-from msgcore.core.deliveries import OPEN_STATES, DeliveryState
+from msgcore.core.deliveries import PENDING_STATES, DeliveryState
 from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
-from msgcore.services.send import MAX_ERRORS, Checked, SendService, make_claim
+from msgcore.services.send import MAX_ERRORS, Checked, SendService, make_claim, require_right
 from msgcore.store.database import Database
 from msgcore.store.ledger import batches, reads
 from msgcore.store.ledger.accept import Accepted, IdempotencyClaim, NewBatch
@@ -112,8 +112,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     @property
     def open(self) -> int:
-        """Deliveries that are not final."""
-        return sum(number for state, number in self.counts.items() if state in OPEN_STATES)
+        """Deliveries that are not final; fallbacks that were not needed are."""
+        return sum(number for state, number in self.counts.items() if state in PENDING_STATES)
 
     @property
     def progress(self) -> int:
@@ -126,6 +126,12 @@ class BatchMessage(msgspec.Struct, frozen=True):
 
     row: reads.Record
     counts: Mapping[DeliveryState, int]
+
+
+def _number_of_targets(request: SendRequest) -> int:
+    """Of a message, with its fallbacks."""
+    fallback = None if request.options is None else request.options.fallback
+    return len(request.targets) + (0 if fallback is None else len(fallback.targets))
 
 
 async def find_batch(database: Database, project_id: str, batch_id: str) -> reads.Record:
@@ -156,6 +162,8 @@ class BatchService:
             raise InvalidInputError.of([FieldError("/messages", f"a batch has 1 to {MAX_MESSAGES} messages")])
         claim = make_claim(principal, idempotency_key, list(draft.requests.values()))
         readable = not draft.is_wrong
+        for request in draft.requests.values():
+            require_right(principal, request)
         try:
             checked = await self._check(project_id, draft)
         except InvalidInputError:
@@ -189,15 +197,17 @@ class BatchService:
 
     async def _check(self, project_id: str, draft: BatchDraft) -> list[Checked]:
         """Every message, checked. Raises InvalidInputError with what is wrong with any."""
-        targets = sum(len(request.targets) for request in draft.requests.values())
+        targets = sum(map(_number_of_targets, draft.requests.values()))
         if targets > MAX_TARGETS:
             raise InvalidInputError.of(
                 [FieldError("/messages", f"a batch has at most {MAX_TARGETS} targets, not {targets}: split it")]
             )
+        every = (target for request in draft.requests.values() for target in request.every_target())
+        addresses = await self._sending.look_up(project_id, every)
         checked: list[Checked] = []
         for index, request in draft.requests.items():
             try:
-                checked.append(await self._sending.check(project_id, request))
+                checked.append(await self._sending.check(project_id, request, addresses))
             except InvalidInputError as error:
                 draft.blame(index, error)
             if index % BREATH == 0:
@@ -215,7 +225,7 @@ class BatchService:
                 "id": batch_id,
                 "project_id": project_id,
                 "messages": len(checked),
-                "deliveries": sum(len(message.request.targets) for message in checked),
+                "deliveries": sum(_number_of_targets(message.request) for message in checked),
                 "created_by": principal.id,
                 "created_at": self._clock.now(),
             },

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import NotFoundError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import Principal
+from msgcore.security.links import AttachmentLinks
 from msgcore.services.received import ReceivedView, views_of
 from msgcore.store import chats as store
 from msgcore.store.audit import record_audit
@@ -38,23 +38,18 @@ class SentEntry:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """What was said in a chat, newest first.
+    """What was said in a chat, newest first, and whether more follows."""
 
-    `sent_since`: what was sent before was not looked for (see `store.chats.SENT_WINDOW`); None where that left out
-    nothing.
-    """
-
-    chat: Any
     entries: Sequence[ReceivedView | SentEntry]
     has_more: bool
-    sent_since: datetime | None
 
 
 class ChatService:
     """Lists, shows and changes chats."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, links: AttachmentLinks, clock: Clock) -> None:
         self._database = database
+        self._links = links
         self._clock = clock
 
     async def list(self, chosen: ChatFilter, *, limit: int, offset: int) -> ChatPage:
@@ -83,14 +78,10 @@ class ChatService:
         said = ReceivedFilter(project_id, platform_id=chat.platform_id, chat_id=chat.provider_chat_id)
         async with self._database.read() as connection:
             received = await list_received(connection, said, limit=limit + 1, before=before)
-            horizon = await store.sent_horizon(connection, project_id, before)
-            since = None if horizon is None else horizon.id
-            sent = await store.list_sent(connection, chat, before=before, since=since, limit=limit + 1)
-            entries = [*await views_of(connection, project_id, received), *map(SentEntry, sent)]
+            sent = await store.list_sent(connection, chat, before=before, limit=limit + 1)
+            entries = [*await views_of(connection, self._links, project_id, received), *map(SentEntry, sent)]
         entries.sort(key=lambda entry: entry.row.id, reverse=True)
-        page = entries[:limit]
-        has_more = len(entries) > limit
-        return HistoryPage(chat, page, has_more, sent_since=_sent_since(page, horizon, is_full=len(page) == limit))
+        return HistoryPage(entries[:limit], has_more=len(entries) > limit)
 
     async def update(self, principal: Principal, project_id: str, chat_id: str, changes: dict[str, Any]) -> Any:
         """Change columns of a chat; gives it as it is then. Raises NotFoundError."""
@@ -117,10 +108,3 @@ class ChatService:
         async with self._database.read() as connection:
             if await find_platform(connection, project_id, platform_id) is None:
                 raise NotFoundError(f"Platform with id '{platform_id}' not found")
-
-
-def _sent_since(page: Sequence[Any], horizon: Any, *, is_full: bool) -> datetime | None:
-    """Since when a page has all that was sent; None if it goes back no further than that anyway."""
-    if horizon is None or (is_full and page[-1].row.id >= horizon.id):
-        return None
-    return horizon.created_at

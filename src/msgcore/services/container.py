@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ from msgcore.security.keyring import Keyring
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
+from msgcore.services.actions import ActionService
 from msgcore.services.api_keys import ApiKeyService
+from msgcore.services.attachments import AttachmentService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
 from msgcore.services.chats import ChatService
@@ -22,6 +24,7 @@ from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.identities import IdentityService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
@@ -32,8 +35,11 @@ from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
 
 if TYPE_CHECKING:
+    from msgcore.blobs.store import BlobStore
     from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
+    from msgcore.platforms.base import PlatformAdapter
+    from msgcore.security.links import AttachmentLinks
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
@@ -54,10 +60,12 @@ class Services:
     platform_logs: PlatformLogService
     webhooks: WebhookService
     webhook_deliveries: WebhookDeliveryService
+    opt_outs: OptOutService
     identities: IdentityService
     health: HealthService
     monitoring: Monitoring
     sending: SendService
+    actions: ActionService
     batches: BatchService
     jobs: JobService
     schedules: ScheduleService
@@ -65,6 +73,7 @@ class Services:
     receiver: Receiver
     event_streams: EventStreamService
     received: ReceivedService
+    attachments: AttachmentService
     chats: ChatService
 
     @classmethod
@@ -79,21 +88,26 @@ class Services:
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
         on_webhook_change: Callable[[str], Awaitable[None]],
+        adapters: Mapping[str, PlatformAdapter],
+        on_opt_out: Callable[[str], None],
         accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
         sending: SendService,
+        actions: ActionService,
         jobs: JobService,
         schedules: ScheduleService,
         dead_letters: DeadLetterService,
         receiver: Receiver,
         bus: EventBus,
+        blobs: BlobStore,
+        links: AttachmentLinks,
         passwords: Passwords | None = None,
     ) -> Services:
         """Build the services, around those of dispatch.
 
-        `on_platform_change` is called with a platform's id after it was made, changed or deleted, and
-        `on_webhook_change` with a webhook's.
+        `on_platform_change` is called with a platform's id after it was made, changed or deleted, `on_opt_out` when
+        somebody opted out on it, and `on_webhook_change` with a webhook's.
         """
         tokens = Tokens(jwt_secret, clock)
         authenticator = Authenticator(database, tokens, clock)
@@ -113,6 +127,7 @@ class Services:
             platforms=PlatformService(
                 database=database,
                 registry=registry,
+                adapters=adapters,
                 keyring=keyring,
                 clock=clock,
                 api_url=settings.api_url,
@@ -128,16 +143,19 @@ class Services:
                 on_change=on_webhook_change,
             ),
             webhook_deliveries=WebhookDeliveryService(database=database, accept_log=accept_log, clock=clock),
-            identities=IdentityService(database=database, clock=clock),
+            opt_outs=OptOutService(database=database, registry=registry, clock=clock, on_opt_out=on_opt_out),
+            identities=IdentityService(database=database, registry=registry, clock=clock),
             health=health,
             monitoring=monitoring,
             sending=sending,
+            actions=actions,
             batches=BatchService(database=database, sending=sending, clock=clock),
             jobs=jobs,
             schedules=schedules,
             dead_letters=dead_letters,
             receiver=receiver,
-            event_streams=EventStreamService(database=database, bus=bus),
-            received=ReceivedService(database=database, authenticator=authenticator, clock=clock),
-            chats=ChatService(database=database, clock=clock),
+            event_streams=EventStreamService(database=database, bus=bus, links=links),
+            received=ReceivedService(database=database, authenticator=authenticator, links=links, clock=clock),
+            attachments=AttachmentService(database=database, blobs=blobs, links=links, clock=clock),
+            chats=ChatService(database=database, links=links, clock=clock),
         )

@@ -78,10 +78,10 @@ class DeadLetterService:
         while size := _next_batch(limit, total):
             now = self._clock.now()
             batch = await dead.requeue(self._database, chosen, now, after=last_id, limit=size)
-            if not batch:
+            if not batch.ids:
                 break
-            await self._enqueue(batch)
-            total, last_id = total + len(batch), batch[-1].id
+            await self._enqueue(batch.due)
+            total, last_id = total + len(batch.ids), batch.ids[-1]
             if progress is not None:
                 progress(total)
         return total
@@ -115,7 +115,7 @@ class DeadLetterService:
 
     async def _enqueue(self, batch: Sequence[OpenDelivery]) -> None:
         """Tell this process's scheduler; without one, or if it cannot be told, the feeder finds them."""
-        if self._scheduler is None:
+        if self._scheduler is None or not batch:
             return
         now = self._clock.now()
         tickets = [ticket_of(delivery, self._limits.get(delivery.platform, UNLIMITED), now) for delivery in batch]

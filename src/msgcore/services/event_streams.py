@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any, Literal
+
+import msgspec
 
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.tail import PAGE, EventTail
+from msgcore.security.links import AttachmentLinks
 from msgcore.store import events as store
 from msgcore.store.database import Database
 from msgcore.store.events import Event, Log
 
 LOOK_SECONDS = 5.0
 """How often the log is looked into although nobody told of anything: another process may have no way to tell."""
+
+
+StreamKind = Literal["sse", "websocket", "poll"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +49,12 @@ class EventFilter:
 class EventPage:
     """Events in order, and the place to go on after: that of the last one that was looked at.
 
-    `is_full`: as many were looked at as a page has, so there may be more.
+    `more`: there may be more behind them already.
     """
 
     events: Sequence[Event]
     last: int
-    is_full: bool
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,14 @@ class Start:
 class EventStreamService:
     """Reads the event log for subscribers that come to us: streams, and long polling."""
 
-    def __init__(self, *, database: Database, bus: EventBus) -> None:
+    def __init__(self, *, database: Database, bus: EventBus, links: AttachmentLinks) -> None:
         self._database = database
         self._bus = bus
+        self._links = links
         self._tail = EventTail(database)
         self._ending = asyncio.Event()
         self._guests = 0
+        self.open: Counter[str] = Counter({"sse": 0, "websocket": 0, "poll": 0})
         self._all_left = asyncio.Event()
 
     async def end(self, seconds: float) -> None:
@@ -77,6 +87,15 @@ class EventStreamService:
                 while self._guests:
                     self._all_left.clear()
                     await self._all_left.wait()
+
+    @contextmanager
+    def counted(self, kind: StreamKind) -> Generator[None]:
+        """Around following events in this way, for `open`."""
+        self.open[kind] += 1
+        try:
+            yield
+        finally:
+            self.open[kind] -= 1
 
     @contextmanager
     def attending(self) -> Generator[None]:
@@ -119,7 +138,7 @@ class EventStreamService:
                 left = deadline - monotonic()
                 if page.events or left <= 0 or self._ending.is_set():
                     return page
-                if not page.is_full:  # else there may be more
+                if not page.more:
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
@@ -133,11 +152,19 @@ class EventStreamService:
                 if page.events or monotonic() - spoken >= idle:
                     yield page
                     spoken = monotonic()
-                if not page.is_full:  # else there may be more
+                if not page.more:
                     await news.wait(min(idle, LOOK_SECONDS))
 
     async def _read(self, wanted: EventFilter, log: Log, after: int, limit: int) -> EventPage:
         """The next events that are wanted, of those that are next."""
-        found = (await self._tail.read(log, after))[:limit]
+        stretch = await self._tail.read(log, after)
+        found = stretch.events[:limit]
         last = found[-1].sequence if found else after
-        return EventPage([event for event in found if wanted.takes(event)], last, is_full=len(found) == limit)
+        more = stretch.more or len(found) < len(stretch.events)
+        shown = [self._shown(event) for event in found if wanted.takes(event)]
+        return EventPage(shown, last, more)
+
+    def _shown(self, event: Event) -> Event:
+        """An event whose files have addresses of now; the event itself is shared by all who follow."""
+        fresh: Any = self._links.refresh(event.data)
+        return event if fresh is event.data else msgspec.structs.replace(event, data=fresh)

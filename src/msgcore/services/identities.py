@@ -13,12 +13,11 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
+from msgcore.platforms.registry import PlatformRegistry
 from msgcore.store import identities as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
-
-MOST_ALIASES = 100
-"""Of one identity: its answer holds all of them."""
+from msgcore.store.linking import MOST_ALIASES
 
 _LINK_TRIES = 3
 
@@ -46,6 +45,7 @@ class NewIdentity:
     display_name: str | None = None
     email: str | None = None
     metadata: dict[str, Any] | None = None
+    preferred_platform_id: str | None = None
     aliases: Sequence[NewAlias] = field(default=())
 
 
@@ -64,8 +64,9 @@ class AliasTakenError(ConflictError):
 class IdentityService:
     """Makes, finds, changes and deletes identities, and links accounts to them."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, registry: PlatformRegistry, clock: Clock) -> None:
         self._database = database
+        self._ignoring_case = registry.ignoring_case()
         self._clock = clock
 
     # --- finding
@@ -74,19 +75,19 @@ class IdentityService:
         """A page of a project's identities, newest first."""
         async with self._database.read() as connection:
             rows = await store.list_identities(connection, project_id, limit=limit, offset=offset)
-            return await _views(connection, rows)
+            return await self._views(connection, rows)
 
     async def search(self, project_id: str, text: str, *, limit: int, offset: int) -> list[IdentityView]:
         """A page of those with this text in a name or the e-mail address, or with this id on a platform."""
         async with self._database.read() as connection:
             rows = await store.search_identities(connection, project_id, text, limit=limit, offset=offset)
-            return await _views(connection, rows)
+            return await self._views(connection, rows)
 
     async def get(self, project_id: str, identity_id: str) -> IdentityView:
         """One identity. Raises NotFoundError."""
         async with self._database.read() as connection:
             row = await _find(connection, project_id, identity_id)
-            return await _view(connection, row)
+            return await self._view(connection, row)
 
     async def look_up(self, project_id: str, platform_id: str, provider_user_id: str) -> IdentityView:
         """The identity that an account on a platform is linked to. Raises NotFoundError."""
@@ -112,8 +113,8 @@ class IdentityService:
     async def create(self, principal: Principal, project_id: str, new: NewIdentity) -> IdentityView:
         """Make an identity with all its aliases, or nothing.
 
-        Raises InvalidInputError for platforms that are not the project's and for an account named twice, and
-        AliasTakenError for accounts of others.
+        Raises InvalidInputError for platforms that are not the project's, the preferred one too, and for an account
+        named twice, and AliasTakenError for accounts of others.
         """
         identity_id, now = new_id(), self._clock.now()
         row = {
@@ -122,10 +123,12 @@ class IdentityService:
             "display_name": new.display_name,
             "email": new.email,
             "metadata": new.metadata,
+            "preferred_platform_id": canonical_id(new.preferred_platform_id or ""),
             "created_at": now,
             "updated_at": now,
         }
         async with self._database.write() as connection:
+            await _check_preferred(connection, project_id, new.preferred_platform_id)
             await store.insert_identity(connection, row)
             await self._link(connection, project_id, identity_id, new.aliases)
             await self._record(connection, principal, "created", project_id, identity_id, aliases=len(new.aliases))
@@ -150,10 +153,17 @@ class IdentityService:
     async def update(
         self, principal: Principal, project_id: str, identity_id: str, changes: dict[str, Any]
     ) -> IdentityView:
-        """Change columns; `metadata` is replaced as a whole. Raises NotFoundError."""
+        """Change columns; `metadata` is replaced as a whole.
+
+        Raises NotFoundError, and InvalidInputError for a preferred platform that is not the project's.
+        """
         async with self._database.write() as connection:
             row = await _lock(connection, project_id, identity_id)
             if changes:
+                preferred = changes.get("preferred_platform_id")
+                await _check_preferred(connection, project_id, preferred)
+                if preferred is not None:
+                    changes |= {"preferred_platform_id": canonical_id(preferred)}
                 await store.update_identity(connection, row.id, changes | {"updated_at": self._clock.now()})
                 # Which fields, but not what was in them: personal data goes with the identity.
                 await self._record(connection, principal, "updated", project_id, row.id, fields=sorted(changes))
@@ -179,7 +189,7 @@ class IdentityService:
                 raise ConflictError(f"Identity '{row.id}' has {MOST_ALIASES} aliases, the most possible: remove one")
             [alias_id] = await self._link(connection, project_id, row.id, [alias])
             await self._record(connection, principal, "alias_added", project_id, row.id, alias=alias_id)
-            aliases = await store.list_aliases(connection, [row.id])
+            aliases = await store.list_aliases(connection, [row.id], self._ignoring_case)
         return next(added for added in aliases if added.id == alias_id)
 
     async def remove_alias(self, principal: Principal, project_id: str, identity_id: str, alias_id: str) -> None:
@@ -231,7 +241,17 @@ class IdentityService:
             return None
         async with self._database.read() as connection:
             row = await store.find_linked(connection, project_id, canonical, provider_user_id)
-            return None if row is None else await _view(connection, row)
+            return None if row is None else await self._view(connection, row)
+
+    async def _view(self, connection: AsyncConnection, row: Any) -> IdentityView:
+        [view] = await self._views(connection, [row])
+        return view
+
+    async def _views(self, connection: AsyncConnection, rows: Sequence[Any]) -> list[IdentityView]:
+        aliases: defaultdict[str, list[Any]] = defaultdict(list)
+        for alias in await store.list_aliases(connection, [row.id for row in rows], self._ignoring_case):
+            aliases[alias.identity_id].append(alias)
+        return [IdentityView(row, aliases[row.id]) for row in rows]
 
     async def _record(
         self,
@@ -278,6 +298,15 @@ def _taken(aliases: Sequence[NewAlias], owners: Sequence[str | None]) -> AliasTa
     return AliasTakenError(errors[0].message, errors=errors)
 
 
+async def _check_preferred(connection: AsyncConnection, project_id: str, platform_id: str | None) -> None:
+    if platform_id is None:
+        return
+    canonical = canonical_id(platform_id)
+    if canonical is None or not await store.hold_platforms(connection, project_id, [canonical]):
+        problem = f"preferredPlatformId {platform_id[:64]!r} is not a platform of this project"
+        raise InvalidInputError.of([FieldError("/preferredPlatformId", problem)])
+
+
 async def _find(connection: AsyncConnection, project_id: str, identity_id: str) -> Any:
     canonical = canonical_id(identity_id)
     row = None if canonical is None else await store.find_identity(connection, project_id, canonical)
@@ -296,14 +325,3 @@ async def _lock(connection: AsyncConnection, project_id: str, identity_id: str) 
 
 def _no_identity(identity_id: str) -> NotFoundError:
     return NotFoundError(f"Identity '{identity_id[:64]}' not found")
-
-
-async def _view(connection: AsyncConnection, row: Any) -> IdentityView:
-    return IdentityView(row, await store.list_aliases(connection, [row.id]))
-
-
-async def _views(connection: AsyncConnection, rows: Sequence[Any]) -> list[IdentityView]:
-    aliases: defaultdict[str, list[Any]] = defaultdict(list)
-    for alias in await store.list_aliases(connection, [row.id for row in rows]):
-        aliases[alias.identity_id].append(alias)
-    return [IdentityView(row, aliases[row.id]) for row in rows]

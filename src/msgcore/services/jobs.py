@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
+from msgcore.core.deliveries import OPEN_STATES, PENDING_STATES, SENT_STATES, DeliveryState, FallbackCode
 from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id
 from msgcore.services.dead_letters import DeadLetterService
@@ -18,12 +18,13 @@ from msgcore.store.database import Database
 from msgcore.store.ledger import reads
 from msgcore.store.ledger.counts import QueueCount, count_queue
 from msgcore.store.ledger.dead import DeadLetterFilter
+from msgcore.store.ledger.fallbacks import is_won
 
 CompatibleStatus = Literal["pending", "sent", "failed"]
 JobStatus = Literal["queued", "active", "completed", "failed", "delayed"]
 
 COMPATIBLE_STATES: dict[CompatibleStatus, frozenset[DeliveryState]] = {
-    "pending": OPEN_STATES,
+    "pending": PENDING_STATES,
     "sent": SENT_STATES,
     "failed": frozenset({DeliveryState.FAILED, DeliveryState.EXPIRED, DeliveryState.CANCELLED}),
 }
@@ -35,6 +36,7 @@ STATE_WORDS: dict[DeliveryState, str] = {
     DeliveryState.QUEUED: "waiting",
     DeliveryState.SENDING: "active",
     DeliveryState.SCHEDULED: "delayed",
+    DeliveryState.STANDBY: "delayed",
     DeliveryState.RETRYING: "delayed",
     DeliveryState.SENT: "completed",
     DeliveryState.DELIVERED: "completed",
@@ -66,13 +68,18 @@ async def find_job(database: Database, project_id: str, job_id: str) -> reads.Re
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A message with its deliveries, and what follows from them."""
+    """A message with its deliveries, and what follows from them.
+
+    `counts` leaves out fallbacks that were not needed. `reached`: the message has fallbacks, and one of its targets
+    was sent, which completes it whatever became of the others.
+    """
 
     message: reads.Record
     deliveries: Sequence[reads.Record]
     status: JobStatus
     progress: int
     counts: Counter[CompatibleStatus]
+    reached: bool
 
 
 class QueueMetrics(msgspec.Struct, frozen=True):
@@ -101,22 +108,27 @@ class JobService:
         """A job with each target's delivery. Raises NotFoundError."""
         message = await find_job(self._database, project_id, job_id)
         rows = await reads.deliveries_of(self._database, message.id)
-        counts: Counter[CompatibleStatus] = Counter(compatible_status(row.state) for row in rows)
-        final = counts["sent"] + counts["failed"]
+        counts: Counter[CompatibleStatus] = Counter(
+            compatible_status(row.state) for row in rows if row.error_code != FallbackCode.NOT_NEEDED
+        )
+        reached = any(row.fallback_rank is not None and is_won(row) for row in rows)
         return Job(
             message=message,
             deliveries=rows,
-            status=_job_status(rows, counts, self._clock.now()),
-            progress=100 * final // len(rows) if rows else 100,
+            status="completed" if reached else _job_status(rows, counts, self._clock.now()),
+            progress=100 if reached or not rows else 100 * (len(rows) - counts["pending"]) // len(rows),
             counts=counts,
+            reached=reached,
         )
 
     async def retry(self, project_id: str, job_id: str) -> int:
         """Queue the failed deliveries of a job again; returns how many.
 
-        Raises NotFoundError, and ConflictError when none of them failed.
+        Raises NotFoundError, and ConflictError when none of them failed, or another target was sent in their place.
         """
         job = await self.get(project_id, job_id)
+        if job.reached:
+            raise ConflictError(f"Job {job_id} has nothing to retry: it was sent to one of its targets")
         chosen = DeadLetterFilter(project_id, message_id=job.message.id)
         requeued = await self._dead_letters.requeue(chosen)
         if not requeued:
@@ -150,9 +162,10 @@ def _queue_word(count: QueueCount) -> str:
 
 def _job_status(rows: Sequence[Any], counts: Counter[CompatibleStatus], now: datetime) -> JobStatus:
     open_rows = [row for row in rows if row.state in OPEN_STATES]
-    if not open_rows:
+    if not counts["pending"]:
         return "failed" if counts["failed"] and not counts["sent"] else "completed"
-    if any(row.state == DeliveryState.SENDING for row in open_rows) or len(open_rows) < len(rows):
+    is_begun = any(row.state == DeliveryState.SENDING for row in open_rows) or counts["pending"] < len(rows)
+    if is_begun or not open_rows:
         return "active"
     return "delayed" if all(row.due_at > now + SOON for row in open_rows) else "queued"
 

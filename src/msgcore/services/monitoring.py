@@ -32,7 +32,8 @@ class Monitoring:
 
     `dispatching` tells whether this process sends, `leading` whether it is the one that supplies the scheduler
     from the ledger. `breakers` gives `open` or `half-open` by account id, for
-    accounts whose circuit breaker is not closed. `ping_redis` tells whether Redis answers; None where none
+    accounts whose circuit breaker is not closed. `spool_bytes` and `streams` are those of this process, see
+    `Snapshot`. `ping_redis` tells whether Redis answers; None where none
     is configured.
     """
 
@@ -46,7 +47,11 @@ class Monitoring:
         leading: Callable[[], bool],
         breakers: Callable[[], Awaitable[Mapping[str, str]]],
         ping_redis: Callable[[], Awaitable[bool]] | None = None,
+        spool_bytes: Callable[[], int] = lambda: 0,
+        streams: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        self._spool_bytes = spool_bytes
+        self._streams = streams
         self._database = database
         self._clock = clock
         self._metrics = metrics
@@ -85,6 +90,8 @@ class Monitoring:
             leading=self._leading(),
             breakers=breakers,
             connections=self._database.connections(),
+            spool_bytes=self._spool_bytes(),
+            streams=self._streams(),
         )
         if ledger is None:
             return own
@@ -95,6 +102,7 @@ class Monitoring:
             accounts=ledger.accounts,
             oldest_waiting=_age(ledger.oldest_accepted_at, now),
             lag=_age(ledger.oldest_due_at, now),
+            inbound_lag=_age(ledger.oldest_unread_at, now),
         )
 
     async def _read_breakers(self) -> Counter[PlatformState]:

@@ -14,6 +14,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, NotFoundError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import Principal, Role
+from msgcore.security.links import AttachmentLinks
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.jobs import CompatibleStatus, compatible_status
 from msgcore.store import received as store
@@ -34,10 +35,13 @@ Reactions = dict[str, list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedView:
-    """A received message with its attachments and, where they were asked for, the reactions to it."""
+    """A received message with its attachments and, where they were asked for, the reactions to it.
+
+    Each attachment is a row and the address of the file.
+    """
 
     row: Any
-    attachments: Sequence[Any] = field(default=())
+    attachments: Sequence[tuple[Any, str]] = field(default=())
     reactions: Reactions | None = None
 
 
@@ -80,8 +84,11 @@ class CleanUp:
 class ReceivedService:
     """Lists, shows, counts and deletes received messages."""
 
-    def __init__(self, *, database: Database, authenticator: Authenticator, clock: Clock) -> None:
+    def __init__(
+        self, *, database: Database, authenticator: Authenticator, links: AttachmentLinks, clock: Clock
+    ) -> None:
         self._database = database
+        self._links = links
         self._authenticator = authenticator
         self._clock = clock
 
@@ -102,7 +109,7 @@ class ReceivedService:
                 connection, chosen, limit=limit + 1, offset=offset, order=order, before=before, raw=raw
             )
             total = await store.count_received(connection, chosen)
-            views = await views_of(connection, chosen.project_id, rows[:limit], reactions=reactions)
+            views = await views_of(connection, self._links, chosen.project_id, rows[:limit], reactions=reactions)
         return ReceivedPage(views, total, has_more=len(rows) > limit)
 
     async def get(self, project_id: str, message_id: str) -> ReceivedView:
@@ -112,7 +119,7 @@ class ReceivedService:
             row = None if known_id is None else await store.find_received(connection, project_id, known_id)
             if row is None:
                 raise NotFoundError(f"Message {message_id[:64]!r} not found: messages/sent lists what was sent")
-            return (await views_of(connection, project_id, [row], reactions=True))[0]
+            return (await views_of(connection, self._links, project_id, [row], reactions=True))[0]
 
     async def stats(self, project_id: str) -> MessageStats:
         """Counts of what was received and sent."""
@@ -164,14 +171,19 @@ class ReceivedService:
 
 
 async def views_of(
-    connection: AsyncConnection, project_id: str, rows: Sequence[Any], *, reactions: bool = False
+    connection: AsyncConnection,
+    links: AttachmentLinks,
+    project_id: str,
+    rows: Sequence[Any],
+    *,
+    reactions: bool = False,
 ) -> list[ReceivedView]:
     """Messages with what hangs on them; two queries however many they are."""
     if not rows:
         return []
-    attachments: defaultdict[str, list[Any]] = defaultdict(list)
+    attachments: defaultdict[str, list[tuple[Any, str]]] = defaultdict(list)
     for attachment in await store.list_attachments(connection, [row.id for row in rows]):
-        attachments[attachment.message_id].append(attachment)
+        attachments[attachment.message_id].append((attachment, links.url_of(attachment.id)))
     if not reactions:
         return [ReceivedView(row, attachments[row.id]) for row in rows]
     asked = [(row.platform_id, row.provider_message_id) for row in rows]

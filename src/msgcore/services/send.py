@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Priority, SendOptions, SendRequest, Target
+from msgcore.core.content import Priority, SendOptions, SendRequest, Target, TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
-from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import Principal
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.platforms.registry import PlatformRegistry
-from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage
+from msgcore.services.addressing import AddressBook, Addresses
+from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage, new_delivery
 from msgcore.store.ledger.quota import QueueQuota
 
 log = structlog.stdlib.get_logger(__name__)
@@ -30,6 +33,12 @@ MAX_ERRORS = 100
 FARTHEST = timedelta(days=3650)
 RANKS = {Priority.HIGH: Rank.HIGH, Priority.NORMAL: Rank.NORMAL, Priority.LOW: Rank.LOW}
 NO_OPTIONS = SendOptions()
+
+_Place = tuple[str, int]
+"""A list in the body, and which of its targets."""
+
+_Seen = dict[tuple[str, str, str], _Place]
+"""Where each target stands first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,12 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request that may be accepted, with the account of each target."""
+    """A request that may be accepted, with the account of each target, and of each fallback."""
 
     project_id: str
     request: SendRequest
     records: list[AccountRecord]
+    fallbacks: list[AccountRecord]
     times: _Times
 
 
@@ -62,6 +72,7 @@ class SendService:
         accept_log: AcceptLog,
         quota: QueueQuota,
         messages: MessageCache,
+        addresses: AddressBook,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
@@ -69,6 +80,7 @@ class SendService:
         self._accept_log = accept_log
         self._quota = quota
         self._messages = messages
+        self._addresses = addresses
         self._clock = clock
 
     async def send(
@@ -76,11 +88,12 @@ class SendService:
     ) -> Accepted:
         """Accept a message; returns when it is durable and queued.
 
-        Raises InvalidInputError with every wrong field, IdempotencyMismatchError when the key came with
-        another body in the last 24 hours, QueueFullError when the project's queue is full, and
-        UnavailableError when more comes than can be stored.
+        Raises ForbiddenError for options that the caller may not use, InvalidInputError with every wrong field,
+        IdempotencyMismatchError when the key came with another body in the last 24 hours, QueueFullError when the
+        project's queue is full, and UnavailableError when more comes than can be stored.
         """
         claim = make_claim(principal, idempotency_key, request)
+        require_right(principal, request)
         try:
             checked = await self.check(project_id, request)
         except InvalidInputError:
@@ -94,8 +107,9 @@ class SendService:
     async def prepare(
         self, principal: Principal, project_id: str, request: SendRequest, *, idempotency_key: str | None = None
     ) -> NewMessage:
-        """The first half of `send`: check a message; nothing is stored. Raises InvalidInputError."""
+        """The first half of `send`: check a message; nothing is stored. Raises as `send` does."""
         claim = make_claim(principal, idempotency_key, request)
+        require_right(principal, request)
         checked = await self.check(project_id, request)
         return self.compose(principal, checked, claim=claim)
 
@@ -114,18 +128,38 @@ class SendService:
         """The answer that an identical request with this idempotency key got, if there was one."""
         return None if claim is None else await self._accept_log.find(project_id, claim, self._clock.now())
 
-    async def check(self, project_id: str, request: SendRequest) -> Checked:
-        """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule."""
+    async def look_up(self, project_id: str, targets: Iterable[Target]) -> Addresses:
+        """What targets that name identities and chats stand for; for many requests at once."""
+        return await self._addresses.look_up(project_id, targets)
+
+    async def check(self, project_id: str, request: SendRequest, addresses: Addresses | None = None) -> Checked:
+        """The request with what sending it needs. Raises InvalidInputError with every field that breaks a rule.
+
+        `addresses` are those of its targets, where they were looked up before.
+        """
         errors: list[FieldError] = []
-        times = _read_times(request.options or NO_OPTIONS, self._clock.now(), errors)
-        records = await self._check_targets(project_id, request, errors)
+        if addresses is None:
+            addresses = await self.look_up(project_id, request.every_target())
+        request = addresses.apply(request)
+        options = request.options or NO_OPTIONS
+        times = _read_times(options, self._clock.now(), errors)
+        seen: _Seen = {}
+        check = partial(self._check_targets, project_id, seen=seen, addresses=addresses, errors=errors)
+        records = await check("targets", request.targets)
+        fallbacks: list[AccountRecord] = []
+        if options.fallback is not None:
+            if len(request.targets) != 1:
+                errors.append(_too_many_primaries(len(request.targets)))
+            fallbacks = await check("options.fallback.targets", options.fallback.targets)
+        for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
+            errors.extend(self._registry.check_content(platform, request.content, options))
         if not request.content.has_body() and not request.content.subject:
             errors.append(
                 FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
             )
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
-        return Checked(project_id, request, records, times)
+        return Checked(project_id, request, records, fallbacks, times)
 
     def compose(
         self,
@@ -149,37 +183,56 @@ class SendService:
             "batch_id": batch_id,
         }
         rows, tickets = _deliveries(message, checked, self._registry)
+        standbys = _standbys(message, checked, rows[0], self._registry)
         self._messages.put(message["id"], MessageBody(request.content, request.options or NO_OPTIONS), len(content))
-        return NewMessage(message, rows, tickets, claim, len(content))
+        return NewMessage(message, rows, tickets, claim, len(content), standbys)
 
     async def _check_targets(
-        self, project_id: str, request: SendRequest, errors: list[FieldError]
+        self,
+        project_id: str,
+        field: str,
+        targets: list[Target],
+        *,
+        seen: _Seen,
+        addresses: Addresses,
+        errors: list[FieldError],
     ) -> list[AccountRecord]:
+        """The accounts of a list of targets, which the body has in this field."""
         records: list[AccountRecord] = []
-        seen: dict[tuple[str, str, str], int] = {}
-        for index, target in enumerate(request.targets):
-            first = seen.setdefault((target.platform_id, target.type, target.id), index)
-            if first != index:
-                errors.append(
-                    FieldError(f"/targets/{index}", f"targets[{index}] repeats targets[{first}]: leave it out")
-                )
+        for index, target in enumerate(targets):
+            place = (field, index)
+            first = seen.setdefault((target.platform_id, target.type, target.id), place)
+            if first != place:
+                repeated = f"{first[0]}[{first[1]}]"
+                errors.append(FieldError(_pointer(place), f"{field}[{index}] repeats {repeated}: leave it out"))
+            if target.type is TargetType.IDENTITY:
+                errors.append(FieldError(f"{_pointer(place)}/id", f"{field}[{index}].id: {addresses.problem(target)}"))
+                continue
             record = self._accounts.cached(target.platform_id) or await self._find(target.platform_id)
             if record is None or record.project_id != project_id or not record.is_active:
-                errors.append(_unknown_account(index, target, record, project_id))
+                errors.append(_unknown_account(place, target, record, project_id))
                 continue
             records.append(record)
             for error in self._registry.check_target(record.platform, target):
-                pointer = f"/targets/{index}{error.pointer.removeprefix('/target')}"
-                errors.append(FieldError(pointer, f"targets[{index}]: {error.message}"))
+                pointer = _pointer(place) + error.pointer.removeprefix("/target")
+                errors.append(FieldError(pointer, f"{field}[{index}]: {error.message}"))
             if len(errors) >= MAX_ERRORS:
                 break
-        for platform in dict.fromkeys(record.platform for record in records):
-            errors.extend(self._registry.check_content(platform, request.content, request.options or NO_OPTIONS))
         return records
 
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)
         return None if account_id is None else await self._accounts.get(account_id)
+
+
+def require_right(principal: Principal, request: SendRequest) -> None:
+    """Raise ForbiddenError unless the caller may ignore opt-outs, where the request asks for it.
+
+    Whoever may lift an opt-out may: a key with the scope for it; people who may send always have it.
+    """
+    ignores = request.options is not None and request.options.ignore_opt_out
+    if ignores and principal.kind == "api-key" and ApiScope.IDENTITIES_WRITE not in principal.scopes:
+        raise ForbiddenError(f"options.ignoreOptOut needs the scope {ApiScope.IDENTITIES_WRITE}")
 
 
 def make_claim(principal: Principal, key: str | None, body: SendRequest | list[SendRequest]) -> IdempotencyClaim | None:
@@ -208,32 +261,44 @@ def _deliveries(
     return rows, tickets
 
 
+def _standbys(
+    message: dict[str, Any], checked: Checked, primary: dict[str, Any], registry: PlatformRegistry
+) -> list[dict[str, Any]]:
+    """The rows of the fallbacks, which take over one after the other; that of the target gets its place before them."""
+    fallback = None if checked.request.options is None else checked.request.options.fallback
+    if fallback is None:
+        return []
+    after = fallback.after_seconds
+    primary |= {"fallback_rank": 0, "fallback_after": None, "fallback_at": None}
+    rows: list[dict[str, Any]] = []
+    for number, (target, record) in enumerate(zip(fallback.targets, checked.fallbacks, strict=True), 1):
+        ordered = registry.declaration(record.platform).ordered
+        row = _delivery_row(message, checked, target, record, ordered=ordered)
+        row |= {"rank": primary["rank"], "state": DeliveryState.STANDBY.value}
+        rows.append(row | {"fallback_rank": number, "fallback_after": after, "fallback_at": None})
+    if after is not None:
+        rows[0]["fallback_at"] = checked.times.due_at + timedelta(seconds=after)
+    return rows
+
+
 def _delivery_row(
     message: dict[str, Any], checked: Checked, target: Target, record: AccountRecord, *, ordered: bool
 ) -> dict[str, Any]:
     options, times = checked.request.options or NO_OPTIONS, checked.times
     if options.ordering is not None:
         ordered = options.ordering == "strict"
-    return {
-        "id": new_id(),
-        "message_id": message["id"],
-        "batch_id": message["batch_id"],
-        "project_id": checked.project_id,
-        "platform_id": record.id,
-        "platform": record.platform,
-        "target_type": target.type.value,
-        "target_id": target.id,
-        "lane": f"{target.type.value}:{target.id}" if ordered else None,
-        "state": (DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
-        "attempts": 0,
-        "throttles": 0,
-        "uncertain": False,
-        "on_uncertain": options.on_uncertain or "resend",
-        "due_at": times.due_at,
-        "first_due_at": times.due_at,
-        "expires_at": times.expires_at,
-        "created_at": times.now,
-    }
+    return new_delivery(
+        message,
+        due_at=times.due_at,
+        platform_id=record.id,
+        platform=record.platform,
+        target_type=target.type.value,
+        target_id=target.id,
+        lane=f"{target.type.value}:{target.id}" if ordered else None,
+        state=(DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
+        on_uncertain=options.on_uncertain or "resend",
+        expires_at=times.expires_at,
+    )
 
 
 def check_idempotency_key(key: str) -> str:
@@ -245,16 +310,31 @@ def check_idempotency_key(key: str) -> str:
     return key
 
 
-def _unknown_account(index: int, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
-    pointer = f"/targets/{index}/platformId"
+def _pointer(place: _Place) -> str:
+    return f"/{place[0].replace('.', '/')}/{place[1]}"
+
+
+def _too_many_primaries(number: int) -> FieldError:
+    return FieldError(
+        "/options/fallback",
+        f"options.fallback is for a message with one target, and this one has {number}: which of them would fall back "
+        "is unclear; send a message to each, for example with messages/batch",
+    )
+
+
+def _unknown_account(place: _Place, target: Target, record: AccountRecord | None, project_id: str) -> FieldError:
+    pointer = f"{_pointer(place)}/platformId"
+    field = f"{place[0]}[{place[1]}].platformId"
+    if not target.platform_id:
+        return FieldError(pointer, f"{field} is required: it must be a string")
     if record is not None and record.project_id == project_id:
         return FieldError(
             pointer,
-            f"targets[{index}].platformId: platform {record.name!r} is switched off; set isActive to true first",
+            f"{field}: platform {record.name!r} is switched off; set isActive to true first",
         )
     return FieldError(
         pointer,
-        f"targets[{index}].platformId {target.platform_id!r} is not a platform of this project; "
+        f"{field} {target.platform_id!r} is not a platform of this project; "
         "list them with GET /api/v1/projects/{project}/platforms",
     )
 

@@ -153,7 +153,8 @@ class _ReplayPage:
     def read(self, connection: Connection) -> Sequence[NewMessage]:
         found = events.next_events(connection, self._webhook.project_id, self._after, _PAGE)
         wanted = [event for event in found if event.sequence <= self._end]
-        self.last = wanted[-1].sequence if len(wanted) == _PAGE else self._end
+        cut = len(wanted) == len(found) and events.is_full(found, _PAGE)
+        self.last = wanted[-1].sequence if cut else self._end
         now = self._clock.now()
         made = [posting for event in wanted for posting in postings_of([self._webhook], event, now)]
         webhook_feed.add_deliveries(connection, [posting.row for posting in made])

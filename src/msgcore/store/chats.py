@@ -9,16 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.core.deliveries import DeliveryState, FallbackCode
 from msgcore.store.tables import chats, deliveries, messages
+from msgcore.store.tables.messages import IS_TO_CHAT
 
 MOST_COUNTED = 10_000
 """Counting stops here, so that many chats make no list slow."""
-
-SENT_WINDOW = 10_000
-"""Among how many of a project's deliveries those to a chat are looked for.
-
-Deliveries have no index on their target, so a page of a chat's history looks at the newest ones before it only.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ class ChatFilter:
 async def list_chats(connection: AsyncConnection, chosen: ChatFilter, *, limit: int, offset: int) -> Sequence[Row[Any]]:
     """A page, newest activity first; then those in which nothing was said yet, newest first.
 
-    The two are asked for one after the other: together they would have to be sorted, for want of a common index.
+    The two are asked for one after the other: where those without activity come in an index differs between databases.
     """
     active, quiet = chats.c.last_message_at.is_not(None), chats.c.last_message_at.is_(None)
     query = select(chats).where(*chosen.conditions())
@@ -55,7 +51,8 @@ async def list_chats(connection: AsyncConnection, chosen: ChatFilter, *, limit: 
     if len(rows) == limit:
         return rows
     before = offset + len(rows) if rows else await _count(connection, [*chosen.conditions(), active], most=offset)
-    rest = query.where(quiet).order_by(chats.c.id.desc()).limit(limit - len(rows)).offset(max(0, offset - before))
+    newest_first = (chats.c.last_message_at.desc(), chats.c.id.desc())  # else PostgreSQL sorts, for want of an index
+    rest = query.where(quiet).order_by(*newest_first).limit(limit - len(rows)).offset(max(0, offset - before))
     return [*rows, *(await connection.execute(rest)).all()]
 
 
@@ -75,34 +72,26 @@ async def update_chat(connection: AsyncConnection, chat_id: str, values: dict[st
     await connection.execute(update(chats).where(chats.c.id == chat_id).values(values))
 
 
-async def sent_horizon(connection: AsyncConnection, project_id: str, before: str | None) -> Row[Any, Any] | None:
-    """`id` and `created_at` of the oldest delivery that `list_sent` may look at; None if it may look at all."""
-    table = deliveries.c
-    query = select(table.id, table.created_at).where(table.project_id == project_id)
-    if before is not None:
-        query = query.where(table.id < before)
-    return (await connection.execute(query.order_by(table.id.desc()).offset(SENT_WINDOW - 1).limit(1))).one_or_none()
+async def list_sent(connection: AsyncConnection, chat: Any, *, before: str | None, limit: int) -> Sequence[Row[Any]]:
+    """Messages to a chat, as deliveries with their `content`, newest first; with ids below `before`.
 
-
-async def list_sent(
-    connection: AsyncConnection, chat: Any, *, before: str | None, since: str | None, limit: int
-) -> Sequence[Row[Any]]:
-    """Deliveries to a chat with their messages' `content`, newest first: ids below `before`, none below `since`."""
+    Fallbacks that nobody needed, or did not need yet, are left out.
+    """
     table = deliveries.c
     page = select(deliveries).where(
-        table.project_id == chat.project_id,
-        table.platform_id == chat.platform_id,
-        table.target_id == chat.provider_chat_id,
+        *(IS_TO_CHAT, table.platform_id == chat.platform_id, table.target_id == chat.provider_chat_id),
+        table.state != DeliveryState.STANDBY,
+        table.error_code.is_distinct_from(FallbackCode.NOT_NEEDED),
+        table.action.is_(None),
     )
     if before is not None:
         page = page.where(table.id < before)
-    if since is not None:
-        page = page.where(table.id >= since)
     found = page.order_by(table.id.desc()).limit(limit).subquery()
     query = select(found, messages.c.content).join(messages, messages.c.id == found.c.message_id)
     return (await connection.execute(query.order_by(found.c.id.desc()))).all()
 
 
 async def _count(connection: AsyncConnection, conditions: list[ColumnElement[bool]], *, most: int) -> int:
-    found = select(literal(1)).select_from(chats).where(*conditions).limit(most).subquery()
+    # In an order, or PostgreSQL may look through the whole table, in the hope of meeting enough of them soon.
+    found = select(literal(1)).where(*conditions).order_by(chats.c.last_message_at.desc()).limit(most).subquery()
     return (await connection.execute(select(func.count()).select_from(found))).scalar_one()

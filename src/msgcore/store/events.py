@@ -7,12 +7,12 @@ order of their commits: whoever read up to a number has missed nothing before it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import CTE, Connection, delete, exists, func, insert, select
+from sqlalchemy import CTE, BigInteger, Connection, String, bindparam, cast, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.errors import NotFoundError
@@ -22,6 +22,9 @@ from msgcore.store.database import Database
 from msgcore.store.tables import event_sequences, events, projects
 
 PURGED_AT_ONCE = 5000
+
+PAGE_BYTES = 1024 * 1024
+"""What the data of the events of a page may have together, but for the last one, which may reach beyond."""
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -60,6 +63,35 @@ _COLUMNS = (
 )
 
 
+def _page_statement() -> Any:
+    """The next events of a project after a place: so many, and no more once they have so many bytes.
+
+    It goes from one event to the next, so that what is not given is not read either: to tell how long a text is,
+    SQLite reads all of it.
+    """
+    project, after = bindparam("of_project", type_=String()), bindparam("after", type_=BigInteger())
+    first = select(func.min(events.c.sequence)).where(events.c.project_id == project, events.c.sequence > after)
+    page = select(
+        first.scalar_subquery().label("sequence"), cast(0, BigInteger).label("bytes"), cast(1, BigInteger).label("n")
+    ).cte("page", recursive=True)
+    this, later = events.alias("this"), events.alias("later")
+    following = select(func.min(later.c.sequence)).where(
+        later.c.project_id == project, later.c.sequence > page.c.sequence
+    )
+    size = page.c.bytes + func.length(this.c.data)
+    page = page.union_all(
+        select(following.scalar_subquery(), size, page.c.n + 1)
+        .join_from(page, this, (this.c.project_id == project) & (this.c.sequence == page.c.sequence))
+        .where(page.c.n < bindparam("most", type_=BigInteger()), size < bindparam("largest", type_=BigInteger()))
+    )
+    last = select(func.max(page.c.sequence)).scalar_subquery()
+    own = (events.c.project_id == project, events.c.sequence > after, events.c.sequence <= last)
+    return select(*_COLUMNS).where(*own).order_by(events.c.sequence)
+
+
+_PAGE = _page_statement()
+
+
 def append(connection: Connection, new: Sequence[NewEvent]) -> None:
     """Append events within the caller's transaction, those of a project in the order given.
 
@@ -78,18 +110,23 @@ def append(connection: Connection, new: Sequence[NewEvent]) -> None:
 
 def append_to_kept(connection: Connection, new: Sequence[NewEvent]) -> None:
     """The same, but for events of projects that were deleted meanwhile, which are left out."""
-    if not new:
-        return
-    # Locked as their foreign keys would, and before their sequences, as whoever deletes a project does.
-    wanted = select(projects.c.id).where(projects.c.id.in_({event.project_id for event in new}))
-    kept = set(connection.execute(wanted.order_by(projects.c.id).with_for_update(read=True, key_share=True)).scalars())
+    kept = kept_projects(connection, {event.project_id for event in new})
     append(connection, [event for event in new if event.project_id in kept])
+
+
+def kept_projects(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Which of these projects were not deleted; nobody deletes them before the transaction ends."""
+    if not ids:
+        return set()
+    # Locked as foreign keys would, and before their sequences, as whoever deletes a project does.
+    kept = select(projects.c.id).where(projects.c.id.in_(ids)).order_by(projects.c.id)
+    return set(connection.execute(kept.with_for_update(read=True, key_share=True)).scalars())
 
 
 def appending(due: CTE) -> CTE:
     """For a statement of PostgreSQL: the part that appends the events of `due`, those of a project by their ids.
 
-    `due` gives all columns but `sequence`. Whoever runs it holds the projects' rows, as `append_to_kept` does.
+    `due` gives all columns but `sequence`. Whoever runs it holds the projects' rows, as `kept_projects` does.
     """
     numbers = select(due.c.project_id, func.count().label("last")).group_by(due.c.project_id)
     # As Python sorts, whatever the database's collation: see `append`.
@@ -126,18 +163,27 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 async def read_after(database: Database, of: Log, after: int, *, limit: int) -> list[Event]:
-    """The next events of a log after a place, oldest first; none once its project was deleted."""
+    """The next events of a log after a place, oldest first; none once its project was deleted.
+
+    A page has at most `limit` of them, and about `PAGE_BYTES`: `is_full` tells whether there may be more.
+    """
     same = exists().where(projects.c.id == of.project_id, projects.c.created_at == of.since)
-    query = select(*_COLUMNS).where(events.c.project_id == of.project_id, events.c.sequence > after, same)
+    arguments = {"of_project": of.project_id, "after": after, "most": limit, "largest": PAGE_BYTES}
     async with database.read() as connection:
-        rows = await connection.execute(query.order_by(events.c.sequence).limit(limit))
-        return [Event(*row) for row in rows]
+        return [Event(*row) for row in await connection.execute(_PAGE.where(same), arguments)]
 
 
-def next_events(connection: Connection, project_id: str, after: int, limit: int) -> list[Event]:
-    """The same within the caller's transaction."""
-    query = select(*_COLUMNS).where(events.c.project_id == project_id, events.c.sequence > after)
-    return [Event(*row) for row in connection.execute(query.order_by(events.c.sequence).limit(limit))]
+def next_events(
+    connection: Connection, project_id: str, after: int, limit: int, largest: int = PAGE_BYTES
+) -> list[Event]:
+    """The same within the caller's transaction, with about `largest` bytes."""
+    arguments = {"of_project": project_id, "after": after, "most": limit, "largest": largest}
+    return [Event(*row) for row in connection.execute(_PAGE, arguments)]
+
+
+def is_full(page: Sequence[Event], limit: int, largest: int = PAGE_BYTES) -> bool:
+    """Whether a page ended because it may have no more, so that there may be more in the log."""
+    return len(page) >= limit or sum(event.size for event in page) >= largest
 
 
 async def bounds(database: Database, project_id: str) -> Bounds:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, or_, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.store.opt_outs import opted_out_at
 from msgcore.store.tables import identities, identity_aliases, project_platforms, received_messages, received_reactions
 
 # --- people
@@ -86,15 +87,21 @@ async def delete_identity(connection: AsyncConnection, project_id: str, identity
 # --- aliases
 
 
-async def list_aliases(connection: AsyncConnection, identity_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    """The aliases of these people, oldest first, each with its `platform_name`."""
+async def list_aliases(
+    connection: AsyncConnection, identity_ids: Sequence[str], ignoring_case: Sequence[str]
+) -> Sequence[Row[Any]]:
+    """The aliases of these people, oldest first, each with its `platform_name`, and `opted_out_at` where it did.
+
+    `ignoring_case` names the platforms on which capitals in ids of users make no difference.
+    """
+    name, moment = project_platforms.c.name.label("platform_name"), opted_out_at().label("opted_out_at")
     query = (
-        select(identity_aliases, project_platforms.c.name.label("platform_name"))
+        select(identity_aliases, name, moment)
         .join(project_platforms, project_platforms.c.id == identity_aliases.c.platform_id)
         .where(identity_aliases.c.identity_id.in_(identity_ids))
         .order_by(identity_aliases.c.id)
     )
-    return (await connection.execute(query)).all()
+    return (await connection.execute(query, {"ignoring_case": ignoring_case})).all()
 
 
 async def count_aliases(connection: AsyncConnection, identity_id: str) -> int:
@@ -154,32 +161,48 @@ async def list_messages_of(
 
     Each comes with `is_active` and `test_mode` of its platform.
     """
+    ids = await _page_from(connection, received_messages, identity_id, limit=limit, offset=offset)
     query = (
         select(received_messages, project_platforms.c.is_active, project_platforms.c.test_mode)
-        .join(identity_aliases, _is_from(received_messages.c))
         .join(project_platforms, project_platforms.c.id == received_messages.c.platform_id)
-        .where(identity_aliases.c.identity_id == identity_id)
-        .order_by(received_messages.c.received_at.desc(), received_messages.c.id.desc())
+        .where(received_messages.c.id.in_(ids))
+        .order_by(received_messages.c.id.desc())
     )
-    return (await connection.execute(query.limit(limit).offset(offset))).all()
+    return (await connection.execute(query)).all() if ids else ()
 
 
 async def list_reactions_of(
     connection: AsyncConnection, identity_id: str, *, limit: int, offset: int
 ) -> Sequence[Row[Any]]:
     """A page of the reactions that came from any of a person's accounts, newest first."""
-    query = (
-        select(received_reactions)
-        .join(identity_aliases, _is_from(received_reactions.c))
-        .where(identity_aliases.c.identity_id == identity_id)
-        .order_by(received_reactions.c.received_at.desc(), received_reactions.c.id.desc())
-    )
-    return (await connection.execute(query.limit(limit).offset(offset))).all()
+    ids = await _page_from(connection, received_reactions, identity_id, limit=limit, offset=offset)
+    query = select(received_reactions).where(received_reactions.c.id.in_(ids))
+    return (await connection.execute(query.order_by(received_reactions.c.id.desc()))).all() if ids else ()
 
 
-def _is_from(received: Any) -> ColumnElement[bool]:
-    alias = identity_aliases.c
-    return (alias.platform_id == received.platform_id) & (alias.provider_user_id == received.provider_user_id)
+async def _page_from(
+    connection: AsyncConnection, received: Table, identity_id: str, *, limit: int, offset: int
+) -> Sequence[str]:
+    """Ids of a page of what came from any of a person's accounts, newest first.
+
+    Each account has its own part of an index, which is read as far as the page goes: of all of them together, both
+    databases would read and sort everything that the person ever wrote.
+    """
+    alias, table = identity_aliases.c, received.c
+    accounts = select(alias.platform_id, alias.provider_user_id).where(alias.identity_id == identity_id)
+    newest = [
+        select(table.id)
+        .where(table.platform_id == account.platform_id, table.provider_user_id == account.provider_user_id)
+        .order_by(table.id.desc())
+        .limit(limit + offset)
+        .subquery()
+        for account in await connection.execute(accounts)
+    ]
+    if not newest:
+        return ()
+    found = union_all(*(select(each.c.id) for each in newest))
+    page = found.order_by(found.selected_columns.id.desc()).limit(limit).offset(offset)
+    return (await connection.execute(page)).scalars().all()
 
 
 def _one(project_id: str, identity_id: str) -> Select[Any]:

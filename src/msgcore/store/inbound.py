@@ -52,18 +52,15 @@ _KEEP_MESSAGES = Bulk(insert_once(received_messages), received_messages.c.keys()
 _KEEP_FILES = Bulk(lambda _: insert(message_attachments), message_attachments.c.keys())
 _KEEP_REACTIONS = Bulk(lambda _: insert(received_reactions), received_reactions.c.keys())
 _LOG = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
-_SAME = (received_messages.c.platform_id == bindparam("b_platform_id")) & (
-    received_messages.c.provider_message_id == bindparam("b_message_id")
-)
+_SAME = received_messages.c.id == bindparam("b_id")
 _EDIT = Bulk(
     lambda _: (
         update(received_messages).where(_SAME).values(message_text=bindparam("b_text"), edited_at=bindparam("b_at"))
     ),
-    ("b_platform_id", "b_message_id", "b_text", "b_at"),
+    ("b_id", "b_text", "b_at"),
 )
 _TAKE_BACK = Bulk(
-    lambda _: update(received_messages).where(_SAME).values(deleted_at=bindparam("b_at")),
-    ("b_platform_id", "b_message_id", "b_at"),
+    lambda _: update(received_messages).where(_SAME).values(deleted_at=bindparam("b_at")), ("b_id", "b_at")
 )
 
 
@@ -98,20 +95,37 @@ def _see(dialect: str) -> Executable:
 
 
 _SEE = {"sqlite": _see("sqlite"), "postgresql": _see("postgresql")}
-_READ_ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("platform"), 0)))
 _SIZES = (
     select(inbound_requests.c.number, func.length(inbound_requests.c.body))
     .where(inbound_requests.c.platform_id == bindparam("platform_id"), IS_WAITING)
     .order_by(inbound_requests.c.number)
     .limit(bindparam("limit"))
 )
+# The bounds are for PostgreSQL, which for a list goes through whatever else is waiting, once it has a plan from a time
+# when there was next to nothing.
+_THESE = (
+    (inbound_requests.c.platform_id == bindparam("platform_id"))
+    & inbound_requests.c.number.between(bindparam("first"), bindparam("last"))
+    & Among(inbound_requests.c.number, "numbers")
+    & IS_WAITING
+)
 _TAKE = (
     select(*(inbound_requests.c[name] for name in ("number", *_REQUEST)))
-    .where(Among(inbound_requests.c.number, "numbers"), IS_WAITING)
+    .where(_THESE)
     .order_by(inbound_requests.c.number)
 )
-_STILL_WAITING = select(inbound_requests.c.number).where(Among(inbound_requests.c.number, "numbers"), IS_WAITING)
-_FINISH = delete(inbound_requests).where(Among(inbound_requests.c.number, "numbers"))
+_STILL_WAITING = select(inbound_requests.c.number).where(_THESE)
+_FINISH = delete(inbound_requests).where(_THESE)
+# For the same reason: a table of one page is best read as a whole.
+_READ_ALONE = select(
+    func.set_config("enable_seqscan", "off", true()),
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("platform"), 0)),
+)
+
+
+def _these(platform_id: str, numbers: Sequence[int]) -> Row:
+    """The arguments of `_THESE`; there is one at least."""
+    return {"platform_id": platform_id, "first": min(numbers), "last": max(numbers), "numbers": list(numbers)}
 
 
 def _message_ids(dialect: str) -> Executable:
@@ -122,11 +136,13 @@ def _message_ids(dialect: str) -> Executable:
         return select(*columns).where(platform_id, Among(received_messages.c.provider_message_id, "provider_ids"))
     ids = bindparam("provider_ids", type_=ListOf(received_messages.c.provider_message_id.type))
     given = func.unnest(ids).table_valued("value").render_derived()
-    # One by one, by the unique index: as long as PostgreSQL has no statistics of a new table, it goes by any index
-    # of the platform for a list, and so through all of its messages.
-    each = select(*columns).where(platform_id, received_messages.c.provider_message_id == given.c.value)
-    found = each.limit(1).lateral("found")
-    return select(found.c.provider_message_id, found.c.id).select_from(given.join(found, true()))
+    # One by one, each the first at or after its id in the order of the unique index. Without an order, any index that
+    # begins with the platform seems as good to PostgreSQL while it has no statistics, and gives all of its messages.
+    provider_id = received_messages.c.provider_message_id
+    first = select(*columns).where(platform_id, provider_id >= given.c.value).order_by(provider_id).limit(1)
+    found = first.lateral("found")
+    query = select(found.c.provider_message_id, found.c.id)
+    return query.select_from(given.join(found, found.c.provider_message_id == given.c.value))
 
 
 _MESSAGE_IDS = {"sqlite": _message_ids("sqlite"), "postgresql": _message_ids("postgresql")}
@@ -159,7 +175,7 @@ async def peek(database: Database, platform_id: str, limit: int) -> Taken:
         total = accumulate(size for _, size in sizes[:limit])
         numbers = [number for (number, _), so_far in zip(sizes, total, strict=False) if so_far <= LARGEST_BATCH]
         numbers = numbers or [number for number, _ in sizes[:1]]
-        rows = (await connection.execute(_TAKE, {"numbers": numbers})).all() if numbers else ()
+        rows = (await connection.execute(_TAKE, _these(platform_id, numbers))).all() if numbers else ()
     return Taken([(number, RawRequest(*rest)) for number, *rest in rows], more=len(numbers) < len(sizes))
 
 
@@ -170,12 +186,13 @@ def hold(connection: Connection, platform_id: str, numbers: Sequence[int]) -> se
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_READ_ALONE, {"platform": f"inbound:{platform_id}"})
-    return set(connection.execute(_STILL_WAITING, {"numbers": list(numbers)}).scalars())
+    return set(connection.execute(_STILL_WAITING, _these(platform_id, numbers)).scalars())
 
 
-def finish(connection: Connection, numbers: Sequence[int]) -> None:
+def finish(connection: Connection, platform_id: str, numbers: Sequence[int]) -> None:
     """Forget requests that were read."""
-    connection.execute(_FINISH, {"numbers": list(numbers)})
+    if numbers:
+        connection.execute(_FINISH, _these(platform_id, numbers))
 
 
 def set_aside(connection: Connection, number: int, error: str, now: datetime) -> None:
@@ -207,12 +224,12 @@ def keep_reactions(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def edit_messages(connection: Connection, edits: Sequence[Row]) -> None:
-    """Change received messages: rows of b_platform_id, b_message_id, b_text and b_at."""
+    """Change received messages: rows of b_id, b_text and b_at."""
     _EDIT.run(connection, edits)
 
 
 def take_back_messages(connection: Connection, deletions: Sequence[Row]) -> None:
-    """Mark received messages as taken back: rows of b_platform_id, b_message_id and b_at."""
+    """Mark received messages as taken back: rows of b_id and b_at."""
     _TAKE_BACK.run(connection, deletions)
 
 

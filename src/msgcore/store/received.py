@@ -69,10 +69,15 @@ class ReceivedFilter:
         return conditions
 
     def _of_project(self) -> ColumnElement[bool]:
-        """Whose messages: the indexes on chats and on users begin with the platform, not with the project."""
-        if self.platform_id is not None or (self.chat_id is None and self.user_id is None):
-            return received_messages.c.project_id == self.project_id
+        """Whose messages. Indexes on an account's messages, chats and users begin with the account.
+
+        Asked for its project as well, SQLite may as soon go through all that the project has.
+        """
         own = select(project_platforms.c.id).where(project_platforms.c.project_id == self.project_id)
+        if self.platform_id is not None:
+            return own.where(project_platforms.c.id == self.platform_id).exists()
+        if self.chat_id is None and self.user_id is None:
+            return received_messages.c.project_id == self.project_id
         return received_messages.c.platform_id.in_(own)
 
 

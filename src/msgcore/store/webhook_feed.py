@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
-from msgcore.store.events import Event, next_events
+from msgcore.store.events import Event, is_full, next_events
 from msgcore.store.tables import event_sequences, webhook_cursors, webhook_deliveries, webhooks
 
 _INSERT_DELIVERIES = Bulk(
@@ -21,15 +22,17 @@ _INSERT_DELIVERIES = Bulk(
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What the webhooks of a project are still to get.
+    """What webhooks of a project are still to get.
 
-    `webhooks` are the active ones, oldest first, each with its `sequence` (up to where it has all); `events` the
-    next of the log after the least of those. `last` is up to where they have all, once they got these.
+    `webhooks` are the active ones that are farthest behind, each with its `sequence` (up to where it has all);
+    `events` the next of the log after the least of those. `last` is up to where they have all, once they got
+    these, and `more` tells whether they, or others, may still be behind then.
     """
 
     webhooks: Sequence[Row[Any]]
     events: Sequence[Event]
     last: int
+    more: bool
 
 
 async def projects_behind(database: Database, among: Collection[str] | None = None) -> set[str]:
@@ -47,8 +50,12 @@ async def projects_behind(database: Database, among: Collection[str] | None = No
         return set((await connection.execute(query)).scalars())
 
 
-def take(connection: Connection, project_id: str, limit: int) -> Behind:
-    """What is next, at most `limit` events, with the webhooks' places held until the transaction ends."""
+def take(connection: Connection, project_id: str, limit: int, largest: int) -> Behind:
+    """What is next, with the webhooks' places held until the transaction ends.
+
+    At most `limit` events, and so few of them, to so few webhooks, that what is posted of them has about `largest`
+    bytes.
+    """
     # In this order, which those who change a webhook keep as well: first it, then its place.
     mine = select(webhooks.c.id).where(webhooks.c.project_id == project_id, webhooks.c.is_active)
     ids = connection.execute(mine.order_by(webhooks.c.id).with_for_update(read=True, key_share=True)).scalars().all()
@@ -61,12 +68,22 @@ def take(connection: Connection, project_id: str, limit: int) -> Behind:
     )
     found: Sequence[Row[Any]] = connection.execute(query).all() if ids else ()
     if not found:
-        return Behind((), (), 0)
+        return Behind((), (), 0, more=False)
     # Before the events: all up to here are committed.
     end = connection.scalar(select(event_sequences.c.last).where(event_sequences.c.project_id == project_id)) or 0
-    events = next_events(connection, project_id, min(row.sequence for row in found), limit)
-    last = events[-1].sequence if len(events) == limit else max(end, events[-1].sequence if events else 0)
-    return Behind(found, events, last)
+    each = max(1, largest // len(found))
+    events = next_events(connection, project_id, min(row.sequence for row in found), limit, each)
+    more = is_full(events, limit, each)
+    last = events[-1].sequence if more else max(end, events[-1].sequence if events else 0)
+    some = _some_of(found, 2 * largest // max(1, sum(event.size for event in events)))
+    return Behind(some, events, last, more or len(some) < len(found))
+
+
+def _some_of(found: Sequence[Row[Any]], number: int) -> Sequence[Row[Any]]:
+    """So many of the webhooks, at least one: first those that are farthest behind."""
+    if number >= len(found):
+        return found
+    return sorted(found, key=attrgetter("sequence"))[: max(1, number)]
 
 
 def move_on(connection: Connection, behind: Behind) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from msgcore.core.errors import StartupError
 
@@ -30,8 +31,13 @@ OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "retry": Retry(NoBackoff(), 0),
     "decode_responses": False,
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
 }
-"""A call is tried once: whether one whose answer got lost was done is for the caller to settle."""
+"""A call is tried once: whether one whose answer got lost was done is for the caller to settle.
+
+Without notices of maintenance (Redis Enterprise): with them the library does not look whether the server closed a
+connection before it uses it again, and the first calls after a restart are lost.
+"""
 
 BAD_OPTION = "one of the options after ? is not known, or has a value that cannot be"
 KINDS = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}

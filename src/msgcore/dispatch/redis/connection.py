@@ -89,7 +89,7 @@ class RedisConnection:
 
     async def ping(self) -> None:
         """Raises SchedulerAwayError unless the server answers."""
-        with _may_be_away():
+        with self._may_be_away():
             await self._client.ping()
 
     def news(self) -> AsyncIterator[str]:
@@ -98,7 +98,7 @@ class RedisConnection:
 
     async def tell(self, channel: str, text: str) -> None:
         """Let all who hear a channel know. Raises SchedulerAwayError."""
-        with _may_be_away():
+        with self._may_be_away():
             await self._client.publish(f"{self.prefix}:{channel}", text)
 
     async def hear(self, channel: str) -> AsyncIterator[str]:
@@ -127,13 +127,13 @@ class RedisConnection:
 
     async def close_shard(self, key: str) -> None:
         """Mark a shard as not to be trusted; it is loaded anew. Raises SchedulerAwayError."""
-        with _may_be_away():
+        with self._may_be_away():
             await self._client.hdel(key, "state")
 
     async def drop_before(self, key: str, epoch: bytes) -> None:
         """Delete what a shard held in earlier epochs, a few keys at a time. Raises SchedulerAwayError."""
         names: list[bytes] = []
-        with _may_be_away():
+        with self._may_be_away():
             async for name in self._client.scan_iter(match=f"{key}:*", count=1000):
                 if int(name[len(key) + 1 :].partition(b":")[0]) < int(epoch):
                     names.append(name)
@@ -147,14 +147,13 @@ class RedisConnection:
         """Close all connections."""
         await self._client.aclose()
 
-
-@contextmanager
-def _may_be_away() -> Generator[None]:
-    """Raises SchedulerAwayError for what the client library raises when nobody answers as they should."""
-    try:
-        yield
-    except _AWAY as error:
-        raise SchedulerAwayError(f"{type(error).__name__}: {error}") from None
+    @contextmanager
+    def _may_be_away(self) -> Generator[None]:
+        """Raises SchedulerAwayError for what the client library raises when nobody answers as they should."""
+        try:
+            yield
+        except self._away as error:
+            raise SchedulerAwayError(f"{type(error).__name__}: {error}") from None
 
 
 class _Scripts:

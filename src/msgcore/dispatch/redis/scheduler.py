@@ -193,7 +193,7 @@ class RedisScheduler:
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="redis-news")
         soonest = min(shard.due for shard in self.shards) - self._clock.monotonic()
-        handle = asyncio.get_running_loop().call_later(max(0.0, min(seconds, soonest)), self._wake.set)
+        handle = self._clock.call_later(max(0.0, min(seconds, soonest)), self._wake.set)
         try:
             await self._wake.wait()
         finally:

@@ -1,4 +1,4 @@
-"""E-mail by SMTP (RFC 5321). Mails in come as raw MIME over the account's webhook, see `inbound.py`."""
+"""E-mail by SMTP (RFC 5321). Mails come in by IMAP (`live.py`), or as raw MIME over the webhook (`inbound.py`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, TemporaryError
 from msgcore.core.limits import RateLimits
+from msgcore.core.stop_words import MAILS
 from msgcore.platforms.base import (
     Account,
     Capability,
@@ -22,7 +23,10 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER
+from msgcore.platforms.email.imap_fields import IMAP_FIELDS, check_imap
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
+from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
 from msgcore.platforms.email.render import EmailOptions, check_content, render
 
@@ -45,7 +49,8 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "content.subject is required"),
         CapabilityInfo(
-            Capability.RECEIVE_MESSAGE, "Raw mails that a mail service posts, with inboundSecret; files are only named"
+            Capability.RECEIVE_MESSAGE,
+            "By IMAP, with imapHost, or raw mails that a mail service posts, with inboundSecret; files are only named",
         ),
         CapabilityInfo(
             Capability.ATTACHMENTS, "Most servers take 10 to 25 MB a mail; base64 makes files a third larger"
@@ -101,10 +106,22 @@ DECLARATION = PlatformDeclaration(
             pattern=rf".{{{SHORTEST_SECRET},}}",
             max_length=255,
         ),
+        CredentialField(
+            AUTHENTICATION_SERVER,
+            "name that your mail server gives itself in Authentication-Results; whom it lets pass DMARC counts as who "
+            "they say they are. Unset: nobody does",
+            required=False,
+            example="mx.example.com",
+            pattern=r"[^\s;\"()=]+",
+            max_length=253,
+        ),
+        *IMAP_FIELDS,
     ),
     options=EmailOptions,
     limits=RateLimits(in_flight=CONNECTIONS),  # more would only queue for a connection while their time runs
     ordered=False,
+    stop_words=MAILS,
+    ignores_case=True,
     supports_webhooks=True,
 )
 
@@ -114,6 +131,7 @@ class EmailAdapter(PlatformAdapter):
 
     declaration = DECLARATION
     inbound = EmailInbound()
+    live = EmailLive
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
@@ -137,7 +155,7 @@ class EmailAdapter(PlatformAdapter):
                         f"credentials.{missing} is required with {given}; leave out both where no login is needed",
                     )
                 )
-        return errors
+        return errors + check_imap(credentials)
 
     @classmethod
     def check_target(cls, target: Target) -> list[FieldError]:

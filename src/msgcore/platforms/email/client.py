@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
 from ipaddress import IPv6Address
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import aiosmtplib
 from msgcore.core.errors import PermanentError
 from msgcore.platforms.email.errors import as_delivery_error, login_error, tls_required, unknown_result
 from msgcore.platforms.email.render import OutgoingMail
+from msgcore.platforms.email.tls import TlsContexts
 from msgcore.security.addresses import parse_address
 from msgcore.security.egress import EgressGuard
 
@@ -126,6 +126,7 @@ class Connector:
 
     def __init__(self, egress: EgressGuard) -> None:
         self._egress = egress
+        self._tls = TlsContexts()
 
     async def connect(self, credentials: Mapping[str, Any]) -> Connection:
         """A connection with an account's credentials. Raises DeliveryError."""
@@ -161,23 +162,8 @@ class Connector:
             timeout=COMMAND_SECONDS,
             use_tls=secure,
             start_tls=False if secure else None,
-            tls_context=self._verified if verify else self._unverified,
+            tls_context=self._tls.verified if verify else self._tls.unverified,
         )
-
-    # Made on first use: loading the system's certificates takes a while.
-
-    @cached_property
-    def _verified(self) -> ssl.SSLContext:
-        """Checks the server's certificate and name."""
-        return ssl.create_default_context()
-
-    @cached_property
-    def _unverified(self) -> ssl.SSLContext:
-        """Encrypts to whoever answers (opportunistic security, RFC 7435)."""
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 async def _open(smtp: aiosmtplib.SMTP, host: str) -> None:

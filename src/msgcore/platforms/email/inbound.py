@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -28,9 +29,9 @@ from multipart import (  # pyright: ignore[reportMissingTypeStubs] - it has its 
 from msgcore.core.envelope import Envelope, Message, Person, Place, Receipt
 from msgcore.core.ids import canonical_id
 from msgcore.platforms.email.addresses import wire_address
+from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER, is_authentic
 from msgcore.platforms.email.bounces import outcomes, reported_id
 from msgcore.platforms.email.mime import (
-    LARGEST,
     Part,
     addresses,
     header,
@@ -67,8 +68,8 @@ class EmailInbound(Inbound):
 
     The chat is the sender's address, and direct: that is where an answer goes, where mails to the same person are
     kept when they are sent, and it stays the same over all subjects. The thread (the first of References, else what
-    the mail answers, else the mail itself) is what mail programs go by within it. The address is not proven to be
-    the sender's own: a mail can say that it comes from anybody, so `email` of the author stays empty.
+    the mail answers, else the mail itself) is what mail programs go by within it. A mail can say that it comes from
+    anybody, so the author's `email` is given only where the account's own mail server found it authentic.
     """
 
     signature = (
@@ -77,7 +78,7 @@ class EmailInbound(Inbound):
     keeps = (CONTENT_TYPE,)
 
     def verify(self, account: Account, request: InboundRequest) -> None:
-        """Also raises UnreadableError for a body of another type than mails come in, and for one that is too large."""
+        """By the one or the other, whichever the request has."""
         secret: str = account.credentials.get(SECRET) or ""
         if len(secret) < SHORTEST_SECRET:
             raise SignatureError(
@@ -87,26 +88,49 @@ class EmailInbound(Inbound):
             _check_signature(read_secret(secret) or secret.encode(), request)
         else:
             _check_password(secret, request.headers.get("authorization", ""))
+
+    def check(self, account: Account, request: InboundRequest) -> None:
+        """Refuses what is no mail, and mails beyond the limits, at which the parser ends at once.
+
+        No search for what would be beyond them is much quicker than parsing: a usual mail takes 50 microseconds,
+        one of 5 MB some 80 ms.
+        """
+        del account
         kind = _content_type(request)[0]
         if kind not in _RAW | _FORMS:
             raise UnreadableError(
                 f"content-type {kind[:100]!r} is none that mails come in: post the raw mail as message/rfc822, "
                 f"or as the form field {' or '.join(_FIELDS)}"
             )
-        if kind in _RAW and len(request.body) > LARGEST:
-            raise UnreadableError(f"the mail has {len(request.body)} bytes; at most {LARGEST} are read")
+        with _reading():
+            parse(mail_of(request))
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """The mail as a message; what a mail server tells about a mail of ours as receipts, one a recipient."""
-        try:
+        with _reading():
             data = mail_of(request)
             root = parse(data)
             own_id = next(iter(message_ids(root, "message-id")), None) or sha256(data).hexdigest()
-            return _receipts(account, root, own_id, request) or [_message(root, own_id, request)]
-        except UnreadableError:
-            raise
-        except Exception as error:  # Python's parser is not made for mails that are made to break it
-            raise UnreadableError(f"the mail could not be read ({type(error).__name__})") from error
+            return _receipts(account, root, own_id, request) or [_message(account, root, own_id, request)]
+
+    def said(self, envelope: Envelope) -> Sequence[str]:
+        """The subject, which is all that mail programs write for a List-Unsubscribe (RFC 2369), and the first line."""
+        if not isinstance(envelope.content, Message):
+            return ()
+        lines = (line.strip() for line in (envelope.content.text or "").splitlines())
+        first = next((line for line in lines if line and not line.startswith(">")), "")
+        return (str(envelope.raw["subject"]), first)
+
+
+@contextmanager
+def _reading() -> Generator[None]:
+    """Whatever goes wrong with a mail makes it unreadable: Python's parser is not made for those made to break it."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"the mail could not be read ({type(error).__name__})") from error
 
 
 # --- who posts
@@ -212,8 +236,9 @@ def _is_ours(message_id: str, account: Account) -> bool:
     return canonical_id(local) == local and domain.lower() == sender.rpartition("@")[2].strip("[]").lower()
 
 
-def _message(root: Part, own_id: str, request: InboundRequest) -> Envelope:
+def _message(account: Account, root: Part, own_id: str, request: InboundRequest) -> Envelope:
     name, address = _sender(root)
+    proven = is_authentic(root, account.credentials.get(AUTHENTICATION_SERVER) or "")
     references = message_ids(root, "references")
     answered = next(iter(message_ids(root, "in-reply-to")), None) or (references[-1] if references else None)
     thread = references[0] if references else answered or own_id
@@ -226,7 +251,7 @@ def _message(root: Part, own_id: str, request: InboundRequest) -> Envelope:
     return Envelope(
         event_id=_id(own_id),
         chat=Place(id=_id(address), name=name),
-        author=Person(id=_id(address), name=name),
+        author=Person(id=_id(address), name=name, email=address if proven else None),
         content=Message(
             id=_id(own_id),
             text=body.text,

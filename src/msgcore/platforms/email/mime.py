@@ -10,17 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from email.generator import BytesGenerator
 from email.message import EmailMessage
 from email.parser import BytesFeedParser
-from email.policy import EmailPolicy, Policy
+from email.policy import EmailPolicy, Policy, compat32
 from email.utils import getaddresses
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from msgcore.core.envelope import ATTACHMENTS, File
 from msgcore.outbound.plain_text import html_to_text
 from msgcore.platforms.email.decoding import as_bytes, clean_text, decode, decode_transfer, header_text, one_line
-from msgcore.platforms.receiving import UnreadableError
+from msgcore.platforms.receiving import BeyondLimitsError, OversizedError, UnreadableError
 
 LARGEST = 25 * 1024 * 1024
 """Bytes of a mail: what the large providers take."""
@@ -53,7 +55,7 @@ class _Count:
 
 
 class Part(EmailMessage):
-    """A part of a mail that counts itself, its depth and its headers. Raises UnreadableError for one too many."""
+    """A part of a mail that counts itself, its depth and its headers. Raises BeyondLimitsError for one too many."""
 
     def __init__(self, policy: Policy | None = None, *, count: _Count | None = None) -> None:
         super().__init__(policy)
@@ -61,7 +63,7 @@ class Part(EmailMessage):
         self._count = count or _Count()
         self._count.parts += 1
         if self._count.parts > MOST_PARTS:
-            raise UnreadableError(f"the mail has more than {MOST_PARTS} parts")
+            raise BeyondLimitsError(f"the mail has more than {MOST_PARTS} parts")
 
     @property
     def source(self) -> bytes | None:
@@ -76,7 +78,7 @@ class Part(EmailMessage):
         """Take a part in."""
         payload.depth = self.depth + 1
         if payload.depth > DEEPEST:
-            raise UnreadableError(f"the mail has parts nested more than {DEEPEST} deep")
+            raise BeyondLimitsError(f"the mail has parts nested more than {DEEPEST} deep")
         super().attach(payload)
 
     def set_raw(self, name: str, value: str) -> None:
@@ -84,7 +86,7 @@ class Part(EmailMessage):
         self._count.headers += 1
         self._count.header_size += len(name) + len(value)
         if self._count.headers > MOST_HEADERS or self._count.header_size > LARGEST_HEADERS:
-            raise UnreadableError(f"the mail has more than {MOST_HEADERS} headers or {LARGEST_HEADERS} bytes of them")
+            raise BeyondLimitsError(f"the mail has more than {MOST_HEADERS} headers or {LARGEST_HEADERS} bytes of them")
         mime = name.lower().startswith("content-")
         super().set_raw(name, value[: _KEPT_OF_MIME_HEADER if mime else _KEPT_OF_HEADER])
 
@@ -100,9 +102,9 @@ class _AsTheyCame(EmailPolicy):
 def parse(data: bytes) -> Part:
     """The parts of a mail. Raises UnreadableError for what is none, or is beyond the limits."""
     if len(data) > LARGEST:
-        raise UnreadableError(f"the mail has {len(data)} bytes; at most {LARGEST} are read")
+        raise OversizedError(f"the mail has {len(data)} bytes; at most {LARGEST} are read")
     if data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n") > MOST_LINES:
-        raise UnreadableError(f"the mail has more than {MOST_LINES} lines")
+        raise BeyondLimitsError(f"the mail has more than {MOST_LINES} lines")
     parser = BytesFeedParser(policy=_AsTheyCame(message_factory=partial(Part, count=_Count())))
     parser.feed(data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n"))
     root: Any = parser.close()
@@ -287,6 +289,7 @@ def _add_file(body: Body, part: Part, number: str, name: str | None) -> None:
     kind = one_line(part.get_content_type())[:255]
     main = kind.partition("/")[0]
     whole = not part.is_multipart()
+    data = content(part) if whole else b"".join(map(_as_written, subparts(part)))
     if name is None and not whole and (subject := header(subparts(part)[0], "subject")):
         name = f"{subject[:250]}.eml"
     body.files.append(
@@ -295,6 +298,14 @@ def _add_file(body: Body, part: Part, number: str, name: str | None) -> None:
             id=number or "1",
             filename=name and name[-255:],
             mime_type=kind,
-            size=len(content(part)) if whole else None,
+            size=len(data),
+            data=data,
         )
     )
+
+
+def _as_written(part: Part) -> bytes:
+    """A mail within a mail, put together again; what its headers had beyond the limits is cut off."""
+    written = BytesIO()
+    BytesGenerator(written, mangle_from_=False, maxheaderlen=0, policy=compat32).flatten(part)
+    return written.getvalue()

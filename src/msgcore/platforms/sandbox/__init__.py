@@ -7,22 +7,24 @@ see `behaviours` for how a recipient's id tells it to.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from msgcore.core.envelope import Message, Person, Place, Report
 from msgcore.core.errors import FieldError
+from msgcore.core.stop_words import SHORT_MESSAGES
 from msgcore.platforms.base import (
     Account,
     Capability,
     CapabilityInfo,
+    OutgoingAction,
     OutgoingDelivery,
     PlatformAdapter,
     PlatformDeclaration,
     SentReceipt,
 )
-from msgcore.platforms.sandbox.behaviours import behaviour_of
+from msgcore.platforms.sandbox.behaviours import Behaviour, behaviour_of
 from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.platforms.sandbox.inbox import InboxEntry, InboxWriter, Row
 from msgcore.store.inbound import RawRequest
@@ -44,9 +46,11 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.ATTACHMENTS, "Kept as they were given; URLs are not fetched"),
         CapabilityInfo(Capability.EMBEDS),
         CapabilityInfo(Capability.BUTTONS),
+        CapabilityInfo(Capability.REACTIONS, "Kept in the sandbox's inbox, as messages are"),
     ),
     credentials=(),
     ordered=True,
+    stop_words=SHORT_MESSAGES,
     supports_webhooks=True,
 )
 
@@ -70,23 +74,33 @@ class SandboxAdapter(PlatformAdapter):
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Behave as the recipient's id says; the delivery's id is the provider's id."""
-        behaviour = behaviour_of(delivery.target.id)
-        if behaviour.answers_after:
-            await asyncio.sleep(behaviour.answers_after)
-        refusal = behaviour.refusal(attempt=delivery.attempt, throttles=delivery.throttles)
-        if refusal is not None:
-            raise refusal
+        behaviour = await _behave(delivery)
         reply = self._reply(account, delivery) if behaviour.replies else None
-        await self._inbox.write(InboxEntry(self._message_row(account, delivery), reply))
+        row = self._row(account, delivery, delivery.content, delivery.options.reply_to)
+        await self._inbox.write(InboxEntry(row, reply))
         if reply is not None:
             self.services.on_stored(account.id)
         return SentReceipt(delivery.id)
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """The same for what is done to a message."""
+        await _behave(outgoing)
+        row = self._row(account, outgoing, outgoing.action, outgoing.action.message_id)
+        await self._inbox.write(InboxEntry(row))
+        return SentReceipt()
+
+    async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
+        """There is nobody to be told: whoever knows the address may post to it."""
+        del account, url
+        return {}
 
     async def close(self) -> None:
         """Finish what is being written."""
         await self._inbox.drain()
 
-    def _message_row(self, account: Account, delivery: OutgoingDelivery) -> Row:
+    def _row(
+        self, account: Account, delivery: OutgoingDelivery | OutgoingAction, content: Any, reply_to: str | None
+    ) -> Row:
         return {
             "id": delivery.id,
             "project_id": account.project_id,
@@ -94,8 +108,8 @@ class SandboxAdapter(PlatformAdapter):
             "message_id": delivery.message_id,
             "target_type": delivery.target.type.value,
             "target_id": delivery.target.id,
-            "content": delivery.content,
-            "reply_to": delivery.options.reply_to,
+            "content": content,
+            "reply_to": reply_to,
             "received_at": self.services.clock.now(),
         }
 
@@ -116,6 +130,17 @@ class SandboxAdapter(PlatformAdapter):
             body=msgspec.json.encode(report),
             received_at=self.services.clock.now(),
         )
+
+
+async def _behave(delivery: OutgoingDelivery | OutgoingAction) -> Behaviour:
+    """Wait and fail as the recipient's id asks; how it goes on."""
+    behaviour = behaviour_of(delivery.target.id)
+    if behaviour.answers_after:
+        await asyncio.sleep(behaviour.answers_after)
+    refusal = behaviour.refusal(attempt=delivery.attempt, throttles=delivery.throttles)
+    if refusal is not None:
+        raise refusal
+    return behaviour
 
 
 def _gist(content: Content) -> str:

@@ -19,7 +19,11 @@ class SandboxInbound(Inbound):
     signature = "none: nobody stands behind a sandbox, and its address is known to its project alone"
 
     def verify(self, account: Account, request: InboundRequest) -> None:
-        """Anybody may; raises UnreadableError at once for what is no report, so that trying out tells."""
+        """Anybody may."""
+        del account, request
+
+    def check(self, account: Account, request: InboundRequest) -> None:
+        """Refuses what is no report, so that trying out tells."""
         del account
         read_report(request.body)
 

@@ -16,6 +16,7 @@ from msgcore.platforms.base import (
     Capability,
     CapabilityInfo,
     CredentialField,
+    OutgoingAction,
     OutgoingDelivery,
     PlatformAdapter,
     PlatformDeclaration,
@@ -23,7 +24,7 @@ from msgcore.platforms.base import (
 )
 from msgcore.platforms.webhook.client import Endpoints, post
 from msgcore.platforms.webhook.inbound import WebhookInbound
-from msgcore.platforms.webhook.render import encode
+from msgcore.platforms.webhook.render import encode, encode_action
 from msgcore.security.egress import url_problem
 from msgcore.security.webhook_secrets import read_secret
 
@@ -40,6 +41,7 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
         CapabilityInfo(Capability.EMBEDS, "Passed on as they were given"),
         CapabilityInfo(Capability.BUTTONS, "Passed on as they were given"),
+        CapabilityInfo(Capability.REACTIONS, "Posted as contents of the kind reaction"),
     ),
     credentials=(
         CredentialField(
@@ -91,11 +93,17 @@ class WebhookAdapter(PlatformAdapter):
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Post once; the provider's id is the one in the answer, or the delivery's."""
-        endpoint = self._endpoints.of(account)
-        body = encode(account, delivery)
-        now = self.services.clock.now()
-        answer_id = await post(self.services.http, endpoint, delivery.id, body, now)
+        answer_id = await self._post(account, delivery.id, encode(account, delivery))
         return SentReceipt(answer_id or delivery.id)
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Post what is done to a message, in the shape in which this platform tells of it."""
+        await self._post(account, outgoing.id, encode_action(account, outgoing))
+        return SentReceipt()
+
+    async def _post(self, account: Account, delivery_id: str, body: bytes) -> str | None:
+        endpoint, now = self._endpoints.of(account), self.services.clock.now()
+        return await post(self.services.http, endpoint, delivery_id, body, now)
 
     async def forget(self, account_id: str) -> None:
         """Read the account's URL and secret anew."""

@@ -42,6 +42,11 @@ class WebhookInbound(Inbound):
         except (ValueError, TypeError):
             raise SignatureError("the headers of the signature are malformed") from None
 
+    def check(self, account: Account, request: InboundRequest) -> None:
+        """Refuses what is no report: whoever signed it can mend it."""
+        del account
+        read_report(request.body)
+
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """The report of the request."""
         del account

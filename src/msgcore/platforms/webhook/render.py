@@ -6,8 +6,10 @@ from datetime import datetime
 
 import msgspec
 
+from msgcore.core.actions import Unreact
 from msgcore.core.content import Content, SendOptions
-from msgcore.platforms.base import Account, OutgoingDelivery
+from msgcore.core.envelope import Reaction
+from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery
 
 
 class Recipient(msgspec.Struct):
@@ -26,8 +28,13 @@ class Document(msgspec.Struct, rename="camel", omit_defaults=True):
     platform_id: str
     timestamp: datetime
     target: Recipient
-    content: Content
+    content: Content | Reaction
     options: SendOptions
+
+
+def _shown(options: SendOptions) -> SendOptions:
+    """Without what is nobody's business at this endpoint: where else the message may go."""
+    return options if options.fallback is None else msgspec.structs.replace(options, fallback=None)
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -44,6 +51,23 @@ def encode(account: Account, delivery: OutgoingDelivery) -> bytes:
             timestamp=delivery.created_at,
             target=Recipient(delivery.target.type.value, delivery.target.id),
             content=delivery.content,
-            options=delivery.options,
+            options=_shown(delivery.options),
+        )
+    )
+
+
+def encode_action(account: Account, outgoing: OutgoingAction) -> bytes:
+    """The JSON document of an action: its content has the `kind` that the envelope has for it."""
+    action = outgoing.action
+    return _ENCODER.encode(
+        Document(
+            id=outgoing.id,
+            message_id=outgoing.message_id,
+            project_id=account.project_id,
+            platform_id=account.id,
+            timestamp=outgoing.created_at,
+            target=Recipient(outgoing.target.type.value, outgoing.target.id),
+            content=Reaction(message_id=action.message_id, emoji=action.emoji, removed=isinstance(action, Unreact)),
+            options=SendOptions(),
         )
     )

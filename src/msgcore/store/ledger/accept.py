@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.deliveries import Ticket
 from msgcore.core.errors import IdempotencyMismatchError, UnavailableError
+from msgcore.core.ids import new_id
 from msgcore.store.bulk import Bulk, Together
 from msgcore.store.database import Database
 from msgcore.store.group_commit import GroupCommit
@@ -50,7 +51,8 @@ class IdempotencyClaim(msgspec.Struct, frozen=True):
 class NewMessage(msgspec.Struct, frozen=True):
     """A validated request, as rows: one for `messages`, one a target for `deliveries`.
 
-    `tickets` go to the scheduler once the rows are committed. `size` is that of the content, in bytes.
+    `tickets` go to the scheduler once the rows are committed. `size` is that of the content, in bytes. `standbys`
+    are the deliveries to the fallbacks of the only target, if there are any; all its rows have the columns of such.
     """
 
     message: dict[str, Any]
@@ -58,6 +60,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     tickets: list[Ticket]
     idempotency: IdempotencyClaim | None = None
     size: int = 0
+    standbys: list[dict[str, Any]] = []
 
     @property
     def row(self) -> dict[str, Any]:
@@ -72,7 +75,27 @@ class NewMessage(msgspec.Struct, frozen=True):
     @property
     def weight(self) -> int:
         """What it costs to store, in deliveries."""
-        return len(self.deliveries) + self.size // CONTENT_UNIT
+        return len(self.deliveries) + len(self.standbys) + self.size // CONTENT_UNIT
+
+
+def new_delivery(message: dict[str, Any], *, due_at: datetime, **columns: Any) -> dict[str, Any]:
+    """The row of a delivery of a message (its row) that nobody tried yet; `columns` say whom it goes to, and how."""
+    return {
+        "id": new_id(),
+        "message_id": message["id"],
+        "batch_id": message["batch_id"],
+        "project_id": message["project_id"],
+        "action": None,
+        "attempts": 0,
+        "throttles": 0,
+        "uncertain": False,
+        "on_uncertain": "resend",
+        "due_at": due_at,
+        "first_due_at": due_at,
+        "expires_at": None,
+        "created_at": message["created_at"],
+        **columns,
+    }
 
 
 class NewBatch(msgspec.Struct, frozen=True):
@@ -277,18 +300,18 @@ _INSERT_MESSAGES = Bulk(
     lambda _: insert(messages),
     ("id", "project_id", "content", "options", "metadata", "created_by", "created_at", "batch_id"),
 )
-_INSERT_DELIVERIES = Bulk(
-    lambda _: insert(deliveries),
-    (
-        *("id", "message_id", "batch_id", "project_id", "platform_id", "platform"),
-        *("target_type", "target_id", "lane", "rank"),
-        *("state", "attempts", "throttles", "uncertain", "on_uncertain"),
-        *("due_at", "first_due_at", "expires_at", "created_at"),
-    ),
+_DELIVERY = (
+    *("id", "message_id", "batch_id", "project_id", "platform_id", "platform"),
+    *("target_type", "target_id", "action", "lane", "rank"),
+    *("state", "attempts", "throttles", "uncertain", "on_uncertain"),
+    *("due_at", "first_due_at", "expires_at", "created_at"),
 )
+_INSERT_DELIVERIES = Bulk(lambda _: insert(deliveries), _DELIVERY)
+# Apart, so that others do not pay for columns that they leave empty.
+_INSERT_CHAINS = Bulk(lambda _: insert(deliveries), (*_DELIVERY, "fallback_rank", "fallback_after", "fallback_at"))
 
 
-_INSERT_ALL = (_INSERT_BATCHES, _INSERT_MESSAGES, _INSERT_DELIVERIES, ADD_COUNTS)
+_INSERT_ALL = (_INSERT_BATCHES, _INSERT_MESSAGES, _INSERT_DELIVERIES, _INSERT_CHAINS, ADD_COUNTS)
 _INSERT = Together(*_INSERT_ALL)
 
 
@@ -301,8 +324,9 @@ def _rows(fresh: Sequence[New]) -> tuple[list[dict[str, Any]], ...]:
     """What is to be inserted, for each of `_INSERT_ALL`."""
     changes = CountChanges()
     new_messages = [message for new in fresh for message in new.messages]
-    rows = [row for new in new_messages for row in new.deliveries]
-    for row in rows:
+    rows = [row for new in new_messages if not new.standbys for row in new.deliveries]
+    chained = [row for new in new_messages if new.standbys for row in (*new.deliveries, *new.standbys)]
+    for row in (*rows, *chained):
         changes.enter(row["project_id"], row["platform_id"], row["platform"], row["state"])
     batch_rows = [new.row for new in fresh if isinstance(new, NewBatch)]
-    return batch_rows, [new.message for new in new_messages], rows, changes.rows()
+    return batch_rows, [new.message for new in new_messages], rows, chained, changes.rows()

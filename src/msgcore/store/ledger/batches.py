@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import DeliveryState, FallbackCode
 from msgcore.store.database import Database
 from msgcore.store.tables import batches, deliveries, messages
 
@@ -42,7 +42,7 @@ async def list_batch(
 ) -> tuple[Sequence[Any], dict[str, list[StateCount]]]:
     """A page of a batch's messages in their order, and by message how many deliveries are in which state.
 
-    `after` is the id of the last one of the page before.
+    Fallbacks that were not needed are left out. `after` is the id of the last one of the page before.
     """
     page = select(messages.c.id, messages.c.metadata, messages.c.created_at).where(messages.c.batch_id == batch_id)
     if after is not None:
@@ -51,7 +51,10 @@ async def list_batch(
         rows = (await connection.execute(page.order_by(messages.c.id).limit(limit))).all()
         counted = await connection.execute(
             select(deliveries.c.message_id, deliveries.c.state, func.count())
-            .where(deliveries.c.message_id.in_([row.id for row in rows]))
+            .where(
+                deliveries.c.message_id.in_([row.id for row in rows]),
+                deliveries.c.error_code.is_distinct_from(FallbackCode.NOT_NEEDED),
+            )
             .group_by(deliveries.c.message_id, deliveries.c.state)
         )
         counts: dict[str, list[StateCount]] = {row.id: [] for row in rows}

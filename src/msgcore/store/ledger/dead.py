@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, exists, func, literal, select, update
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.core.events import EVENT_WEBHOOK
@@ -15,6 +15,7 @@ from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.feed import NIL, OpenDelivery
 from msgcore.store.tables import attempts, deliveries, delivery_counts, messages
+from msgcore.store.tables.base import UtcDateTime
 from msgcore.store.tables.messages import IS_DEAD
 
 BATCH = 500
@@ -56,6 +57,14 @@ class DeadLetterFilter:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """What was put back: all by id, oldest first, and those that are due; the others stand by for their turn."""
+
+    ids: list[str]
+    due: list[OpenDelivery]
+
+
 async def list_dead(
     database: Database, chosen: DeadLetterFilter, *, limit: int, before: str | None
 ) -> Sequence[Row[Any]]:
@@ -90,13 +99,18 @@ async def projects_with_dead(database: Database) -> list[str]:
 
 async def requeue(
     database: Database, chosen: DeadLetterFilter, now: datetime, *, after: str = NIL, limit: int = BATCH
-) -> list[OpenDelivery]:
+) -> Requeued:
     """Put up to `limit` dead letters with ids above `after` back into the queue, oldest first; attempts are forgiven.
 
-    Their timeline stays. Call again with the last one's id until it gives nothing.
+    Their timeline stays. Those of a message with fallbacks stand by: it is sent to one target at a time, and to
+    none if it was sent to one already. Call again with the last id until it gives nothing.
     """
     rows = await database.transact(lambda connection: _requeue(connection, chosen, now, after, limit))
-    return [OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in rows]
+    due = [row for row in rows if row.fallback_rank is None]
+    return Requeued(
+        [row.id for row in rows],
+        [OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, now, tried=False) for row in due],
+    )
 
 
 async def purge(database: Database, chosen: DeadLetterFilter, *, after: str = NIL, limit: int = BATCH) -> Sequence[str]:
@@ -111,10 +125,13 @@ def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime, af
     rows = _take(connection, chosen, after, limit)
     changes = CountChanges()
     for row in rows:
-        changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, DeliveryState.QUEUED)
+        state = DeliveryState.QUEUED if row.fallback_rank is None else DeliveryState.STANDBY
+        changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, state)
     if rows:
+        is_alone = deliveries.c.fallback_rank.is_(None)
         fresh = {
-            "state": DeliveryState.QUEUED,
+            "state": case((is_alone, DeliveryState.QUEUED), else_=DeliveryState.STANDBY),
+            "fallback_at": case((is_alone, None), else_=literal(now, UtcDateTime)),
             "attempts": 0,
             "throttles": 0,
             "uncertain": False,
@@ -152,6 +169,7 @@ def _take(connection: Connection, chosen: DeadLetterFilter, after: str, limit: i
     columns = (
         *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
         *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.lane, deliveries.c.rank),
+        deliveries.c.fallback_rank,
     )
     query = (
         select(*columns)

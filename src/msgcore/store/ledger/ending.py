@@ -1,6 +1,6 @@
 """Ending deliveries that wait, without an attempt: taken back by their sender, or past their `expiresAt`.
 
-Only what waits is ended. A delivery that is being sent belongs to its worker, and a worker that has
+Only what waits, or stands by, is ended. A delivery that is being sent belongs to its worker, and a worker that has
 claimed one which ended meanwhile finds out in `WorkLog.begin`, which leaves it out.
 """
 
@@ -14,18 +14,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from msgcore.core.clock import to_iso
-from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState
+from msgcore.core.deliveries import PENDING_STATES, SENT_STATES, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import CHUNK, Bulk, chunks
 from msgcore.store.database import Database
-from msgcore.store.events import append_to_kept
+from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.ledger.outcome_events import Ending, failed_data, outcome_event
+from msgcore.store.ledger.outcome_events import Told, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries
 from msgcore.store.tables.messages import IS_EXPIRING
 
-_WAITING = sorted(OPEN_STATES - {DeliveryState.SENDING})
-_COLUMNS = (
+_WAITING = sorted(PENDING_STATES - {DeliveryState.SENDING})
+COLUMNS = (
     *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
     *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.state, deliveries.c.attempts),
     *(deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
@@ -43,16 +43,20 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
-    """How a delivery ends: its state, which is also the entry of its timeline, why, and the word of its event."""
+class Ending:
+    """How a delivery ends: its state, which is also the entry of its timeline, the error's code, and why.
+
+    `told` is the word of its event; None for an end that is nobody's business.
+    """
 
     state: DeliveryState
+    code: str
     message: str
-    told: Ending
+    told: Told | None
 
 
-_CANCELLED = _Ending(DeliveryState.CANCELLED, "Cancelled before it was sent", "cancelled")
-_EXPIRED = _Ending(DeliveryState.EXPIRED, "expiresAt passed before the message could be sent", "failed")
+_CANCELLED = Ending(DeliveryState.CANCELLED, "cancelled", "Cancelled before it was sent", "cancelled")
+EXPIRED = Ending(DeliveryState.EXPIRED, "expired", "expiresAt passed before the message could be sent", "failed")
 
 
 async def cancel_message(database: Database, message_id: str, now: datetime) -> Cancelled:
@@ -74,10 +78,10 @@ async def expire_overdue(database: Database, now: datetime, *, limit: int = CHUN
 
 
 def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) -> Cancelled:
-    waiting = select(*_COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
+    waiting = select(*COLUMNS).where(chosen, deliveries.c.state.in_(_WAITING))
     # In the order in which workers lock them too.
     rows = connection.execute(waiting.order_by(deliveries.c.id).with_for_update()).all()
-    _end(connection, rows, _CANCELLED, now)
+    _end_all(connection, rows, _CANCELLED, now)
     counted = select(deliveries.c.state, func.count().label("number")).where(chosen).group_by(deliveries.c.state)
     left: dict[str, int] = {row.state: row.number for row in connection.execute(counted)}
     return Cancelled(
@@ -88,46 +92,58 @@ def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) 
 
 
 def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
-    overdue = select(*_COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
+    overdue = select(*COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
     # What somebody else holds is met next time: whoever waits for nothing is in nobody's way.
     query = overdue.order_by(deliveries.c.expires_at).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(query).all()
-    _end(connection, rows, _EXPIRED, now)
+    _end_all(connection, rows, EXPIRED, now)
     return [row.id for row in rows]
 
 
-def _end(connection: Connection, rows: Sequence[Any], ending: _Ending, now: datetime) -> None:
-    """Write the end of deliveries that the transaction holds: state, timeline, counts and events."""
+def _end_all(connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime) -> None:
+    changes = CountChanges()
+    told = end(connection, rows, ending, now, changes)
+    changes.apply(connection)
+    append_to_kept(connection, told)
+
+
+def end(
+    connection: Connection, rows: Sequence[Any], ending: Ending, now: datetime, changes: CountChanges
+) -> list[NewEvent]:
+    """Write the end of deliveries that the transaction holds (rows with `COLUMNS`): state and timeline; count it.
+
+    The caller applies the changes, and then appends these events: everybody locks them in that order.
+    """
     ended = {
         "state": ending.state,
-        "error_code": ending.state,
+        "error_code": ending.code,
         "error_message": ending.message,
         "finished_at": now,
     }
-    changes = CountChanges()
     for row in rows:
         changes.move(row.project_id, row.platform_id, row.platform, row.state, ending.state)
     for ids in chunks([row.id for row in rows]):
         connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
     _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
-    changes.apply(connection)
+    if ending.told is None:
+        return []
     told = (outcome_event(row, ending.told, _event_data(row, ending, now), now) for row in rows)
-    append_to_kept(connection, [event for event in told if event is not None])
+    return [event for event in told if event is not None]
 
 
-def _event_data(row: Any, ending: _Ending, now: datetime) -> dict[str, Any]:
-    if ending is _CANCELLED:
-        return {"attempts": row.attempts, "cancelled_at": to_iso(now)}
-    return failed_data(ending.state, ending.state, ending.message, row.attempts, now)
+def _event_data(row: Any, ending: Ending, now: datetime) -> dict[str, Any]:
+    if ending.told == "cancelled":
+        return {"attempts": row.attempts, "error_code": ending.code, "cancelled_at": to_iso(now)}
+    return failed_data(ending.state, ending.code, ending.message, row.attempts, now)
 
 
-def _timeline_row(delivery_id: str, ending: _Ending, now: datetime) -> dict[str, Any]:
+def _timeline_row(delivery_id: str, ending: Ending, now: datetime) -> dict[str, Any]:
     return {
         "id": new_id(),
         "delivery_id": delivery_id,
         "number": 0,
         "outcome": ending.state,
-        "error_code": ending.state,
+        "error_code": ending.code,
         "error_message": ending.message,
         "reached": "no",
         "retry_at": None,

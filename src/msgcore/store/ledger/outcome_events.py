@@ -15,14 +15,15 @@ from msgcore.store.ledger.beginning import WorkItem
 LONGEST_TEXT = 10_000
 """Characters of a message's text that its event repeats: it is there once for each of up to 10,000 targets."""
 
-Ending = Literal["sent", "failed", "cancelled"]
+Told = Literal["sent", "failed", "cancelled"]
+"""How the name of an event ends."""
 
 
 Delivery = WorkItem | Row[Any]
 """What a worker has of a delivery, or the ledger's row of it."""
 
 
-def outcome_event(delivery: Delivery, ending: Ending, more: dict[str, Any], now: datetime) -> NewEvent | None:
+def outcome_event(delivery: Delivery, ending: Told, more: dict[str, Any], now: datetime) -> NewEvent | None:
     """The event of a delivery's end; None for what posts an event, since that would post the next one for ever.
 
     `more` is what only this end has.

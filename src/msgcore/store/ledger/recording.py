@@ -15,11 +15,10 @@ from sqlalchemy import CTE, Connection, Integer, bindparam, column, func, insert
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState, Exchange
-from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
-from msgcore.store.events import NewEvent, append_to_kept, appending
+from msgcore.store.events import NewEvent, append, appending, kept_projects
 from msgcore.store.ledger.beginning import INSERT_ATTEMPTS, SENDING, WorkItem
 from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
 from msgcore.store.ledger.outcome_events import failed_data, outcome_event, sent_data
@@ -130,7 +129,7 @@ def _one_statement() -> Any:
 
 def _told(recorded: CTE, counted: CTE) -> CTE:
     """The part that appends the events of what was recorded."""
-    # As `append_to_kept` does. And after the counts: each is locked in the same order everywhere.
+    # As `kept_projects` does. And after the counts: each is locked in the same order everywhere.
     kept = (
         select(projects.c.id)
         .where(Among(projects.c.id, "told_projects"))
@@ -180,14 +179,12 @@ def _record(connection: Connection, results: Sequence[WorkResult]) -> None:
         changes.move(item.project_id, item.platform_id, item.platform, DeliveryState.SENDING, result.state)
     _RECORD.run(connection, [_delivery_row(result) for result in current])
     INSERT_ATTEMPTS.run(connection, [_attempt_row(result) for result in results])
-    _INSERT_LOGS.run(connection, [_log_row(result) for result in current if _is_logged(result)])
+    told = [(result, event) for result in current if (event := _event(result)) is not None]
+    kept = kept_projects(connection, {event.project_id for _, event in told})
+    told = [(result, event) for result, event in told if event.project_id in kept]
+    _INSERT_LOGS.run(connection, [_log_row(result) for result, _ in told if result.state == DeliveryState.FAILED])
     changes.apply(connection)
-    append_to_kept(connection, [event for result in current if (event := _event(result)) is not None])
-
-
-def _is_logged(result: WorkResult) -> bool:
-    """Whether it goes to the log of the project's platforms; webhooks have a list of their deliveries instead."""
-    return result.state == DeliveryState.FAILED and result.item.platform != EVENT_WEBHOOK
+    append(connection, [event for _, event in told])
 
 
 def _current(connection: Connection, results: Sequence[WorkResult]) -> list[WorkResult]:
@@ -217,7 +214,7 @@ def _row(result: WorkResult) -> dict[str, Any]:
 
 
 def _event(result: WorkResult) -> NewEvent | None:
-    """The event that tells of a final result."""
+    """The event that tells of a final result; webhooks have a list of their deliveries instead."""
     item, now = result.item, result.finished_at
     match result.state:
         case DeliveryState.SENT:

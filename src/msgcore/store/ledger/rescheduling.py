@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import DeliveryState
@@ -27,12 +27,16 @@ _UNTRIED = (DeliveryState.QUEUED, DeliveryState.SCHEDULED)
 _COLUMNS = (
     *(deliveries.c.id, deliveries.c.project_id, deliveries.c.platform_id, deliveries.c.platform),
     *(deliveries.c.lane, deliveries.c.rank, deliveries.c.state, deliveries.c.due_at, deliveries.c.expires_at),
+    *(deliveries.c.fallback_after, deliveries.c.fallback_at),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rescheduled:
-    """The deliveries that have the new time, and how many others the message has: tried, sent or ended."""
+    """The deliveries that have the new time, and how many others the message has: tried, sent or ended.
+
+    Fallbacks that stand by are none of them: they go by the one before them.
+    """
 
     moved: list[OpenDelivery]
     others: int
@@ -48,9 +52,12 @@ async def reschedule(database: Database, message_id: str, due_at: datetime, now:
 
 def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: datetime) -> Rescheduled:
     of_message = deliveries.c.message_id == message_id
-    untried = select(*_COLUMNS).where(of_message, deliveries.c.state.in_(_UNTRIED), deliveries.c.attempts == 0)
+    is_untried = deliveries.c.state.in_(_UNTRIED) & (deliveries.c.attempts == 0)
+    chosen = select(*_COLUMNS).where(of_message, or_(is_untried, deliveries.c.state == DeliveryState.STANDBY))
     # In the order in which workers lock them too.
-    rows = connection.execute(untried.order_by(deliveries.c.id).with_for_update()).all()
+    found = connection.execute(chosen.order_by(deliveries.c.id).with_for_update()).all()
+    standbys = [row for row in found if row.state == DeliveryState.STANDBY]
+    rows = [row for row in found if row.state != DeliveryState.STANDBY]
     _check_expiry(rows, due_at)
     state = DeliveryState.SCHEDULED if due_at > now else DeliveryState.QUEUED
     changes = CountChanges()
@@ -60,8 +67,18 @@ def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: 
     for ids in chunks([row.id for row in rows]):
         connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(moved))
     changes.apply(connection)
+    if rows:
+        _look_at_fallbacks_later(connection, standbys, due_at)
     total = connection.execute(select(func.count()).select_from(deliveries).where(of_message)).scalar_one()
-    return Rescheduled([_open_delivery(row, due_at) for row in rows], total - len(rows))
+    return Rescheduled([_open_delivery(row, due_at) for row in rows], total - len(found))
+
+
+def _look_at_fallbacks_later(connection: Connection, standbys: Sequence[Any], due_at: datetime) -> None:
+    """Or sooner: by the new time of the delivery before them."""
+    for row in standbys:
+        if row.fallback_at is not None and row.fallback_after is not None:
+            moment = due_at + timedelta(seconds=row.fallback_after)
+            connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(fallback_at=moment))
 
 
 def _check_expiry(rows: Sequence[Any], due_at: datetime) -> None:

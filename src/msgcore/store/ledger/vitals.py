@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.deliveries import DeliveryState
 from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.store.database import Database
-from msgcore.store.tables import deliveries, delivery_counts, project_platforms
+from msgcore.store.tables import deliveries, delivery_counts, inbound_requests, project_platforms
 from msgcore.store.tables.base import UtcDateTime
+from msgcore.store.tables.inbound import IS_WAITING as IS_UNREAD
 from msgcore.store.tables.messages import IS_OPEN, IS_SCHEDULED
 from msgcore.store.tables.platforms import IS_HELD, IS_OF_PAUSED_PROJECT
 
@@ -32,13 +33,19 @@ class LedgerVitals:
 
     `oldest_accepted_at`: of what was neither sent nor given up, when the oldest was first due.
     `oldest_due_at`: when the one that is due longest became due. Both leave held accounts out, and customers'
-    webhooks, which may be away for days; they are None where nothing waits.
+    webhooks, which may be away for days; they are None where nothing waits. `oldest_unread_at`: when the oldest
+    request of a platform came that nobody has read yet.
     """
 
     deliveries: dict[tuple[str, str], int]
     accounts: dict[tuple[str, str], int]
     oldest_accepted_at: datetime | None
     oldest_due_at: datetime | None
+    oldest_unread_at: datetime | None = None
+
+
+# By its number and not by the least time, which would read all that wait.
+_OLDEST_UNREAD = select(inbound_requests.c.received_at).where(IS_UNREAD).order_by(inbound_requests.c.number).limit(1)
 
 
 async def read_vitals(database: Database, now: datetime) -> LedgerVitals:
@@ -49,8 +56,9 @@ async def read_vitals(database: Database, now: datetime) -> LedgerVitals:
         waits = any(number for (_, state), number in counts.items() if state in WAITING)
         accepted_at, due_at = await _oldest(connection) if waits else (None, None)
         scheduled_at = await _oldest_scheduled(connection, now)
+        unread_at: datetime | None = await connection.scalar(_OLDEST_UNREAD)
     due = [moment for moment in (due_at, scheduled_at) if moment is not None and moment <= now]
-    return LedgerVitals(counts, accounts, accepted_at, min(due, default=None))
+    return LedgerVitals(counts, accounts, accepted_at, min(due, default=None), unread_at)
 
 
 async def platforms_of(database: Database, account_ids: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from msgcore.store.tables.accounts import (
     users,
 )
 from msgcore.store.tables.base import metadata
+from msgcore.store.tables.connections import connection_holders, connections
 from msgcore.store.tables.events import (
     audit_logs,
     event_sequences,
@@ -24,8 +25,9 @@ from msgcore.store.tables.events import (
     webhook_deliveries,
     webhooks,
 )
-from msgcore.store.tables.identities import chats, identities, identity_aliases
+from msgcore.store.tables.identities import chats, identities, identity_aliases, opt_outs
 from msgcore.store.tables.inbound import (
+    blobs,
     inbound_requests,
     inbound_seen,
     message_attachments,
@@ -44,7 +46,10 @@ __all__ = [
     "attempts",
     "audit_logs",
     "batches",
+    "blobs",
     "chats",
+    "connection_holders",
+    "connections",
     "deliveries",
     "delivery_counts",
     "event_sequences",
@@ -58,6 +63,7 @@ __all__ = [
     "message_attachments",
     "messages",
     "metadata",
+    "opt_outs",
     "pending_receipts",
     "platform_logs",
     "project_members",

@@ -102,7 +102,7 @@ platform_logs = Table(
     Column("error", Text),
     Column("timestamp", UtcDateTime, nullable=False),
     Index(None, "project_id", "id"),
-    Index(None, "platform_id", "id"),
+    Index(None, "project_id", "platform_id", "id"),
 )
 
 audit_logs = Table(

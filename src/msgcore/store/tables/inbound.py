@@ -6,7 +6,9 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, 
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
 
+# The conditions of partial indexes: queries repeat them to the letter.
 IS_WAITING = text("failed_at IS NULL")
+IS_PENDING = text("state = 'pending'")
 
 inbound_requests = Table(
     "inbound_requests",
@@ -58,6 +60,8 @@ received_messages = Table(
     Column("deleted_at", UtcDateTime),
     UniqueConstraint("platform_id", "provider_message_id"),
     Index(None, "project_id", "id"),
+    Index(None, "project_id", "platform", "id"),
+    Index(None, "platform_id", "id"),
     Index(None, "platform_id", "provider_chat_id", "id"),
     Index(None, "platform_id", "provider_user_id", "id"),
 )
@@ -90,6 +94,30 @@ message_attachments = Table(
     Column("filename", String(255)),
     Column("size", BigInteger),
     Column("mime_type", String(255)),
+    # One of core.attachments.AttachmentState, and why where the file cannot be had.
+    Column("state", String(16), nullable=False, server_default="failed"),
+    Column("reason", Text),
+    # For fetching it: by whom, as what the platform knows it, how often it was tried, and when it is next (while
+    # somebody tries: when another may).
+    Column("platform_id", Id),
+    Column("provider_file_id", Text),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", UtcDateTime),
+    Index(
+        "ix_message_attachments_pending",
+        "platform_id",
+        "due_at",
+        postgresql_where=IS_PENDING,
+        sqlite_where=IS_PENDING,
+    ),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    # What is in the blob store, or was about to be put there: by the id of its attachment, which may be gone by now.
+    Column("id", Id, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 received_reactions = Table(
@@ -109,5 +137,5 @@ received_reactions = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Index(None, "project_id", "id"),
     Index(None, "platform_id", "provider_message_id"),
-    Index(None, "platform_id", "provider_user_id"),
+    Index(None, "platform_id", "provider_user_id", "id"),
 )

@@ -18,8 +18,12 @@ IS_SCHEDULED = text("state = 'scheduled'")
 IS_DEAD = text("state = 'failed'")
 IS_EXPIRING = text("state IN ('queued', 'retrying', 'scheduled') AND expires_at IS NOT NULL")
 IS_RESCHEDULED = text("state IN ('queued', 'scheduled') AND rescheduled_at IS NOT NULL")
+IS_STANDBY = text("state = 'standby'")
+IS_STANDBY_TO_LOOK_AT = text("state = 'standby' AND fallback_at IS NOT NULL")
 IS_OF_BATCH = text("batch_id IS NOT NULL")
 IS_KNOWN_TO_PLATFORM = text("provider_message_id IS NOT NULL")
+# Ids of chats have 255 characters at most; of PostgreSQL's rows of an index, longer ones might be beyond the limit.
+IS_TO_CHAT = text("platform <> 'event-webhook' AND length(target_id) <= 255")
 
 BY_ID_RANGE = "RANGE (id)"
 
@@ -92,6 +96,11 @@ deliveries = Table(
     Column("read_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
+    # Of messages with `options.fallback` only: the place in their order (0 is the target itself), after how many
+    # seconds a fallback takes over, and when to look whether it must.
+    Column("fallback_rank", SmallInteger),
+    Column("fallback_after", Integer),
+    Column("fallback_at", UtcDateTime),
     Index(None, "project_id", "id"),
     # The work that is left: small however large the table grows.
     Index(
@@ -126,6 +135,22 @@ deliveries = Table(
         postgresql_where=IS_RESCHEDULED,
         sqlite_where=IS_RESCHEDULED,
     ),
+    Index("ix_deliveries_standby", "id", postgresql_where=IS_STANDBY, sqlite_where=IS_STANDBY),
+    Index(
+        "ix_deliveries_fallback",
+        "fallback_at",
+        "id",
+        postgresql_where=IS_STANDBY_TO_LOOK_AT,
+        sqlite_where=IS_STANDBY_TO_LOOK_AT,
+    ),
+    Index(
+        "ix_deliveries_chat",
+        "platform_id",
+        "target_id",
+        "id",
+        postgresql_where=IS_TO_CHAT,
+        sqlite_where=IS_TO_CHAT,
+    ),
     Index(
         "ix_deliveries_batch",
         "batch_id",
@@ -151,7 +176,7 @@ attempts = Table(
     Column("delivery_id", Id, nullable=False, index=True),
     # 0 for entries that do not count as an attempt (a part, throttled, released).
     Column("number", Integer, nullable=False),
-    # sent, part, retry, throttled, failed, uncertain, authentication, released, expired, cancelled
+    # sent, part, retry, throttled, failed, uncertain, authentication, released, expired, cancelled, activated
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("error_message", Text),

@@ -1,0 +1,1 @@
+"""Where files are kept: a local directory, or a bucket that speaks S3."""

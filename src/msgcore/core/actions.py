@@ -1,0 +1,45 @@
+"""What can be done to a message that is on its platform already. Goes out as a delivery, in place of a content.
+
+In the ledger an action is the message's content; its first field, `action`, is what tells it from one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+MessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+"""A message as its platform calls it."""
+Emoji = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class React(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="react", tag_field="action"):
+    """Put an emoji to a message. `from_me`: it is one that was sent by the same account."""
+
+    message_id: MessageId
+    emoji: Emoji
+    from_me: bool = False
+
+
+class Unreact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="unreact", tag_field="action"):
+    """Take an emoji of ours away again."""
+
+    message_id: MessageId
+    emoji: Emoji
+    from_me: bool = False
+
+
+Action = React | Unreact
+
+_BEGINNING = '{"action":'
+
+
+def word_of(action: Action) -> str:
+    """What the ledger and events call an action."""
+    return str(action.__struct_config__.tag)
+
+
+def is_action(content: str) -> bool:
+    """Whether a content of the ledger is an action; msgspec writes the tag first."""
+    return content.startswith(_BEGINNING)
