@@ -109,7 +109,7 @@ class Gateway:
         self._limits = {declaration.name: declaration.limits for declaration in declarations}
         self._work = WorkLog(database)
         self._messages = MessageCache(self._work)
-        self._accounts = AccountDirectory(database, keyring)
+        self._accounts = AccountDirectory(database, keyring, api_url=settings.api_url)
         self._webhooks = WebhookDirectory(database, keyring)
         self._accept_log = AcceptLog(database, self._committed)
         self._scheduler: MemoryScheduler | RedisScheduler | None = None

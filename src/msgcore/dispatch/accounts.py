@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from cachetools import LRUCache, TTLCache
 from sqlalchemy import select
 
 from msgcore.platforms.base import Account
+from msgcore.platforms.receiving import webhook_url
 from msgcore.security.keyring import Keyring
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
@@ -35,6 +36,7 @@ class AccountRecord:
     project_paused: bool
     credentials_encrypted: str
     updated_at: datetime
+    webhook_token: str = field(repr=False)
 
     @property
     def is_held(self) -> bool:
@@ -43,11 +45,12 @@ class AccountRecord:
 
 
 class AccountDirectory:
-    """Looks accounts up by id. What does not exist is remembered too."""
+    """Looks accounts up by id. What does not exist is remembered too. `api_url` is where their platforms reach us."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, api_url: str = "") -> None:
         self._database = database
         self._keyring = keyring
+        self._api_url = api_url
         self._records = TTLCache[str, AccountRecord | None](KEPT, CACHED_SECONDS)
         self._platforms = LRUCache[str, str](KEPT)
         self._opened = LRUCache[str, tuple[datetime, Account]](KEPT)
@@ -91,6 +94,7 @@ class AccountDirectory:
             platform=record.platform,
             credentials=credentials,
             version=record.updated_at.isoformat(),
+            webhook_url=webhook_url(self._api_url, record.platform, record.webhook_token),
         )
         self._opened[record.id] = (record.updated_at, account)
         return account
@@ -119,4 +123,5 @@ class AccountDirectory:
             project_paused=bool(row.project_paused),
             credentials_encrypted=row.credentials_encrypted,
             updated_at=row.updated_at,
+            webhook_token=row.webhook_token,
         )

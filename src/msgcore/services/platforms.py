@@ -15,6 +15,7 @@ from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError, Un
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
 from msgcore.platforms.base import PlatformDeclaration
+from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
 from msgcore.security.keyring import DecryptionError, Keyring
@@ -69,7 +70,7 @@ class PlatformService:
         self._registry = registry
         self._keyring = keyring
         self._clock = clock
-        self._api_url = api_url.rstrip("/")
+        self._api_url = api_url
         self._on_change = on_change
 
     def declarations(self) -> list[PlatformDeclaration]:
@@ -196,7 +197,7 @@ class PlatformService:
         return row
 
     def _webhook_url(self, row: Any) -> str:
-        return f"{self._api_url}/api/v1/webhooks/{row.platform}/{row.webhook_token}"
+        return webhook_url(self._api_url, row.platform, row.webhook_token)
 
     # --- credentials
 
