@@ -139,7 +139,7 @@ class Gateway:
         self._limits = {declaration.name: declaration.limits for declaration in declarations}
         self._work = WorkLog(database)
         self._messages = MessageCache(self._work)
-        self._accounts = AccountDirectory(database, keyring)
+        self._accounts = AccountDirectory(database, keyring, api_url=settings.api_url)
         self._webhooks = WebhookDirectory(database, keyring)
         self._opt_outs = OptOutDirectory(database, self._registry.user_key)
         self._accept_log = AcceptLog(database, self._committed)
@@ -376,7 +376,6 @@ class Gateway:
         self._connections = ConnectionManager(
             database=self.database,
             accounts=self._accounts,
-            keyring=self._keyring,
             platforms=self._registry.build_live(services),
             on_stored=self._reader.wake,
             clock=self._clock,

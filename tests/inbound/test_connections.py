@@ -88,7 +88,6 @@ class Processes:
             made = ConnectionManager(
                 database=self.database,
                 accounts=AccountDirectory(self.database, KEYRING),
-                keyring=KEYRING,
                 platforms={"sandbox": Radio(services)},
                 on_stored=lambda _: None,
                 clock=SystemClock(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from cachetools import LRUCache, TTLCache
 from sqlalchemy import select
 
 from msgcore.platforms.base import Account
+from msgcore.platforms.receiving import webhook_url
 from msgcore.security.keyring import Keyring
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
@@ -35,6 +36,7 @@ class AccountRecord:
     project_paused: bool
     credentials_encrypted: str
     updated_at: datetime
+    webhook_token: str = field(repr=False)
 
     @classmethod
     def of(cls, row: Any) -> AccountRecord:
@@ -49,6 +51,7 @@ class AccountRecord:
             project_paused=bool(row.project_paused),
             credentials_encrypted=row.credentials_encrypted,
             updated_at=row.updated_at,
+            webhook_token=row.webhook_token,
         )
 
     @property
@@ -57,30 +60,31 @@ class AccountRecord:
         return not self.is_active or self.paused_reason is not None or self.project_paused
 
 
-def decrypt_account(keyring: Keyring, record: AccountRecord) -> Account:
-    """The account with its credentials in the clear. Raises DecryptionError."""
-    plain = keyring.decrypt(record.credentials_encrypted, context=record.id)
-    credentials: dict[str, Any] = msgspec.json.decode(plain)
-    return Account(
-        id=record.id,
-        project_id=record.project_id,
-        platform=record.platform,
-        credentials=credentials,
-        version=record.updated_at.isoformat(),
-    )
-
-
 class AccountDirectory:
-    """Looks accounts up by id. What does not exist is remembered too."""
+    """Looks accounts up by id. What does not exist is remembered too. `api_url` is where their platforms reach us."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, api_url: str = "") -> None:
         self._database = database
         self._keyring = keyring
+        self._api_url = api_url
         self._records = TTLCache[str, AccountRecord | None](KEPT, CACHED_SECONDS)
         self._platforms = LRUCache[str, str](KEPT)
         self._opened = LRUCache[str, tuple[datetime, Account]](KEPT)
         self._loading = asyncio.Lock()
         self._changes = 0
+
+    def decrypt(self, record: AccountRecord) -> Account:
+        """The account with its credentials in the clear, which are not kept. Raises DecryptionError."""
+        plain = self._keyring.decrypt(record.credentials_encrypted, context=record.id)
+        credentials: dict[str, Any] = msgspec.json.decode(plain)
+        return Account(
+            id=record.id,
+            project_id=record.project_id,
+            platform=record.platform,
+            credentials=credentials,
+            version=record.updated_at.isoformat(),
+            webhook_url=webhook_url(self._api_url, record.platform, record.webhook_token),
+        )
 
     def cached(self, account_id: str) -> AccountRecord | None:
         """The record if it is known just now; None says nothing about whether it exists."""
@@ -111,7 +115,7 @@ class AccountDirectory:
         known = self._opened.get(record.id)
         if known is not None and known[0] == record.updated_at:
             return known[1]
-        account = decrypt_account(self._keyring, record)
+        account = self.decrypt(record)
         self._opened[record.id] = (record.updated_at, account)
         return account
 

@@ -66,6 +66,7 @@ class WebhookDirectory(AccountDirectory):
             project_paused=False,
             credentials_encrypted=row.secret_encrypted,
             updated_at=row.updated_at,
+            webhook_token="",  # nobody posts to us for it
             url=row.url,
             previous_secret_encrypted=row.previous_secret_encrypted,
             previous_secret_until=row.previous_secret_until,

@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from msgcore.core.clock import Clock
 from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
-from msgcore.dispatch.accounts import AccountDirectory, AccountRecord, decrypt_account
+from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.inbound.holding import Holding, Surroundings
 from msgcore.inbound.live_sink import LiveStore
 from msgcore.platforms.live import Live
-from msgcore.security.keyring import DecryptionError, Keyring
+from msgcore.security.keyring import DecryptionError
 from msgcore.store import connections as store
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away
@@ -50,7 +50,6 @@ class ConnectionManager:
         *,
         database: Database,
         accounts: AccountDirectory,
-        keyring: Keyring,
         platforms: Mapping[str, Live],
         on_stored: Callable[[str], None],
         clock: Clock,
@@ -60,7 +59,6 @@ class ConnectionManager:
         self._holder = new_id()
         self._database = database
         self._accounts = accounts
-        self._keyring = keyring
         self._platforms = platforms
         self._clock = clock
         live_store = LiveStore(database, self._holder, on_stored)
@@ -136,7 +134,7 @@ class ConnectionManager:
     def _is_wanted(self, row: Any) -> bool:
         record = AccountRecord.of(row)
         try:
-            account = decrypt_account(self._keyring, record)
+            account = self._accounts.decrypt(record)
         except DecryptionError:
             log.error("credentials_unreadable", platform=record.platform, platform_id=record.id)  # noqa: TRY400
             return False

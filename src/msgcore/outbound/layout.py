@@ -6,7 +6,7 @@ list, a place becomes a link to a map. Each time a `Degradation` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -46,10 +46,12 @@ class FileRules:
     """What files go with a message: how many in one call, and their largest size in bytes by type.
 
     Types are `image`, `video`, `audio` and `document`; one that is not named goes as a document, if that is.
+    `fetched`: the platform only takes addresses, and fetches the files itself.
     """
 
     largest: dict[str, int]
     per_call: int = 1
+    fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,23 @@ class PollRules:
     option: int
 
 
+def _nothing(_texts: Sequence[str]) -> Sequence[Degradation]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Shows:
     """What a platform can show.
 
     `text` and `caption` are the longest texts alone and beside a file, as `measure` counts them (None: a file
-    comes without a text). `embeds` is how many it takes.
+    comes without a text). `embeds` is how many it takes. `note` tells what else is worth knowing of the texts
+    that stand alone; it is never refused.
     """
 
     dialect: Dialect
     text: int
     measure: Callable[[str], int] = len
+    note: Callable[[Sequence[str]], Sequence[Degradation]] = _nothing
     caption: int | None = None
     files: FileRules | None = None
     buttons: ButtonRules | None = None
@@ -122,6 +130,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
             FieldError(_pointer(each.field), f"{each.field}: {each.message}; options.degradation refuses that")
             for each in layout.degradations
         ]
+    layout.degradations += shows.note(layout.texts)
     return layout
 
 
@@ -164,20 +173,24 @@ def _files(content: Content, shows: Shows, layout: Layout) -> Blocks:
     files = tuple(content.attachments or ())
     if shows.files is not None:
         layout.files = files
+        if shows.files.fetched:
+            _ask_for_addresses(files, layout)
         layout.captions = [_caption(file, shows) for file in files]
         pairs = zip(files, layout.captions, strict=True)
         return tuple(Paragraph((Run(file.caption),)) for file, beside in pairs if file.caption and beside is None)
     captions = [Paragraph((Run(file.caption),)) for file in files if file.caption]
-    links: list[Paragraph] = []
+    _ask_for_addresses(files, layout)
+    links = [Paragraph((Run(file.filename or file.url, NO_MARKS, file.url),)) for file in files if file.url is not None]
+    if links:
+        _note(layout, "content.attachments", "link", "are shown as links")
+    return (*links, *captions)
+
+
+def _ask_for_addresses(files: Sequence[Attachment], layout: Layout) -> None:
     for index, file in enumerate(files):
         if file.url is None:
             message = f"content.attachments[{index}].data cannot be sent on this platform: give a url instead"
             layout.errors.append(FieldError(f"/content/attachments/{index}/data", message))
-            continue
-        links.append(Paragraph((Run(file.filename or file.url, NO_MARKS, file.url),)))
-    if links:
-        _note(layout, "content.attachments", "link", "are shown as links")
-    return (*links, *captions)
 
 
 def _caption(file: Attachment, shows: Shows) -> str | None:

@@ -120,7 +120,8 @@ class PlatformDeclaration:
 class Account:
     """One configured platform of a project, with its credentials in the clear. Never log it.
 
-    `version` changes whenever the credentials do, so adapters know to drop pooled connections.
+    `version` changes whenever the credentials do, so adapters know to drop pooled connections. `webhook_url` is
+    where its platform posts to us; whoever knows it may try, so it is not shown either.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Account:
     platform: str
     credentials: Mapping[str, Any] = field(repr=False)
     version: str = ""
+    webhook_url: str = field(default="", repr=False)
 
 
 class OutgoingDelivery(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -126,6 +127,12 @@ class CallingAdapter(PlatformAdapter):
 def json_call(method: str, url: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpCall:
     """A request with a JSON body."""
     return HttpCall(method, url, {"Content-Type": "application/json", **(headers or {})}, _ENCODER.encode(body))
+
+
+def form_call(method: str, url: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> HttpCall:
+    """A request with a form (application/x-www-form-urlencoded); a field may be there several times."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    return HttpCall(method, url, form | dict(headers), urlencode(list(fields)).encode())
 
 
 def _decode(response: Response) -> Mapping[str, Any]:

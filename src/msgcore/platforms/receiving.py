@@ -125,6 +125,11 @@ class Inbound(ABC):
                 return ()
 
 
+def webhook_url(api_url: str, platform: str, token: str) -> str:
+    """The address to which a platform posts what happens on an account."""
+    return f"{api_url.rstrip('/')}/api/v1/webhooks/{platform}/{token}"
+
+
 def read_report(body: bytes) -> Report:
     """The report that a body in our own shape holds. Raises UnreadableError, naming the field."""
     try:

@@ -8,6 +8,7 @@ the Python versions that MsgCore runs on. Sources: the IANA special-purpose addr
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -47,6 +48,9 @@ _NOT_PUBLIC_V6 = tuple(
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa")
+"""Names that mean something only here: RFC 6761, RFC 6762, RFC 8375, and ICANN's resolution 2024.07.29.06."""
+
 
 def reached_address(address: Address) -> Address:
     """The address at which a packet to `address` ends: an embedded IPv4 address, or itself.
@@ -79,3 +83,12 @@ def parse_address(text: str) -> Address | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def is_seen_from_outside(url: str) -> bool:
+    """Whether a URL may be reached from the public internet, as far as it shows: nothing is resolved."""
+    host = urlsplit(url).hostname or ""
+    address = parse_address(host)
+    if address is not None:
+        return is_public(reached_address(address))
+    return "." in host.rstrip(".") and not host.rstrip(".").endswith(_LOCAL_NAMES)

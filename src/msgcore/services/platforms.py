@@ -15,6 +15,7 @@ from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, No
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
 from msgcore.platforms.base import Account, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
 from msgcore.security.keyring import DecryptionError, Keyring
@@ -71,7 +72,7 @@ class PlatformService:
         self._adapters = adapters
         self._keyring = keyring
         self._clock = clock
-        self._api_url = api_url.rstrip("/")
+        self._api_url = api_url
         self._on_change = on_change
 
     def declarations(self) -> list[PlatformDeclaration]:
@@ -188,8 +189,8 @@ class PlatformService:
         if adapter is None:
             raise InvalidInputError(f"This server has no platform {row.platform!r}")
         credentials = self._open(row)
-        account = Account(row.id, row.project_id, row.platform, credentials, version=row.updated_at.isoformat())
-        url = self._webhook_url(row)
+        url, version = self._webhook_url(row), row.updated_at.isoformat()
+        account = Account(row.id, row.project_id, row.platform, credentials, version=version, webhook_url=url)
         try:
             return url, await adapter.register_webhook(account, url)
         except DeliveryError as error:
@@ -218,7 +219,7 @@ class PlatformService:
         return row
 
     def _webhook_url(self, row: Any) -> str:
-        return f"{self._api_url}/api/v1/webhooks/{row.platform}/{row.webhook_token}"
+        return webhook_url(self._api_url, row.platform, row.webhook_token)
 
     # --- credentials
 
