@@ -111,7 +111,8 @@ def _reaction(payload: Part, event: Part) -> Iterator[Envelope]:
         removed=event["type"] == "reaction_removed",
     )
     author = Person(id=event["user"]) if "user" in event else None
-    yield _envelope(payload, {**event, "channel": item["channel"]}, content, author, event.get("event_ts"))
+    # The item says where it is, under the names that messages have for it.
+    yield _envelope(payload, item, content, author, event.get("event_ts"))
 
 
 def _membership(payload: Part, event: Part) -> Envelope:
