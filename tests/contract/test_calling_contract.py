@@ -168,7 +168,7 @@ async def test_buttons_at_the_limit_are_shown_and_beyond_it_are_a_list(bench: Be
     rules = bench.shows.buttons
     most = min(rules.most, MOST_BUTTONS - 1) if rules is not None and rules.values else 0
     buttons = [{"text": f"B{number}", "value": f"v{number}"} for number in range(most)]
-    too_long = {"text": "B", "value": "v" * 1024}
+    too_long = {"text": "B" * 1024, "value": "v"}
     more = [{"text": "B", "value": "v"}] if rules is not None and most == rules.most else [too_long]
     beyond = bench.adapter.render(make_content(text="pick", buttons=buttons + more), PLAIN)
     assert [each.rule for each in beyond.degradations if each.field == "content.buttons"] == ["numbered-list"]
@@ -181,7 +181,7 @@ async def test_buttons_at_the_limit_are_shown_and_beyond_it_are_a_list(bench: Be
 
 
 async def test_what_is_degraded_can_be_refused(bench: Bench) -> None:
-    content = make_content(text="x", buttons=[{"text": "B", "value": "v" * 1000}])
+    content = make_content(text="x", buttons=[{"text": "B" * 1000, "value": "v"}])
     [error] = bench.adapter.render(content, SendOptions(degradation="refuse")).errors
     assert error.pointer == "/content/buttons"
 
