@@ -149,6 +149,7 @@ class Gateway:
             await ensure_partitions(database, gateway._clock.now())
             await gateway._build_scheduling(worker=worker)
             gateway._build_receiving(api=api)
+            await gateway._build_adapters()
             if worker:
                 await gateway._build_dispatch(follow=not api)
             if api:
@@ -269,13 +270,11 @@ class Gateway:
             scheduler.on_closed = feeder.hurry
         return feeder
 
-    async def _build_dispatch(self, *, follow: bool) -> None:
+    async def _build_adapters(self) -> None:
+        """What talks to platforms: to send, and to set up their webhooks."""
         settings = self.settings
-        if self._scheduler is None or self._handover is None or self._reader is None:
-            raise RuntimeError("a process that dispatches has a scheduler, and a reader")
-        if isinstance(self._scheduler, MemoryScheduler):
-            self._lock = await DispatchLock.acquire(self.database)
-            self._resources.push_async_callback(self._lock.release)
+        if self._reader is None:
+            raise RuntimeError("what adapters store is read")
         guard = EgressGuard(settings.egress_allow)
         transport = await self._resources.enter_async_context(
             open_transport(guard, limit=max(100, settings.concurrency))
@@ -293,6 +292,14 @@ class Gateway:
         self._adapters[EventWebhookAdapter.declaration.name] = EventWebhookAdapter(services)
         for adapter in self._adapters.values():
             self._resources.push_async_callback(adapter.close)
+
+    async def _build_dispatch(self, *, follow: bool) -> None:
+        settings = self.settings
+        if self._scheduler is None or self._handover is None:
+            raise RuntimeError("a process that dispatches has a scheduler")
+        if isinstance(self._scheduler, MemoryScheduler):
+            self._lock = await DispatchLock.acquire(self.database)
+            self._resources.push_async_callback(self._lock.release)
         self._feeder = self._build_feeder(self._scheduler, self._handover, follow=follow)
         self._processor = Processor(
             scheduler=self._scheduler,
@@ -332,6 +339,7 @@ class Gateway:
             jwt_secret=jwt_secret,
             on_platform_change=self._account_changed,
             on_webhook_change=self._webhook_changed,
+            adapters=self._adapters,
             accept_log=self._accept_log,
             health=self._health,
             monitoring=self._monitoring,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from msgcore.core.deliveries import Exchange
+from msgcore.core.errors import InvalidInputError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.outbound.rendering import Call, Rendering
@@ -142,6 +143,13 @@ class SentReceipt(msgspec.Struct, frozen=True):
     more: bool = False
 
 
+class QrCode(msgspec.Struct, frozen=True):
+    """How far linking a device is: the picture to be scanned now, as a data: URL, and whether it is done."""
+
+    image: str | None = None
+    linked: bool = False
+
+
 class PlatformAdapter(ABC):
     """Sends on one platform for all of its accounts.
 
@@ -195,6 +203,14 @@ class PlatformAdapter(ABC):
         Raises a `DeliveryError` child that tells permanent from temporary, throttled and
         authentication failures; anything else is treated as temporary with an unknown result.
         """
+
+    async def qr_code(self, account: Account) -> QrCode:
+        """The picture that links a device with an account.
+
+        Raises InvalidInputError where no device is linked, and what `send` raises.
+        """
+        del account
+        raise InvalidInputError(f"Linking by QR code is not supported by {self.declaration.name}")
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.

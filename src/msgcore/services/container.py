@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from msgcore.store.database import Database
 if TYPE_CHECKING:
     from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
+    from msgcore.platforms.base import PlatformAdapter
     from msgcore.services.dead_letters import DeadLetterService
     from msgcore.services.jobs import JobService
     from msgcore.services.schedules import ScheduleService
@@ -79,6 +80,7 @@ class Services:
         jwt_secret: str,
         on_platform_change: Callable[[str], Awaitable[None]],
         on_webhook_change: Callable[[str], Awaitable[None]],
+        adapters: Mapping[str, PlatformAdapter],
         accept_log: AcceptLog,
         health: HealthService,
         monitoring: Monitoring,
@@ -113,6 +115,7 @@ class Services:
             platforms=PlatformService(
                 database=database,
                 registry=registry,
+                adapters=adapters,
                 keyring=keyring,
                 clock=clock,
                 api_url=settings.api_url,

@@ -11,10 +11,10 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
-from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError, UnavailableError
+from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, NotFoundError, UnavailableError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
-from msgcore.platforms.base import PlatformDeclaration
+from msgcore.platforms.base import Account, PlatformAdapter, PlatformDeclaration, QrCode
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
 from msgcore.security.keyring import DecryptionError, Keyring
@@ -60,6 +60,7 @@ class PlatformService:
         *,
         database: Database,
         registry: PlatformRegistry,
+        adapters: Mapping[str, PlatformAdapter],
         keyring: Keyring,
         clock: Clock,
         api_url: str,
@@ -67,6 +68,7 @@ class PlatformService:
     ) -> None:
         self._database = database
         self._registry = registry
+        self._adapters = adapters
         self._keyring = keyring
         self._clock = clock
         self._api_url = api_url.rstrip("/")
@@ -172,6 +174,24 @@ class PlatformService:
     async def clear_inbox(self, project_id: str, platform_id: str) -> int:
         """Empty a sandbox platform's inbox; returns how many messages were in it."""
         return await inbox.clear_inbox(self._database, await self._sandbox_id(project_id, platform_id))
+
+    async def qr_code(self, project_id: str, platform_id: str) -> QrCode:
+        """The QR code that links a device with a platform.
+
+        Raises NotFoundError, and InvalidInputError where it is switched off, links no device, or cannot be asked.
+        """
+        async with self._database.read() as connection:
+            row = await self._find(connection, project_id, platform_id)
+        if not row.is_active:
+            raise InvalidInputError("The platform must be active to link a device: set isActive to true first")
+        adapter = self._adapters.get(row.platform)
+        if adapter is None:
+            raise InvalidInputError(f"This server has no platform {row.platform!r}")
+        account = Account(row.id, row.project_id, row.platform, self._open(row), version=row.updated_at.isoformat())
+        try:
+            return await adapter.qr_code(account)
+        except DeliveryError as error:
+            raise InvalidInputError(f"Failed to get the QR code: {error.message}") from error
 
     async def refuse(self, project_id: str, platform_id: str, what: str) -> NoReturn:
         """Say that this platform cannot do something: InvalidInputError, or NotFoundError if there is no such one."""
