@@ -166,6 +166,7 @@ def test_attachments_identities_raw_data_and_reactions_come_with_their_messages(
     for who, emoji, kind in (
         ("ann", "👍", "added"), ("bob", "👍", "added"), ("cyd", "👍", "added"), ("cyd", "👍", "removed"),
         ("bob", "🎉", "added"), ("bob", "🎉", "removed"), ("bob", "🎉", "added"),
+        ("dan", "👍", "added"), ("dan", "🎉", "added"), ("dan", "", "removed"), ("eve", "", "removed"),
     ):  # fmt: skip
         react(running, rich, who, emoji, kind)
 

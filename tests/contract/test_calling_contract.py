@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from msgcore.core.actions import React, Unreact
 from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import (
     AuthenticationError,
@@ -20,13 +21,13 @@ from msgcore.core.errors import (
 )
 from msgcore.outbound.layout import Shows
 from msgcore.outbound.services import AdapterServices
-from msgcore.platforms.base import Account, OutgoingDelivery, SentReceipt
+from msgcore.platforms.base import CAPABILITY_OF, Account, OutgoingDelivery, SentReceipt
 from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.error_table import Ending, ErrorRule
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.store.database import Database
 from servers.adapters import adapter_services
-from servers.deliveries import make_account, make_content, make_delivery
+from servers.deliveries import make_account, make_action, make_content, make_delivery
 from servers.facts import Facts, facts_of
 from servers.http_sink import HttpSink, http_sink
 
@@ -35,6 +36,7 @@ NAMES = [name for name in REGISTRY.names if issubclass(REGISTRY.adapter_class(na
 PLAIN = SendOptions()
 MOST_BUTTONS = 100
 """In any content."""
+THUMB = "\U0001f44d"
 NOBODY = "http://127.0.0.1:2"
 WORDS = "Lorem ipsum dolor sit amet. "
 KINDS = {
@@ -194,6 +196,23 @@ async def test_what_it_renders_holds_no_secret(bench: Bench) -> None:
     ]
     shown = msgspec.json.encode(bench.adapter.render(make_content(text="Hello"), PLAIN)).decode()
     assert all(str(secret) not in shown for secret in secrets)
+
+
+async def test_actions_go_out_as_the_platform_wants_them(bench: Bench) -> None:
+    can = {info.capability for info in bench.adapter.declaration.capabilities}
+    bench.succeed()
+    for kind in (React, Unreact):
+        outgoing = make_action(
+            bench.facts.target,
+            kind(message_id=bench.facts.message_id, emoji=THUMB),
+            target_type=bench.facts.target_type,
+        )
+        if CAPABILITY_OF[kind] in can:
+            await bench.adapter.act(bench.account, outgoing)
+            assert bench.facts.check(bench.sink.requests[-1])
+        else:
+            with pytest.raises(PermanentError):
+                await bench.adapter.act(bench.account, outgoing)
 
 
 # --- errors

@@ -120,3 +120,35 @@ def test_what_is_refused(content: dict[str, Any], options: dict[str, Any], shows
 def test_options_without_a_meaning_are_named() -> None:
     layout = laid_out(LITTLE, {"text": "a"}, silent=True, thread_id="1", reply_to="2")
     assert [each.field for each in layout.degradations] == ["options.silent", "options.threadId"]
+
+
+APART = Shows(
+    dialect=PLAIN,
+    text=100,
+    caption=20,
+    files=FileRules({"document": 1000}),
+    buttons=ButtonRules(most=3, text=10, value=10, alone=True, body=30),
+)
+SIX = "word word word word word word"
+OPEN = {"text": "Go", "url": "https://x.example/"}
+
+# content, its texts where buttons need one of up to 30 characters, and how many buttons there are
+BELOW_A_TEXT = [
+    ({"text": "short", "buttons": BOTH}, ["short"], 2),
+    ({"text": "short", "buttons": BOTH, "attachments": [FILE]}, ["short"], 2),
+    ({"text": "word " * 14, "buttons": BOTH}, [f"{SIX}\n\n{SIX}", "word word"], 2),
+    ({"text": "One paragraph of a few words.\n\nPick", "buttons": BOTH}, ["One paragraph of a few words.", "Pick"], 2),
+    ({"text": "see", "buttons": [OPEN]}, ["see"], 1),
+    ({"text": "see", "buttons": [OPEN, *BOTH]}, ["see\n\nGo (https://x.example/)\n\n1. Yes\n2. No"], 0),
+]
+
+
+@pytest.mark.parametrize(("content", "texts", "buttons"), BELOW_A_TEXT)
+def test_buttons_may_need_a_text_of_their_own(content: dict[str, Any], texts: list[str], buttons: int) -> None:
+    layout = laid_out(APART, content)
+    assert (layout.texts, len(layout.buttons), layout.errors) == (texts, buttons, [])
+
+
+def test_a_file_is_no_text_for_buttons_that_need_one() -> None:
+    layout = laid_out(APART, {"buttons": BOTH, "attachments": [{**FILE, "caption": "own"}]})
+    assert [error.pointer for error in layout.errors] == ["/content/text"]

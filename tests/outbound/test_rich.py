@@ -13,6 +13,7 @@ from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.reading import read_markdown
 from msgcore.outbound.rich.splitting import split
 from msgcore.outbound.rich.tree import Blocks, Mark, Paragraph, Run, plain
+from msgcore.outbound.rich.whatsapp import WHATSAPP
 from servers.growth import QUADRATIC, growth
 
 TAGS = Dialect(
@@ -52,6 +53,30 @@ def test_markdown_in_two_dialects(markdown: str, tags: str, stars: str) -> None:
 def test_signs_never_stand_around_space() -> None:
     blocks: Blocks = (Paragraph((Run("a"), Run(" b ", frozenset((Mark.BOLD,))), Run("c"))),)
     assert STARS.write(blocks) == "a *b* c"
+
+
+ON_WHATSAPP = [
+    ("**b** _i_ ~~s~~ `c`", "*b* _i_ ~s~ `c`"),
+    ("# Title\n\n> quoted\n> on", "*Title*\n\n> quoted\n> on"),
+    ("**two\nlines**", "*two*\n*lines*"),
+    ("un**friggin**believable", "un\u200b*friggin*\u200bbelievable"),
+    ("```py\nx = '`'\n```", "```x = '\u02cb'```"),
+    ("[words](https://x.example/)", "words (https://x.example/)"),
+    (r"\*not bold\* and \_this\_", "*\u200anot bold* and _\u200athis_"),
+    (r"\*\*twice\*\*", "*\u200a*\u200atwice*\u200a*"),
+    ("snake_case_name, 2 * 3 * 4, 5* and *", "snake_case_name, 2 * 3 * 4, 5* and *"),
+    ("one * line\\\n\\*and another", "one * line\n*and another"),
+]
+
+
+@pytest.mark.parametrize(("markdown", "written"), ON_WHATSAPP)
+def test_whatsapps_signs_are_written_and_those_of_a_text_are_none(markdown: str, written: str) -> None:
+    assert WHATSAPP.write(read_markdown(markdown)) == written
+
+
+def test_addresses_stay_as_they_are_on_whatsapp() -> None:
+    text = "https://x.example/_a_?q=*b* *c* _d"
+    assert WHATSAPP.write(plain(text)) == "https://x.example/_a_?q=*b* *\u200ac* _d"
 
 
 HTML = [
@@ -115,3 +140,7 @@ HOSTILE = ["<b>", "<ul>", "<blockquote>", "<li>", "<a href=x>", "<b><i>", "</b>"
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_the_time_grows_with_the_length_only(piece: str) -> None:
     assert growth(lambda html: TAGS.write(read_html(html)), piece, 4_000) < QUADRATIC / 2
+
+
+def test_so_does_the_time_for_whatsapps_signs() -> None:
+    assert growth(lambda text: WHATSAPP.write(plain(text)), "*_a https://", 4_000) < QUADRATIC / 2

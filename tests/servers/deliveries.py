@@ -49,9 +49,9 @@ def make_delivery(
     )
 
 
-def make_action(target_id: str, action: Action) -> OutgoingAction:
+def make_action(target_id: str, action: Action, *, target_type: str = "user") -> OutgoingAction:
     """Something that is done to a message in a chat."""
-    delivery = make_delivery(target_id, Content())
+    delivery = make_delivery(target_id, Content(), target_type=target_type)
     return OutgoingAction(
         id=delivery.id,
         message_id=delivery.message_id,

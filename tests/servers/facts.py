@@ -35,7 +35,7 @@ class Facts:
     """`answers` gives the platform's answer to a request: a status, and a JSON body. `check` compares a request
     with the platform's published description and gives the name of its operation; it raises AssertionError.
     `credentials` are those that name the server at this URL, for platforms whose address is a credential.
-    `sign` makes the headers of a webhook request of the platform with this body.
+    `message_id` has the form of the platform's. `sign` makes the headers of a webhook request of the platform with this body.
     """
 
     target: str
@@ -43,6 +43,7 @@ class Facts:
     check: Callable[[Request], str]
     throttles: Sequence[Throttle]
     target_type: str = "user"
+    message_id: str = "17"
     credentials: Callable[[str], dict[str, Any]] = _none
     sign: Callable[[Account, bytes], dict[str, str]] | None = None
 

@@ -87,6 +87,14 @@ class RegisteredWebhook(Answer):
     webhook_info: dict[str, Any]
 
 
+class QrCodeAnswer(Answer):
+    """What links a device: `qrCode` is a picture as a data: URL, while `status` is `ready`."""
+
+    message: str
+    qr_code: str | None
+    status: Literal["ready", "pending", "linked"]
+
+
 class InboxAnswer(Answer):
     """What arrived at a sandbox platform, newest first."""
 
@@ -217,9 +225,14 @@ class PlatformsController(Controller):
     )
     async def qr_code(
         self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
-    ) -> MessageAnswer:
-        """400 for platforms that link no device."""
-        await platforms.refuse(project, platform_id, "Linking by QR code")
+    ) -> QrCodeAnswer:
+        """Made by the platform just now, and valid for a minute at most; 400 for platforms that link no device."""
+        found = await platforms.qr_code(project, platform_id)
+        if found.image is not None:
+            return QrCodeAnswer(message="QR code retrieved successfully", qr_code=found.image, status="ready")
+        if found.linked:
+            return QrCodeAnswer(message="A device is linked already", qr_code=None, status="linked")
+        return QrCodeAnswer(message="There is no QR code yet: ask again in a moment", qr_code=None, status="pending")
 
     @get("/{platform_id:str}/inbox", opt=requires(ApiScope.PLATFORMS_READ), summary="Read a sandbox's inbox")
     async def read_inbox(

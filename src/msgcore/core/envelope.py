@@ -84,11 +84,15 @@ class Deletion(_Part, tag="delete", tag_field="kind"):
 
 
 class Reaction(_Part, tag="reaction", tag_field="kind"):
-    """Somebody put an emoji to a message, or took it away."""
+    """Somebody put an emoji to a message, or took it away; without one they took away whichever they had put."""
 
     message_id: ProviderId
-    emoji: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    emoji: Annotated[str, msgspec.Meta(max_length=255)]
     removed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.emoji and not self.removed:
+            raise ValueError("a reaction that is put to a message has an emoji")
 
 
 class Click(_Part, tag="click", tag_field="kind"):

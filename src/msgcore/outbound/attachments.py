@@ -99,6 +99,16 @@ class AttachmentLoader:
         )
 
 
+def name_of(attachment: Attachment) -> str:
+    """The name of a file as far as its sender or its URL says it; may be empty."""
+    return attachment.filename or ("" if attachment.url is None else basename(unquote(urlsplit(attachment.url).path)))
+
+
+def type_of(attachment: Attachment) -> str:
+    """The MIME type of a file as far as its sender or its name says it; may be empty."""
+    return attachment.mime_type or mimetypes.guess_type(name_of(attachment))[0] or ""
+
+
 def check_attachment(attachment: Attachment, pointer: str) -> list[FieldError]:
     """What is wrong with an attachment; reads inline data once without decoding it.
 

@@ -30,7 +30,9 @@ MOST_PIECES = 20
 class ButtonRules:
     """What buttons a platform shows: how many, in rows of how many, with texts and values of how much.
 
-    `values` and `urls` tell which kinds it knows. Lengths of texts are in characters, of values in bytes of UTF-8.
+    `values` and `urls` tell which kinds it knows, `alone` that one with a URL stands by itself. Lengths of texts are
+    in characters, of values in bytes of UTF-8. `body` is the longest text that buttons stand below, as the platform
+    measures it, where they need one of their own (None: they stand below any message).
     """
 
     most: int
@@ -39,6 +41,8 @@ class ButtonRules:
     per_row: int = 1
     values: bool = True
     urls: bool = True
+    alone: bool = False
+    body: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,13 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
     layout = Layout()
     blocks = (*_written(content, shows, layout), *_beside(content, shows, layout))
     _note_options(options, shows, layout)
-    dialect = shows.dialect
-    pieces = split(blocks, lambda some: shows.measure(dialect.write(some)) <= shows.text)
-    layout.texts = [dialect.write(piece) for piece in pieces]
-    if len(pieces) > 1:
+    body = shows.buttons.body if layout.buttons and shows.buttons is not None else None
+    layout.texts = [shows.dialect.write(piece) for piece in _pieces(blocks, shows, body)]
+    if len(layout.texts) > 1:
         _note_length(options, shows, layout)
-    _move_text_beside_files(shows, layout)
-    if layout.buttons and not layout.texts and not layout.files:
+    if body is None:
+        _move_text_beside_files(shows, layout)
+    if layout.buttons and not layout.texts and (body is not None or not layout.files):
         layout.errors.append(FieldError("/content/text", "content.text is required with buttons on this platform"))
     if options.degradation == "refuse":
         layout.errors += [
@@ -132,6 +136,22 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
         ]
     layout.degradations += shows.note(layout.texts)
     return layout
+
+
+def _pieces(blocks: Blocks, shows: Shows, body: int | None) -> list[Blocks]:
+    """A text in pieces that each fit into one message, and the last one into the `body` above buttons."""
+    pieces = split(blocks, lambda some: _fits(some, shows, shows.text))
+    if body is None or not pieces or _fits(pieces[-1], shows, body):
+        return pieces
+    *whole, last = pieces
+    *before, end = split(last, lambda some: _fits(some, shows, body))
+    together = tuple(block for piece in before for block in piece)
+    # Where a paragraph was cut, one message has it as two: that is a little longer than it was.
+    return [*whole, *([together] if _fits(together, shows, shows.text) else before), end]
+
+
+def _fits(blocks: Blocks, shows: Shows, limit: int) -> bool:
+    return shows.measure(shows.dialect.write(blocks)) <= limit
 
 
 def _written(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph] | Blocks:
@@ -233,7 +253,7 @@ def _buttons(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragra
     buttons = tuple(content.buttons or ())
     rules = shows.buttons
     shown = buttons if rules is not None and all(_is_shown(button, rules) for button in buttons) else ()
-    if rules is not None and len(shown) > rules.most:
+    if rules is not None and (len(shown) > rules.most or (rules.alone and len(shown) > 1 and _has_link(shown))):
         shown = ()
     layout.buttons = shown
     if not buttons or shown:
@@ -252,6 +272,10 @@ def _buttons(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragra
 def choices_of(content: Content) -> list[Button]:
     """The buttons that a numbered list stands for, in its order: an answer of `2` presses the second."""
     return [button for button in content.buttons or () if button.url is None]
+
+
+def _has_link(buttons: tuple[Button, ...]) -> bool:
+    return any(button.url is not None for button in buttons)
 
 
 def _is_shown(button: Button, rules: ButtonRules) -> bool:

@@ -184,6 +184,13 @@ class FileSource:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
+class QrCode(msgspec.Struct, frozen=True):
+    """How far linking a device is: the picture to be scanned now, as a data: URL, and whether it is done."""
+
+    image: str | None = None
+    linked: bool = False
+
+
 class PlatformAdapter(ABC):
     """Sends on one platform for all of its accounts.
 
@@ -255,6 +262,14 @@ class PlatformAdapter(ABC):
         """
         del account, url
         raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
+
+    async def qr_code(self, account: Account) -> QrCode:
+        """The picture that links a device with an account.
+
+        Raises InvalidInputError where no device is linked, and what `send` raises.
+        """
+        del account
+        raise InvalidInputError(f"Linking by QR code is not supported by {self.declaration.name}")
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.

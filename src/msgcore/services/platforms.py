@@ -14,7 +14,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, NotFoundError, UnavailableError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
-from msgcore.platforms.base import Account, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.base import Account, PlatformAdapter, PlatformDeclaration, QrCode
 from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
@@ -181,20 +181,35 @@ class PlatformService:
 
         Raises NotFoundError, and InvalidInputError where it is switched off, does not support that, or refuses it.
         """
+        adapter, account = await self._ask(project_id, platform_id, "register its webhook")
+        try:
+            return account.webhook_url, await adapter.register_webhook(account, account.webhook_url)
+        except DeliveryError as error:
+            raise InvalidInputError(f"Failed to register the webhook: {error.message}") from error
+
+    async def qr_code(self, project_id: str, platform_id: str) -> QrCode:
+        """The QR code that links a device with a platform.
+
+        Raises NotFoundError, and InvalidInputError where it is switched off, links no device, or cannot be asked.
+        """
+        adapter, account = await self._ask(project_id, platform_id, "link a device")
+        try:
+            return await adapter.qr_code(account)
+        except DeliveryError as error:
+            raise InvalidInputError(f"Failed to get the QR code: {error.message}") from error
+
+    async def _ask(self, project_id: str, platform_id: str, why: str) -> tuple[PlatformAdapter, Account]:
+        """An active platform of a project and the adapter that can ask it something."""
         async with self._database.read() as connection:
             row = await self._find(connection, project_id, platform_id)
         if not row.is_active:
-            raise InvalidInputError("The platform must be active to register its webhook: set isActive to true first")
+            raise InvalidInputError(f"The platform must be active to {why}: set isActive to true first")
         adapter = self._adapters.get(row.platform)
         if adapter is None:
             raise InvalidInputError(f"This server has no platform {row.platform!r}")
-        credentials = self._open(row)
         url, version = self._webhook_url(row), row.updated_at.isoformat()
-        account = Account(row.id, row.project_id, row.platform, credentials, version=version, webhook_url=url)
-        try:
-            return url, await adapter.register_webhook(account, url)
-        except DeliveryError as error:
-            raise InvalidInputError(f"Failed to register the webhook: {error.message}") from error
+        account = Account(row.id, row.project_id, row.platform, self._open(row), version=version, webhook_url=url)
+        return adapter, account
 
     async def refuse(self, project_id: str, platform_id: str, what: str) -> NoReturn:
         """Say that this platform cannot do something: InvalidInputError, or NotFoundError if there is no such one."""

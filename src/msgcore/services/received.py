@@ -194,8 +194,13 @@ async def views_of(
 def _standing(newest_first: Sequence[Any]) -> defaultdict[tuple[str, str], Reactions]:
     """The reactions that were not taken back, by message."""
     latest: dict[tuple[str, str, str, str], Any] = {}
+    cleared: set[tuple[str, str, str]] = set()
     for row in newest_first:
-        latest.setdefault((row.platform_id, row.provider_message_id, row.provider_user_id, row.emoji), row)
+        who = (row.platform_id, row.provider_message_id, row.provider_user_id)
+        if not row.emoji:  # taken away, whichever it was
+            cleared.add(who)
+        elif who not in cleared:
+            latest.setdefault((*who, row.emoji), row)
     standing: defaultdict[tuple[str, str], Reactions] = defaultdict(dict)
     for row in reversed(latest.values()):
         if row.reaction_type == "added":

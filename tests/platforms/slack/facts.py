@@ -65,6 +65,7 @@ def sign(account: Account, body: bytes) -> dict[str, str]:
 FACTS = Facts(
     sign=sign,
     target=CHANNEL,
+    message_id=f"{CHANNEL}:1700000000.000100",
     target_type="channel",
     answers=answers,
     check=check,

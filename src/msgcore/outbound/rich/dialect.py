@@ -50,7 +50,8 @@ class Dialect:
     with an empty end stands before each line), `code` around lines (`{language}` is filled in).
     `escape` keeps text from being read as signs, `escape_code` the same within code. `link` writes a link from
     words that are written already and an address. Where signs count only at the edge of a word,
-    `joint` (such as a zero-width space) is put between them and letters beside them.
+    `joint` (such as a zero-width space) is put between them and letters beside them. Where signs count within
+    a line only, `per_line` has them closed at its end and opened again.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Dialect:
     bullet: str = "- "
     rule: str = "-----"
     joint: str = ""
+    per_line: bool = False
     escape: Callable[[str], str] = as_is
     escape_code: Callable[[str], str] = as_is
     link: Callable[[str, str], str] = spelled_out
@@ -118,7 +120,7 @@ class Dialect:
     def _marked(self, runs: Runs) -> str:
         """Runs of one link: marks are opened and closed like brackets, and never around space alone."""
         written = _Written(self)
-        for run in runs:
+        for run in _lines(runs) if self.per_line else runs:
             text = run.text.lstrip()
             lead = run.text[: len(run.text) - len(text)]
             wanted = [mark for mark in ORDER if mark in run.marks and mark in self.marks] if text else []
@@ -174,6 +176,16 @@ class _Written:
 
     def _last(self) -> str:
         return self.pieces[-1][-1:] if self.pieces else ""
+
+
+def _lines(runs: Runs) -> Iterable[Run]:
+    """Runs that end with their lines, and the line feeds between them."""
+    for run in runs:
+        for number, line in enumerate(run.text.split("\n")):
+            if number:
+                yield Run("\n")
+            if line:
+                yield run._replace(text=line)
 
 
 def _by_link(runs: Runs) -> Iterable[tuple[str | None, Runs]]:

@@ -6,10 +6,11 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from msgcore.core.actions import React
 from msgcore.core.content import TargetType
 from msgcore.core.errors import DeliveryError, FieldError, PermanentError, Scope, TemporaryError, ThrottledError
 from msgcore.core.limits import Budget, RateLimits
@@ -18,6 +19,8 @@ from msgcore.platforms.base import (
     Capability,
     CapabilityInfo,
     CredentialField,
+    FileSource,
+    OutgoingAction,
     OutgoingDelivery,
     PlatformDeclaration,
     SentReceipt,
@@ -27,10 +30,11 @@ from msgcore.platforms.error_table import Problem
 from msgcore.platforms.slack.errors import ERRORS, read_problem
 from msgcore.platforms.slack.events import message_id
 from msgcore.platforms.slack.inbound import SlackInbound
-from msgcore.platforms.slack.render import DELETE, POST, SHARE, SHOWS, SlackOptions, calls, problems
+from msgcore.platforms.slack.render import DELETE, POST, SHARE, SHOWS, SlackOptions, calls, problems, react, unreact
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.envelope import File
     from msgcore.outbound.attachments import LoadedAttachment
     from msgcore.outbound.layout import Layout
     from msgcore.outbound.rendering import Call, Rendering
@@ -62,6 +66,7 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.ATTACHMENTS, "Uploaded, up to 10 at once; they have no id of a message"),
         CapabilityInfo(Capability.BUTTONS, "Texts of 75 characters; longer ones become a numbered list"),
         CapabilityInfo(Capability.EMBEDS, "Up to 10, with 12,000 characters together; further ones become text"),
+        CapabilityInfo(Capability.REACTIONS, "By the names of emojis that Slack knows, and by those of the workspace"),
         CapabilityInfo(Capability.THREADS, "options.threadId or options.replyTo: an answer is a thread"),
     ),
     credentials=(
@@ -156,6 +161,23 @@ class SlackAdapter(CallingAdapter):
             raise
         ts = answer.data.get("ts")
         return SentReceipt(None if ts is None else message_id(str(answer.data.get("channel") or channel), str(ts)))
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Put an emoji to a message, or take it away."""
+        action = outgoing.action
+        call = (react if isinstance(action, React) else unreact)(action.message_id, action.emoji)
+        await self._write(account, call.method, call.body)
+        return SentReceipt()
+
+    async def locate_file(self, account: Account, file: File) -> FileSource:
+        """At its `url_private`, which wants the app's token.
+
+        Source: https://docs.slack.dev/reference/objects/file-object, "Authentication". No other host gets the token.
+        """
+        source = await super().locate_file(account, file)
+        host = urlsplit(source.url).hostname or ""
+        theirs = host == "files.slack.com" or host.endswith(".slack.com")
+        return FileSource(source.url, _authorized(account)) if theirs else source
 
     def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
         """See `errors.py`."""

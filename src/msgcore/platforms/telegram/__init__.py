@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from msgcore.core.actions import React
 from msgcore.core.content import TargetType
-from msgcore.core.errors import FieldError
+from msgcore.core.errors import FieldError, PermanentError
 from msgcore.core.limits import Budget, RateLimits
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.transport import Part, Response
@@ -18,6 +19,8 @@ from msgcore.platforms.base import (
     Capability,
     CapabilityInfo,
     CredentialField,
+    FileSource,
+    OutgoingAction,
     OutgoingDelivery,
     PlatformDeclaration,
     SentReceipt,
@@ -25,11 +28,12 @@ from msgcore.platforms.base import (
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.telegram.errors import ERRORS, read_problem
-from msgcore.platforms.telegram.inbound import TelegramInbound
+from msgcore.platforms.telegram.inbound import UPDATES, TelegramInbound, webhook_secret
 from msgcore.platforms.telegram.render import SHOWS, TelegramOptions, calls
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.envelope import File
     from msgcore.outbound.layout import Layout
 
 BASE_URL = "https://api.telegram.org"
@@ -43,10 +47,11 @@ DECLARATION = PlatformDeclaration(
     display_name="Telegram",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets"),
         CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
         CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
+        CapabilityInfo(Capability.REACTIONS, "One at a time; of Telegram's own set of emojis"),
         CapabilityInfo(Capability.THREADS, "Topics of forums, by options.threadId"),
     ),
     credentials=(
@@ -106,7 +111,7 @@ class TelegramAdapter(CallingAdapter):
         """Make one call; Telegram knows no idempotency keys, so `key` is not used."""
         del key
         body = {"chat_id": delivery.target.id, **call.body}
-        url = f"{self.base_url(BASE_URL)}/bot{account.credentials['token']}/{call.method}"
+        url = self._url(account, call.method)
         files = await self.services.attachments.load(call.files)
         if not files:
             answer = await self.ask(json_call("POST", url, body))
@@ -117,6 +122,33 @@ class TelegramAdapter(CallingAdapter):
             ]
             answer = await self.ask(HttpCall("POST", url, body=parts))
         return SentReceipt(_message_id(answer.data.get("result")))
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Put an emoji to a message, in place of the one before, or take it away (setMessageReaction)."""
+        action = outgoing.action
+        put = [{"type": "emoji", "emoji": action.emoji}] if isinstance(action, React) else []
+        number = int(action.message_id.rpartition(":")[2])
+        body = {"chat_id": outgoing.target.id, "message_id": number, "reaction": put}
+        await self.ask(json_call("POST", self._url(account, "setMessageReaction"), body))
+        return SentReceipt()
+
+    async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
+        """Have Telegram post updates there, with the account's secret (setWebhook); what waits already is kept."""
+        body = {"url": url, "secret_token": webhook_secret(account), "allowed_updates": UPDATES}
+        await self.ask(json_call("POST", self._url(account, "setWebhook"), body))
+        answer = await self.ask(HttpCall("GET", self._url(account, "getWebhookInfo")))
+        return dict(answer.data["result"])
+
+    async def locate_file(self, account: Account, file: File) -> FileSource:
+        """A file of up to 20 MB is at its path for an hour (getFile)."""
+        answer = await self.ask(json_call("POST", self._url(account, "getFile"), {"file_id": file.id}))
+        path = answer.data["result"].get("file_path")
+        if path is None:
+            raise PermanentError("attachment_not_found", "Telegram gave the file no path")
+        return FileSource(f"{self.base_url(BASE_URL)}/file/bot{account.credentials['token']}/{path}")
+
+    def _url(self, account: Account, method: str) -> str:
+        return f"{self.base_url(BASE_URL)}/bot{account.credentials['token']}/{method}"
 
     def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
         """See `errors.py`."""

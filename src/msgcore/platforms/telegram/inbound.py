@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - the name of a header
 
+UPDATES = (
+    *("message", "edited_message", "channel_post", "edited_channel_post"),
+    *("business_message", "edited_business_message", "callback_query"),
+    *("message_reaction", "my_chat_member", "chat_member"),
+)
+"""What Telegram is asked to tell; of reactions and members it tells only then (setWebhook, allowed_updates)."""
+
 _MESSAGES = ("message", "channel_post", "business_message")
 _EDITS = ("edited_message", "edited_channel_post", "edited_business_message")
 _FILES = {

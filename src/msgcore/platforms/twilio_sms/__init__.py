@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from msgcore.core.errors import FieldError
 from msgcore.core.limits import Budget, RateLimits
+from msgcore.core.stop_words import SHORT_MESSAGES
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.transport import Response
 from msgcore.platforms.base import (
@@ -18,6 +19,7 @@ from msgcore.platforms.base import (
     Capability,
     CapabilityInfo,
     CredentialField,
+    FileSource,
     OutgoingDelivery,
     PlatformDeclaration,
     SentReceipt,
@@ -32,6 +34,7 @@ from msgcore.security.addresses import is_seen_from_outside
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions
+    from msgcore.core.envelope import File
     from msgcore.outbound.layout import Layout
 
 BASE_URL = "https://api.twilio.com"
@@ -84,6 +87,7 @@ DECLARATION = PlatformDeclaration(
     # one a second, so nothing is gained by giving it more for one recipient. It limits the requests at a time, and
     # does not say to how many (https://www.twilio.com/docs/api/errors/20429).
     limits=RateLimits(lane=(Budget(1, 1.0),), in_flight=25),
+    stop_words=SHORT_MESSAGES,
 )
 
 
@@ -137,6 +141,11 @@ class TwilioSmsAdapter(SmsAdapter):
             if _is_same(message, sent_calls[done], delivery):
                 return SentReceipt(message["sid"], more=done + 1 < len(sent_calls))
         return None
+
+    async def locate_file(self, account: Account, file: File) -> FileSource:
+        """At its address, which wants the account's login where that is set in Twilio's console."""
+        source = await super().locate_file(account, file)
+        return FileSource(source.url, self.media_headers(account, source.url))
 
     def media_headers(self, account: Account, url: str) -> Mapping[str, str]:
         """What a request for a file of a received message needs; the auth token is for Twilio's own addresses only."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from msgcore.core.limits import Budget, RateLimits
+from msgcore.core.stop_words import SHORT_MESSAGES
 from msgcore.outbound.layout import Layout, Shows
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.rich.dialect import PLAIN
@@ -90,6 +91,7 @@ DECLARATION = PlatformDeclaration(
     # "All API keys are set with 30 API requests per second", and a long virtual number of the US sends one a second:
     # https://api.support.vonage.com/hc/en-us/articles/203993598
     limits=RateLimits(account=(Budget(30, 1.0),), lane=(Budget(1, 1.0),)),
+    stop_words=SHORT_MESSAGES,
 )
 
 

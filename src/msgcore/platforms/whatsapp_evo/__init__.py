@@ -1,0 +1,176 @@
+"""WhatsApp by an Evolution API server of one's own (v2, https://doc.evolution-api.com), as a linked device."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from msgcore.core.actions import React
+from msgcore.core.errors import FieldError
+from msgcore.core.limits import RateLimits
+from msgcore.outbound.rendering import Call
+from msgcore.outbound.transport import Response
+from msgcore.platforms.base import (
+    Account,
+    Capability,
+    CapabilityInfo,
+    CredentialField,
+    OutgoingAction,
+    OutgoingDelivery,
+    PlatformDeclaration,
+    QrCode,
+    SentReceipt,
+)
+from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
+from msgcore.platforms.error_table import Problem
+from msgcore.platforms.whatsapp_evo.errors import ERRORS, read_problem
+from msgcore.platforms.whatsapp_evo.inbound import EVENTS, SECRET_HEADER, WhatsAppEvoInbound, webhook_secret
+from msgcore.platforms.whatsapp_evo.render import SHOWS, WhatsAppEvoOptions, calls, reaction, with_file
+from msgcore.security.egress import url_problem
+
+if TYPE_CHECKING:
+    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.outbound.layout import Layout
+
+LARGEST_PICTURE = 256 * 1024
+"""Bytes of an answer with a QR code in it."""
+
+_ADDRESS = re.compile(r"\+?[0-9]{5,15}|[0-9]{5,20}@(?:s\.whatsapp\.net|lid)|[0-9-]{10,40}@g\.us")
+
+DECLARATION = PlatformDeclaration(
+    name="whatsapp-evo",
+    display_name="WhatsApp (Evolution API)",
+    capabilities=(
+        CapabilityInfo(Capability.SEND_MESSAGE, "To numbers and groups, by an Evolution API server of your own"),
+        CapabilityInfo(
+            Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets; votes and edits are not told"
+        ),
+        CapabilityInfo(Capability.ATTACHMENTS, "Audio becomes voice messages"),
+        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
+        CapabilityInfo(Capability.REACTIONS, "One at a time"),
+        CapabilityInfo(Capability.BUTTONS, "A numbered list: WhatsApp does not show buttons of linked devices"),
+    ),
+    credentials=(
+        CredentialField(
+            "evolutionApiUrl",
+            "the URL of the Evolution API server",
+            destination=True,
+            example="https://evolution.example.com",
+        ),
+        CredentialField(
+            "evolutionApiKey",
+            "the API key of the server, or of the instance",
+            secret=True,
+            example="429683C4C977415CAAFCCE10F7D57E11",
+        ),
+        CredentialField(
+            "instanceName",
+            "the name of the instance: letters, digits, hyphens and underscores",
+            required=False,
+            default="msgcore",
+            example="msgcore",
+            pattern=r"[A-Za-z0-9_-]{1,50}",
+        ),
+    ),
+    connection_type="webhook",
+    options=WhatsAppEvoOptions,
+    supports_webhooks=True,
+    # Nobody publishes how much a linked device may send; this only keeps one from filling up the server.
+    limits=RateLimits(in_flight=5),
+)
+
+
+class WhatsAppEvoAdapter(CallingAdapter):
+    """Calls the Evolution API."""
+
+    declaration = DECLARATION
+    shows = SHOWS
+    errors = ERRORS
+    inbound = WhatsAppEvoInbound()
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """The server's URL is one."""
+        problem = url_problem(credentials["evolutionApiUrl"])
+        if problem is None:
+            return []
+        return [FieldError("/credentials/evolutionApiUrl", f"credentials.evolutionApiUrl {problem}")]
+
+    @classmethod
+    def check_target(cls, target: Target) -> list[FieldError]:
+        """A phone number with its country code, or an id of WhatsApp's own (JID)."""
+        if _ADDRESS.fullmatch(target.id):
+            return []
+        message = (
+            "target.id must be a phone number with its country code, such as 4915112345678, "
+            "or an id such as 4915112345678@s.whatsapp.net or 120363041967849074@g.us"
+        )
+        return [FieldError("/target/id", message)]
+
+    @classmethod
+    def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
+        """See `render.py`."""
+        return calls(content, options, layout)
+
+    async def perform(self, account: Account, delivery: OutgoingDelivery, call: Call, key: str) -> SentReceipt:
+        """Make one call; the Evolution API knows no idempotency keys, so `key` is not used."""
+        del key
+        return await self.post(account, delivery.target.id, call)
+
+    async def post(self, account: Account, number: str, call: Call) -> SentReceipt:
+        """Send a message, or a reaction, with its file. Raises DeliveryError."""
+        body = call.body
+        for file in await self.services.attachments.load(call.files):
+            body = with_file(call, file, b64encode(file.data).decode())
+        # A reaction names the chat in its key.
+        whole = body if "key" in body else {"number": number, **body}
+        answer = await self.ask(json_call("POST", _url(account, f"message/{call.method}"), whole, _login(account)))
+        sent: Any = answer.data.get("key")
+        return SentReceipt(str(sent["id"]) if sent else None)
+
+    async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
+        """Put an emoji to a message, in place of the one before, or take it away."""
+        action, chat = outgoing.action, outgoing.target.id
+        emoji = action.emoji if isinstance(action, React) else ""
+        return await self.post(account, chat, reaction(chat, action.message_id, emoji, from_me=action.from_me))
+
+    async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
+        """Have the server post what happens to this address; what it says about that. Raises DeliveryError."""
+        webhook = {
+            "enabled": True,
+            "url": url,
+            "headers": {SECRET_HEADER: webhook_secret(account)},
+            "byEvents": False,
+            "base64": False,
+            "events": list(EVENTS),
+        }
+        answer = await self.ask(json_call("POST", _url(account, "webhook/set"), {"webhook": webhook}, _login(account)))
+        return {name: answer.data.get(name) for name in ("enabled", "url", "events")}
+
+    async def qr_code(self, account: Account) -> QrCode:
+        """What the server shows for the instance just now ("Instance Connect"). Raises DeliveryError."""
+        call = HttpCall("GET", _url(account, "instance/connect"), _login(account))
+        data = (await self.ask(call, largest=LARGEST_PICTURE)).data
+        picture: Any = data.get("base64")
+        instance: Any = data.get("instance")
+        linked = isinstance(instance, dict) and cast("dict[str, Any]", instance).get("state") == "open"
+        return QrCode(picture if isinstance(picture, str) else None, linked)
+
+    def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
+        """See `errors.py`."""
+        return read_problem(answer, data)
+
+
+def _url(account: Account, path: str) -> str:
+    base: str = account.credentials["evolutionApiUrl"]
+    return f"{base.rstrip('/')}/{path}/{quote(account.credentials.get('instanceName') or 'msgcore', safe='')}"
+
+
+def _login(account: Account) -> dict[str, str]:
+    return {"apikey": account.credentials["evolutionApiKey"]}
+
+
+ADAPTER = WhatsAppEvoAdapter
