@@ -296,6 +296,54 @@ async def test_what_waits_for_its_moment_leaves_its_place_to_others(core: Core) 
     assert [call.target.id for call in core.adapter.calls] == ["now", "later"]
 
 
+async def test_planned_moments_that_come_at_once_take_no_more_places_than_there_are(core: Core) -> None:
+    await core.stop()
+    core.settings["concurrency"] = 2
+    core.build()
+    await core.start()
+
+    async def slow(delivery: OutgoingDelivery) -> SentReceipt:
+        await asyncio.sleep(0.01)
+        return SentReceipt(None)
+
+    core.adapter.script = slow
+    await core.accept(*(f"user-{number}" for number in range(10)), due_in=timedelta(seconds=PACING.ahead * 0.9))
+    await core.until(sent=10)
+    assert core.adapter.most_running <= 2
+    assert len(core.adapter.calls) == 10
+
+
+async def test_a_stop_interrupts_what_waits_for_a_planned_moment_or_a_place(core: Core) -> None:
+    await core.stop()
+    core.settings["concurrency"] = 1
+    core.build()
+    await core.start()
+    never = asyncio.Event()
+
+    async def stuck(delivery: OutgoingDelivery) -> SentReceipt:
+        await never.wait()
+        return SentReceipt(None)
+
+    core.adapter.script = stuck
+    new = await core.accept(
+        *(f"user-{number}" for number in range(4)),
+        due_in=timedelta(seconds=PACING.ahead * 0.9),
+        on_uncertain="fail",
+    )
+    async with asyncio.timeout(PATIENCE):
+        while not core.processor._places._returning:
+            await asyncio.sleep(0.01)
+    (called,) = core.adapter.calls
+    await core.stop(0.0)
+    assert (core.processor._places.busy, core.processor._places.planned) == (0, 0)
+    core.adapter.script = core.adapter.take
+    core.build()
+    await core.start()
+    await core.until(sent=3, failed=1)
+    failed = next(row for row in await reads.deliveries_of(core.database, new.message["id"]) if row.state == "failed")
+    assert failed.id == called.id, "of the others nothing is uncertain"
+
+
 async def test_what_is_in_memory_does_not_wait_for_what_must_be_read(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:

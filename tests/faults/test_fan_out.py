@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from pydantic import SecretStr
 
 from msgcore.api import events
 from msgcore.app import Gateway
-from msgcore.cli.http_server import Address, HttpServer
 from msgcore.config import Settings
 from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
 from msgcore.services import event_streams
-from servers.gateway import GatewayProcess, free_port
+from servers.gateway import GatewayProcess
+from servers.in_process import in_this_process
 from servers.patience import PATIENCE
 from servers.valkey import ValkeyServer
 
@@ -79,22 +79,6 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@asynccontextmanager
-async def in_this_process(settings: Settings) -> AsyncIterator[tuple[Gateway, str]]:
-    """An API, and its URL."""
-    gateway = await Gateway.open(settings, worker=False)
-    where = Address("127.0.0.1", free_port())
-    server = HttpServer(gateway.asgi, where)
-    await gateway.start()
-    await server.start()
-    try:
-        yield gateway, f"http://{where}"
-    finally:
-        await gateway.begin_stop()
-        await server.stop(1.0)
-        await gateway.stop()
-
-
 async def test_clients_of_one_api_get_what_another_one_takes(
     tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,12 +96,12 @@ async def test_clients_of_one_api_get_what_another_one_takes(
             box = first.add_platform(key, "sandbox", {})
             found = first.call("GET", f"{PROJECT}/platforms/{box}", x_api_key=key)
             hook = first.url + "/api/v1" + found["webhookUrl"].partition("/api/v1")[2]
-            second, url = await stack.enter_async_context(in_this_process(settings))
+            second = await stack.enter_async_context(in_this_process(settings, worker=False))
             http = await stack.enter_async_context(aiohttp.ClientSession(headers={"X-API-Key": key}))
-            clients = Clients(http, url)
+            clients = Clients(http, second.url)
             for client in (clients.stream, clients.listen, clients.turn_pages):
                 stack.push_async_callback(end, asyncio.create_task(client()))
-            await follow(clients, second, valkey, box, lambda text: say(http, hook, text))
+            await follow(clients, second.gateway, valkey, box, lambda text: say(http, hook, text))
 
 
 async def follow(

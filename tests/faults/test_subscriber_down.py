@@ -17,19 +17,15 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from msgcore.app import Gateway
-from msgcore.cli.http_server import Address, HttpServer
 from msgcore.config import Settings
 from msgcore.core.ids import new_id
 from msgcore.core.limits import PACING
-from msgcore.core.scopes import ApiScope
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.platforms.event_webhook import DECLARATION
 from msgcore.store.ledger import reads
 from msgcore.store.tables import event_sequences, webhook_deliveries
-from servers.api_client import ApiClient
 from servers.clock import FakeClock
-from servers.gateway import free_port
+from servers.in_process import InProcess, in_this_process
 from servers.patience import PATIENCE
 from servers.webhook_sink import Posted, WebhookSink
 
@@ -41,28 +37,9 @@ POLICY = DECLARATION.retry
 class Place:
     """A gateway on the test's clock, a project with a sandbox, and its key."""
 
-    def __init__(self, gateway: Gateway, clock: FakeClock, url: str) -> None:
-        self.gateway, self.clock, self.api = gateway, clock, ApiClient(url, {})
-        self._hook = ""
-
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """A call that must succeed; its answer."""
-        reply = await asyncio.to_thread(self.api.ask, method, path, body)
-        assert reply.status in {200, 201, 204}, reply
-        return reply.body
-
-    async def set_up(self) -> None:
-        person = {"email": "ann@example.com", "password": "Passw0rd1", "name": "Ann"}
-        self.api = self.api.as_user((await self.ask("POST", "auth/signup", person))["accessToken"])
-        await self.ask("POST", "projects", {"id": "shop", "name": "Shop"})
-        scopes = [scope.value for scope in ApiScope]
-        self.api = self.api.as_key(
-            (await self.ask("POST", "projects/shop/keys", {"name": "k", "scopes": scopes}))["key"]
-        )
-        sandbox = {"platform": "sandbox", "name": "box", "credentials": {}}
-        made = await self.ask("POST", "projects/shop/platforms", sandbox)
-        found = await self.ask("GET", f"projects/shop/platforms/{made['id']}")
-        self._hook = found["webhookUrl"].partition("/api/v1/")[2]
+    def __init__(self, served: InProcess, clock: FakeClock, hook: str) -> None:
+        self.gateway, self.ask, self.clock = served.gateway, served.ask, clock
+        self._hook = hook
 
     async def subscribe(self, sink: WebhookSink, path: str, *events: str, ordered: bool = False) -> str:
         body = {"name": path[1:], "url": sink.url(path), "events": list(events), "isOrdered": ordered}
@@ -122,8 +99,8 @@ class Place:
             scheduler._wake.is_set()
             or self.clock.next_moment() <= self.clock.monotonic()
             or processor._beginning
-            or processor._busy
-            or len(processor._running) > processor._planned
+            or processor._places.busy
+            or len(processor._running) > processor._places.planned
         ):
             await asyncio.sleep(0.0005)
 
@@ -144,18 +121,9 @@ async def opened(folder: Path, database_url: str) -> AsyncIterator[Place]:
         shutdown_seconds=1.0,
     )
     clock = FakeClock(datetime.now(UTC))
-    gateway = await Gateway.open(settings, clock=clock)
-    where = Address("127.0.0.1", free_port())
-    server = HttpServer(gateway.asgi, where)
-    await gateway.start()
-    await server.start()
-    try:
-        place = Place(gateway, clock, f"http://{where}")
-        await place.set_up()
-        yield place
-    finally:
-        await server.stop(1.0)
-        await gateway.stop()
+    async with in_this_process(settings, clock=clock) as served:
+        await served.set_up()
+        yield Place(served, clock, await served.add_sandbox())
 
 
 def places(posted: Sequence[Posted]) -> list[int]:

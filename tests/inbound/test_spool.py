@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import stat
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,26 @@ async def test_it_is_bounded(tmp_path: Path) -> None:
         await spool.put([request("y" * 1000)])
     assert len(await drain(spool)) == 1
     await spool.put([request("y" * 1000)])
+
+
+@pytest.mark.parametrize("synced", [0, 1], ids=["the file", "its folder"])
+async def test_nothing_is_left_of_what_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: int
+) -> None:
+    spool, sync, calls = opened(tmp_path), os.fsync, count()
+
+    def full(descriptor: int) -> None:
+        if next(calls) == synced:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        await spool.put([request("a")])
+    assert list((tmp_path / "0").iterdir()) == []
+    assert (spool.is_empty, spool.size) == (True, 0)
+    await spool.put([request("b")])
+    assert [each.body for each in await drain(spool)] == [b"b"]
 
 
 async def test_a_damaged_file_holds_nothing_back(tmp_path: Path) -> None:

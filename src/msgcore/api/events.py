@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from time import monotonic
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from msgcore.api.access import ApiRequest, Injected, requires
+from msgcore.api.stalled import letting_go
 from msgcore.core.errors import FieldError, InvalidInputError, ProblemError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope, Principal
@@ -23,6 +25,8 @@ STREAM = "text/event-stream"
 RECONNECT_MILLISECONDS = 2000
 IDLE_SECONDS = 5.0
 """After which a stream says that it is still there: proxies cut silent ones off, mostly after 30 or 60 s."""
+PIECE = 64 * 1024
+"""Bytes that are sent at once, so that a slow client is not taken for one that reads nothing."""
 ASK_SECONDS = 2.0
 """How long a stream may go on for whoever lost the right to read."""
 
@@ -58,7 +62,7 @@ class EventsController(Controller):
     path = "/api/v1/projects/{project:str}/events"
     tags = ("Events",)
 
-    @get("/", opt=requires(ApiScope.MESSAGES_READ), summary="Follow events")
+    @get("/", opt=requires(ApiScope.MESSAGES_READ), middleware=[letting_go], summary="Follow events")
     async def follow(
         self,
         request: ApiRequest,
@@ -93,7 +97,7 @@ class EventsController(Controller):
 
 async def _stream(
     event_streams: EventStreamService, wanted: EventFilter, start: Start, ask_access: Callable[[], Awaitable[Principal]]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Source: HTML Living Standard, "Server-sent events", section 9.2.6 (interpreting an event stream).
 
     Ends when the caller may no longer read, by a key that was revoked, say: coming again is then refused.
@@ -101,14 +105,17 @@ async def _stream(
     yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
     asked = monotonic()
     with event_streams.counted("sse"):
-        async for page in event_streams.follow(wanted, start, idle=IDLE_SECONDS):
-            if monotonic() - asked >= ASK_SECONDS:
-                asked = monotonic()
-                try:
-                    await ask_access()
-                except ProblemError:
-                    return
-            yield b"".join(map(_block, page.events)) or b": still here\n\n"
+        async with aclosing(event_streams.follow(wanted, start, idle=IDLE_SECONDS)) as pages:
+            async for page in pages:
+                if monotonic() - asked >= ASK_SECONDS:
+                    asked = monotonic()
+                    try:
+                        await ask_access()
+                    except ProblemError:
+                        return
+                text = b"".join(map(_block, page.events)) or b": still here\n\n"
+                for at in range(0, len(text), PIECE):
+                    yield text[at : at + PIECE]
 
 
 def _block(event: Event) -> bytes:

@@ -127,12 +127,22 @@ def _lock(folder: Path) -> int | None:
 
 def _write(path: Path, encoded: bytes) -> None:
     unfinished = path.with_suffix(UNFINISHED)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(encoded)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        # It counts nowhere, and a disk that is full is not to stay so because of it.
+        for left in (unfinished, path):
+            left.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -142,7 +142,7 @@ class EventStreamService:
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last
 
-    async def follow(self, wanted: EventFilter, start: Start, *, idle: float) -> AsyncIterator[EventPage]:
+    async def follow(self, wanted: EventFilter, start: Start, *, idle: float) -> AsyncGenerator[EventPage]:
         """Each page as it comes, until the process stops; an empty one after each `idle` seconds without any."""
         after, spoken = start.after, monotonic()
         async with self._bus.subscribe(wanted.project_id) as news:
