@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from api.conftest import Running
-from api.test_receiving import SECRET, newest, next_events, path_of, report
+from api.inbound import HOOK_SECRET, newest, next_events, path_of, report
 from servers.api_client import Reply
 
 REACT, UNREACT = "projects/shop/messages/react", "projects/shop/messages/unreact"
@@ -125,7 +125,7 @@ def test_who_may_not_and_what_cannot_be(running: Running) -> None:
 
 @pytest.mark.parametrize("platform", ["sandbox", "webhook"])
 def test_registering_a_webhook(running: Running, platform: str) -> None:
-    credentials = {"url": "https://example.com/hook", "secret": SECRET} if platform == "webhook" else {}
+    credentials = {"url": "https://example.com/hook", "secret": HOOK_SECRET} if platform == "webhook" else {}
     asked = {"platform": platform, "name": "p", "credentials": credentials}
     made = running.key.ask("POST", "projects/shop/platforms", asked).body
     path = f"projects/shop/platforms/{made['id']}/register-webhook"

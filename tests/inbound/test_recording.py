@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inbound.test_reader import request
 from msgcore.inbound.recording import read, record
+from msgcore.platforms.sandbox import SandboxAdapter
 from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.store.database import Database
 from msgcore.store.inbound import RawRequest, keep, peek
@@ -51,7 +52,7 @@ async def read_next(database: Database, connection: AsyncConnection, number: int
     """Read so many; how many rows the database looked at for that."""
     waiting = await peek(database, ACCOUNT, number)
     assert len(waiting.requests) == number
-    readings = read(SandboxInbound(), make_account("sandbox", {}), waiting.requests)
+    readings = read(SandboxAdapter, SandboxInbound(), make_account("sandbox", {}), waiting.requests)
     async with connection.begin():
         before = await connection.scalar(ROWS_SEEN)
         await connection.run_sync(lambda sync: record(sync, ACCOUNT, readings, NOW))

@@ -12,6 +12,7 @@ from msgcore.services import event_streams
 from msgcore.services.event_streams import EventFilter, EventStreamService
 from msgcore.store.database import Database
 from msgcore.store.events import PAGE_BYTES, NewEvent, append
+from servers.adapters import attachment_links
 from servers.patience import PATIENCE
 from store.ledger_rows import NOW, PROJECT, add_project
 
@@ -24,7 +25,7 @@ async def test_a_backlog_is_given_without_a_break(
     await add_project(database)
     new = [NewEvent(PROJECT, "test", {"text": "x" * size}, NOW) for _ in range(number)]
     await database.transact(lambda connection: append(connection, new))
-    service = EventStreamService(database=database, bus=EventBus())
+    service = EventStreamService(database=database, bus=EventBus(), links=attachment_links())
     wanted = EventFilter(PROJECT)
     start = await service.start_of(wanted, 0)
 
