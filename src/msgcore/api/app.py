@@ -31,6 +31,7 @@ from msgcore.api.opt_outs import OptOutsController
 from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
+from msgcore.api.previews import PreviewsController
 from msgcore.api.projects import ProjectsController
 from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
@@ -58,6 +59,7 @@ CONTROLLERS: Final = (
     MessagesController,
     ReactionsController,
     BatchesController,
+    PreviewsController,
     SchedulesController,
     ReceivedController,
     AttachmentsController,

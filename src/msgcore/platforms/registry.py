@@ -24,6 +24,7 @@ from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, Target
+    from msgcore.outbound.rendering import Rendering
     from msgcore.outbound.services import AdapterServices
 
 NO_OPTIONS = SendOptions()
@@ -167,6 +168,10 @@ class PlatformRegistry:
             except msgspec.ValidationError as error:
                 return [*malformed, _option_error(platform, error)]
         return malformed + adapter.check_content(content, options)
+
+    def render(self, platform: str, content: Content, options: SendOptions = NO_OPTIONS) -> Rendering:
+        """What a content becomes on a platform."""
+        return self.adapter_class(platform).render(content, options)
 
 
 def _load(name: str) -> type[PlatformAdapter]:

@@ -28,6 +28,7 @@ from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
 from msgcore.services.platforms import PlatformService
+from msgcore.services.previews import PreviewService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
@@ -67,6 +68,7 @@ class Services:
     sending: SendService
     actions: ActionService
     batches: BatchService
+    previews: PreviewService
     jobs: JobService
     schedules: ScheduleService
     dead_letters: DeadLetterService
@@ -149,6 +151,7 @@ class Services:
             monitoring=monitoring,
             sending=sending,
             actions=actions,
+            previews=PreviewService(sending=sending, registry=registry),
             batches=BatchService(database=database, sending=sending, clock=clock),
             jobs=jobs,
             schedules=schedules,

@@ -28,11 +28,12 @@ from msgcore.platforms.email.imap_fields import IMAP_FIELDS, check_imap
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
 from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
-from msgcore.platforms.email.render import EmailOptions, check_content, render
+from msgcore.platforms.email.render import EmailOptions, check_content, preview, render
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
     from msgcore.outbound.attachments import LoadedAttachment
+    from msgcore.outbound.rendering import Rendering
     from msgcore.outbound.services import AdapterServices
 
 log = structlog.stdlib.get_logger(__name__)
@@ -170,6 +171,12 @@ class EmailAdapter(PlatformAdapter):
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """A subject, valid addresses, and no way to smuggle headers."""
         return check_content(content, options)
+
+    @classmethod
+    def render(cls, content: Content, options: SendOptions) -> Rendering:
+        """Subject, text and HTML of a mail."""
+        del options
+        return preview(content)
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Send one mail; the provider's id is its Message-ID, made from the delivery's id."""

@@ -21,6 +21,7 @@ from msgcore.outbound.attachments import LoadedAttachment
 from msgcore.outbound.fallback import extras_as_markdown
 from msgcore.outbound.markdown import LONGEST, to_html
 from msgcore.outbound.plain_text import html_to_text
+from msgcore.outbound.rendering import Call, Degradation, Rendering
 from msgcore.platforms.base import OutgoingDelivery
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
 
@@ -189,7 +190,27 @@ def _thread(message: EmailMessage, reply_to: str | None) -> None:
             message[name] = parent
 
 
+def preview(content: Content) -> Rendering:
+    """What of a content becomes a mail, for `messages/preview`."""
+    text, html = _bodies(content)
+    options = msgspec.to_builtins(read_options(content))
+    body = {"subject": content.subject, "text": text, "html": html, **options}
+    written = [
+        Degradation(f"content.{name}", "text", "are written out below the body")
+        for name, parts in (("embeds", content.embeds), ("buttons", content.buttons))
+        if parts
+    ]
+    return Rendering((Call("mail", body, tuple(content.attachments or ())),), tuple(written))
+
+
 def _set_body(message: EmailMessage, content: Content) -> None:
+    text, html = _bodies(content)
+    message.set_content(text, charset="utf-8")
+    if html is not None:
+        message.add_alternative(html, subtype="html", charset="utf-8")
+
+
+def _bodies(content: Content) -> tuple[str, str | None]:
     """Plain text always; HTML beside it where there is any formatting."""
     extras = extras_as_markdown(content)
     html = content.html if content.html is not None else to_html(content.markdown) if content.markdown else None
@@ -198,9 +219,7 @@ def _set_body(message: EmailMessage, content: Content) -> None:
         added = to_html(extras)
         html = _append(html if html is not None else _as_html(text), added)
         text = f"{text}\n\n{html_to_text(added)}".lstrip("\n")
-    message.set_content(text, charset="utf-8")
-    if html is not None:
-        message.add_alternative(html, subtype="html", charset="utf-8")
+    return text, html
 
 
 def _append(html: str, fragment: str) -> str:
