@@ -122,8 +122,8 @@ class Place:
             scheduler._wake.is_set()
             or self.clock.next_moment() <= self.clock.monotonic()
             or processor._beginning
-            or processor._busy
-            or len(processor._running) > processor._planned
+            or processor._places.busy
+            or len(processor._running) > processor._places.planned
         ):
             await asyncio.sleep(0.0005)
 

@@ -27,6 +27,7 @@ from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
 from msgcore.dispatch.opt_outs import OptOutDirectory, refusal
 from msgcore.dispatch.outgoing import find_sent, hand_over, outgoing_of
+from msgcore.dispatch.places import Places
 from msgcore.dispatch.recorder import AWAY_SECONDS, LONGEST_BACKOFF, Recorder, log_fault
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
@@ -43,8 +44,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 IDLE_SECONDS = 60.0
 GATHER_SECONDS = 0.002
-PLANNED = 4
-"""Deliveries may wait for a planned moment, so many times as many as places; the content of each is in memory."""
 AT_ONCE = 8
 """Attempts of one batch that start together; between such groups, whoever else is ready gets its turn."""
 DEFAULT_RETRY = RetryPolicy()
@@ -91,7 +90,6 @@ class Processor:
         self._adapters = adapters
         self._clock = clock
         self._judge = judge
-        self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._send_timeout = send_timeout
         self._recorder = Recorder(work=work, scheduler=scheduler, trail=self._trail, on_told=on_told)
@@ -99,11 +97,8 @@ class Processor:
             self._begin_groups, weigh=len, parallel=work.parallel
         )
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
-        self._busy = 0  # claimed, and the attempt not over
-        self._planned = 0  # begun, and the moment for the call is still to come
-        self._unrecorded = 0  # the attempt over, and its outcome not in the ledger
+        self._places = Places(concurrency, on_half=scheduler.look_again)
         self._beginning: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -117,7 +112,7 @@ class Processor:
     async def stop(self, seconds: float) -> None:
         """Finish what is running within `seconds`, interrupt the rest, record all of it."""
         self._stopping = True
-        self._freed.set()
+        self._places.look_again()
         self._scheduler.look_again()  # wakes the claim loop, which then ends
         for loop in self._loops[:1]:
             await asyncio.wait([loop])
@@ -150,7 +145,7 @@ class Processor:
             if not leases:
                 await self._scheduler.wait(IDLE_SECONDS)
                 continue
-            self._busy += len(leases)
+            self._places.take(len(leases))
             # Not waited for: what another account needs sent must not wait for a transaction of this batch.
             task = asyncio.create_task(self._begin_or_return(leases, claimed_at))
             self._beginning.add(task)
@@ -161,16 +156,11 @@ class Processor:
 
         Claiming place by place would cost a transaction for each delivery.
         """
-        while self._places() <= 0 and not self._stopping:
-            self._freed.clear()
-            await self._freed.wait()
-        if self._busy > self._concurrency // 2:
+        while self._places.free <= 0 and not self._stopping:
+            await self._places.wait()
+        if self._places.are_half_taken:
             await asyncio.sleep(GATHER_SECONDS)
-        return max(1, self._places())
-
-    def _places(self) -> int:
-        planned = max(0, self._planned - PLANNED * self._concurrency)
-        return self._concurrency - self._busy - planned - max(0, self._unrecorded - self._concurrency)
+        return max(1, self._places.free)
 
     async def _begin_or_return(self, leases: Sequence[Lease], claimed_at: float) -> None:
         try:
@@ -180,22 +170,14 @@ class Processor:
             await self._recorder.finish([Wait(lease, 1.0, Scope.DELIVERY) for lease in leases])
             if not self._stopping:
                 await asyncio.sleep(1.0)  # with their places taken: a database that is away is not pressed
-            self._leave(len(leases))
-
-    def _leave(self, places: int = 1) -> None:
-        """Give places back; when half of all are free, those that their share held back may have them."""
-        half, before = self._concurrency // 2, self._busy
-        self._busy -= places
-        self._freed.set()
-        if self._busy <= half < before:
-            self._scheduler.look_again()
+            self._places.leave(len(leases))
 
     async def _begin(self, leases: Sequence[Lease], claimed_at: float) -> None:
         items = await self._beginner.submit(leases)
         gone = [Done(lease, answered=False) for lease in leases if lease.delivery_id not in items]
         if gone:
             await self._recorder.finish(gone)
-            self._leave(len(gone))
+            self._places.leave(len(gone))
         work = [(lease, items[lease.delivery_id]) for lease in leases if lease.delivery_id in items]
         # A message of a moment ago does not wait while those of a backlog are read.
         at_hand = [(lease, item) for lease, item in work if item.message_id in self._messages]
@@ -245,13 +227,13 @@ class Processor:
         try:
             verdict = await work
         finally:
-            self._leave()
-        self._unrecorded += 1
+            self._places.leave()
+        self._places.unrecorded += 1
         try:
             await self._recorder.record(verdict)
         finally:
-            self._unrecorded -= 1
-            self._freed.set()
+            self._places.unrecorded -= 1
+            self._places.look_again()
 
     async def _give_back(self, lease: Lease, item: WorkItem) -> Verdict:
         """Undo the beginning of an attempt; the delivery is due again after a second."""
@@ -280,18 +262,8 @@ class Processor:
         structlog.contextvars.bind_contextvars(delivery_id=item.id, message_id=item.message_id)
         self._trail.begun(item)
         if lease.wait:  # claimed a little ahead, so that the call can be made at the moment its budget allows
-            await self._sleep_until(when)
+            await self._places.lend(self._clock.sleep(when - self._clock.monotonic()))
         return await self._attempt(lease, item, body, record)
-
-    async def _sleep_until(self, when: float) -> None:
-        """Wait for a planned moment without a place, which somebody may use who can be sent to now."""
-        self._planned += 1
-        self._leave()
-        try:
-            await self._clock.sleep(when - self._clock.monotonic())
-        finally:
-            self._planned -= 1
-            self._busy += 1
 
     async def _attempt(
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
