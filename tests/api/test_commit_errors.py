@@ -61,7 +61,7 @@ async def test_what_was_committed_is_not_accepted_again(gateway: Gateway, monkey
     async def fail(_tickets: Sequence[Ticket]) -> None:
         raise RuntimeError("after the commit")
 
-    monkeypatch.setattr(gateway._accept_log, "_on_committed", fail)
+    monkeypatch.setattr(gateway._scheduling.accept_log, "_on_committed", fail)
     status, answer = await ask(gateway, "projects/shop/messages/send", body, x_api_key=key)
     assert (status, answer["error"]) == (500, "Internal Server Error")
     assert "after the commit" not in json.dumps(answer)

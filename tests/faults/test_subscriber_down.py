@@ -64,7 +64,9 @@ class Place:
     async def held(self, webhook_id: str) -> None:
         """Until dispatch knows that the webhook is off."""
         async with asyncio.timeout(PATIENCE):
-            while self.gateway._scheduler is None or webhook_id not in await self.gateway._scheduler.paused():
+            scheduler = self.gateway._scheduling.scheduler
+            assert scheduler is not None
+            while webhook_id not in await scheduler.paused():
                 await asyncio.sleep(0.01)
 
     async def attempts_of_first(self, webhook_id: str) -> Sequence[Any]:
@@ -91,9 +93,10 @@ class Place:
 
     async def settled(self) -> None:
         """Until nothing is under way: all that dispatch holds waits for a moment to come."""
-        scheduler, processor = self.gateway._scheduler, self.gateway._processor
+        scheduler, dispatching = self.gateway._scheduling.scheduler, self.gateway._dispatching
         assert isinstance(scheduler, MemoryScheduler)
-        assert processor is not None
+        assert dispatching is not None
+        processor = dispatching.processor
         await asyncio.sleep(0)  # those who were just woken are under way
         while (
             scheduler._wake.is_set()

@@ -37,7 +37,6 @@ from msgcore.store.database import Database
 
 if TYPE_CHECKING:
     from msgcore.blobs.store import BlobStore
-    from msgcore.inbound.bus import EventBus
     from msgcore.inbound.receiver import Receiver
     from msgcore.platforms.base import PlatformAdapter
     from msgcore.security.links import AttachmentLinks
@@ -101,7 +100,7 @@ class Services:
         schedules: ScheduleService,
         dead_letters: DeadLetterService,
         receiver: Receiver,
-        bus: EventBus,
+        event_streams: EventStreamService,
         blobs: BlobStore,
         links: AttachmentLinks,
         passwords: Passwords | None = None,
@@ -157,7 +156,7 @@ class Services:
             schedules=schedules,
             dead_letters=dead_letters,
             receiver=receiver,
-            event_streams=EventStreamService(database=database, bus=bus, links=links),
+            event_streams=event_streams,
             received=ReceivedService(database=database, authenticator=authenticator, links=links, clock=clock),
             attachments=AttachmentService(database=database, blobs=blobs, links=links, clock=clock),
             chats=ChatService(database=database, links=links, clock=clock),
