@@ -108,7 +108,7 @@ async def follow(
     clients: Clients, second: Gateway, valkey: ValkeyServer, box: str, say: Callable[[str], Awaitable[None]]
 ) -> None:
     def all_wait() -> bool:
-        return len(second._bus._waiting.get("bench", ())) == len(clients.seen)
+        return len(second._receiving.bus._waiting.get("bench", ())) == len(clients.seen)
 
     await until(all_wait)
     await heard(valkey)
