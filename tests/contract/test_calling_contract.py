@@ -182,6 +182,14 @@ async def test_buttons_at_the_limit_are_shown_and_beyond_it_are_a_list(bench: Be
         bench.facts.check(bench.sink.requests[-1])
 
 
+@pytest.mark.parametrize(
+    "content", [{"text": " \n"}, {"html": "<p></p><!-- x -->"}, {"markdown": "[a]: http://x.example"}], ids=str
+)
+async def test_what_shows_nothing_is_refused(bench: Bench, content: dict[str, Any]) -> None:
+    [error] = bench.adapter.check_content(make_content(**content), PLAIN)
+    assert error.pointer == "/content"
+
+
 async def test_what_is_degraded_can_be_refused(bench: Bench) -> None:
     content = make_content(text="x", buttons=[{"text": "B" * 1000, "value": "v"}])
     [error] = bench.adapter.render(content, SendOptions(degradation="refuse")).errors

@@ -36,6 +36,7 @@ def record(account_id: str) -> AccountRecord:
         project_id=PROJECT,
         platform="sandbox",
         name="box",
+        webhook_token="t",
         is_active=True,
         paused_reason=None,
         project_paused=False,

@@ -117,6 +117,34 @@ def test_what_is_refused(content: dict[str, Any], options: dict[str, Any], shows
     assert error.pointer == pointer
 
 
+LONG = ["hello\n\n" * 20_000, "<&>" * 300_000, "word " * 200_000, "a" * 900_000, "x\n" * 400_000]
+
+
+@pytest.mark.parametrize("text", LONG, ids=["paragraphs", "signs", "words", "one word", "lines"])
+def test_what_is_far_too_long_is_not_cut_at_all(text: str) -> None:
+    seen: list[int] = []
+
+    def measure(written: str) -> int:
+        seen.append(len(written))
+        return len(written)
+
+    [error] = laid_out(Shows(dialect=PLAIN, text=4096, measure=measure), {"text": text}).errors
+    assert error.pointer == "/content"
+    assert len(seen) == 1
+
+
+def test_many_short_paragraphs_are_cut_with_few_looks() -> None:
+    seen: list[int] = []
+
+    def measure(written: str) -> int:
+        seen.append(len(written))
+        return len(written)
+
+    layout = laid_out(Shows(dialect=PLAIN, text=4096, measure=measure), {"text": "hello\n\n" * 8_000})
+    assert len(layout.texts) == 14
+    assert sum(seen) < 40 * 8_000 * len("hello\n\n")
+
+
 def test_options_without_a_meaning_are_named() -> None:
     layout = laid_out(LITTLE, {"text": "a"}, silent=True, thread_id="1", reply_to="2")
     assert [each.field for each in layout.degradations] == ["options.silent", "options.threadId"]

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+LONG_CONTENT = 20_000
+"""Characters of text from which a content is rendered in a thread, so that nobody else waits for it."""
+
 MAX_TARGETS = 10_000
 """Targets in one request (dispatch contract, point 13)."""
 
@@ -166,6 +169,10 @@ class Content(Wire):
         """Whether there is anything to show besides a subject."""
         written = self.text or self.markdown or self.html
         return bool(written or self.attachments or self.buttons or self.embeds or self.has_special())
+
+    def length(self) -> int:
+        """Characters of all its texts: from some on, whatever reads them takes a thread."""
+        return sum(len(text or "") for text in (self.text, self.markdown, self.html))
 
     def has_special(self) -> bool:
         """Whether it holds a location, a contact or a poll."""

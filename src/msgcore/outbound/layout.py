@@ -20,7 +20,7 @@ from msgcore.outbound.rich.dialect import Dialect
 from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.reading import read_markdown
 from msgcore.outbound.rich.splitting import split
-from msgcore.outbound.rich.tree import NO_MARKS, Blocks, Item, Listing, Mark, Paragraph, Run, plain
+from msgcore.outbound.rich.tree import NO_MARKS, Blocks, Item, Listing, Mark, Paragraph, Run, plain, visible
 
 MOST_PIECES = 20
 """Messages that one text may become: more is a file, not a message."""
@@ -121,6 +121,11 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
     layout = Layout()
     blocks = (*_written(content, shows, layout), *_beside(content, shows, layout))
     _note_options(options, shows, layout)
+    # Before it is cut: that takes time, and this much is refused anyway. Twice, since code may be escaped less.
+    if shows.measure(shows.dialect.escape(visible(blocks))) > 2 * MOST_PIECES * shows.text:
+        message = f"the text is longer than {MOST_PIECES} messages of this platform: send it as a file"
+        layout.errors.append(FieldError("/content", message))
+        return layout
     body = shows.buttons.body if layout.buttons and shows.buttons is not None else None
     layout.texts = [shows.dialect.write(piece) for piece in _pieces(blocks, shows, body)]
     if len(layout.texts) > 1:

@@ -7,6 +7,7 @@ repeats one call at most.
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from msgcore.core.errors import FieldError
+from msgcore.core.content import LONG_CONTENT
+from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.layout import Layout, Shows, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
@@ -84,7 +86,10 @@ class CallingAdapter(PlatformAdapter):
         """The platform's calls for a content."""
         layout = lay_out(content, options, cls.shows)
         calls = () if layout.errors else tuple(cls.calls(content, options, layout))
-        return Rendering(calls, tuple(layout.degradations), tuple(layout.errors))
+        errors = tuple(layout.errors)
+        if not calls and not errors:
+            errors = (FieldError("/content", "content shows nothing on this platform: give text, a file or buttons"),)
+        return Rendering(calls, tuple(layout.degradations), errors)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
@@ -93,8 +98,10 @@ class CallingAdapter(PlatformAdapter):
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Make the next call of a delivery; the receipt tells whether more follow."""
-        calls = self._rendering(delivery).calls
+        calls = (await self._rendering(delivery)).calls
         done = len(delivery.part_ids)
+        if done >= len(calls):  # another version rendered it
+            raise PermanentError("nothing_to_send", "Nothing of the message is left to be sent")
         receipt = await self.perform(account, delivery, calls[done], f"{delivery.id}.{done}")
         return msgspec.structs.replace(receipt, more=done + 1 < len(calls))
 
@@ -115,13 +122,19 @@ class CallingAdapter(PlatformAdapter):
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""
         return self.services.base_urls.get(self.declaration.name, default).rstrip("/")
 
-    def _rendering(self, delivery: OutgoingDelivery) -> Rendering:
+    async def _rendering(self, delivery: OutgoingDelivery) -> Rendering:
         known = self._renderings.get(delivery.message_id)
-        if known is None:
-            known = self._renderings[delivery.message_id] = self.render(delivery.content, delivery.options)
+        if known is not None:
+            return known
+        content, options = delivery.content, delivery.options
+        is_long = content.length() > LONG_CONTENT
+        made = await asyncio.to_thread(self.render, content, options) if is_long else self.render(content, options)
+        # Long texts, and files that are in the message itself, are the cache of messages' to keep.
+        if not is_long and all(file.data is None for call in made.calls for file in call.files):
+            self._renderings[delivery.message_id] = made
             if len(self._renderings) > KEPT_RENDERINGS:
                 self._renderings.popitem(last=False)
-        return known
+        return made
 
 
 def json_call(method: str, url: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpCall:

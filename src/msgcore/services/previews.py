@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from msgcore.core.content import SendOptions, SendRequest, Target
@@ -41,7 +42,7 @@ class PreviewService:
         for target, record in zip(named.every_target(), records, strict=True):
             found = previews.get(record.platform)
             if found is None:
-                rendering = self._registry.render(record.platform, named.content, options)
+                rendering = await asyncio.to_thread(self._registry.render, record.platform, named.content, options)
                 found = previews[record.platform] = Preview(record.platform, rendering)
             found.targets.append(target)
         return list(previews.values())

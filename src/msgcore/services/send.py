@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import Priority, SendOptions, SendRequest, Target, TargetType
+from msgcore.core.content import LONG_CONTENT, Content, Priority, SendOptions, SendRequest, Target, TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError
 from msgcore.core.ids import canonical_id, new_id
@@ -152,7 +153,7 @@ class SendService:
                 errors.append(_too_many_primaries(len(request.targets)))
             fallbacks = await check("options.fallback.targets", options.fallback.targets)
         for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
-            errors.extend(self._registry.check_content(platform, request.content, options))
+            errors.extend(await self._check_content(platform, request.content, options))
         if not request.content.has_body() and not request.content.subject:
             errors.append(
                 FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
@@ -219,6 +220,11 @@ class SendService:
             if len(errors) >= MAX_ERRORS:
                 break
         return records
+
+    async def _check_content(self, platform: str, content: Content, options: SendOptions) -> list[FieldError]:
+        if content.length() > LONG_CONTENT:
+            return await asyncio.to_thread(self._registry.check_content, platform, content, options)
+        return self._registry.check_content(platform, content, options)
 
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)

@@ -34,19 +34,38 @@ def split(blocks: Blocks, fits: Fits) -> list[Blocks]:
 
     A single character that does not fit is a piece of its own all the same.
     """
-    if fits(blocks):
-        return [blocks] if blocks else []
     pieces: list[Blocks] = []
-    present: Blocks = ()
-    for block in blocks:
-        if fits((*present, block)):
-            present = (*present, block)
+    rest = blocks
+    while rest:
+        number = _together(rest, fits)
+        if number:
+            pieces.append(rest[:number])
+            rest = rest[number:]
             continue
-        if present:
-            pieces.append(present)
-        *whole, present = _parts(block, fits)
+        *whole, last = _parts(rest[0], fits)
         pieces += whole
-    return [*pieces, present] if present else pieces
+        if whole:
+            rest = (*last, *rest[1:])  # what is left of it may stand with what follows
+        else:
+            pieces.append(last)  # it cannot be cut
+            rest = rest[1:]
+    return pieces
+
+
+def _together(blocks: Blocks, fits: Fits) -> int:
+    """How many blocks from the first on fit into one piece, found by doubling and halving."""
+    low, high = 0, 1
+    while high < len(blocks) and fits(blocks[:high]):
+        low, high = high, min(2 * high, len(blocks))
+    if fits(blocks[:high]):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(blocks[:middle]):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _parts(block: Block, fits: Fits) -> list[Blocks]:

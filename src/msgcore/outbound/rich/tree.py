@@ -84,6 +84,27 @@ def plain(text: str) -> Blocks:
     return tuple(Paragraph((Run(part),)) for part in parts if part)
 
 
+def visible(blocks: Blocks) -> str:
+    """The words of blocks and nothing else: less than what any dialect writes of them."""
+    return "".join(_visible(block) for block in blocks)
+
+
+def _visible(block: Block) -> str:
+    match block:
+        case Paragraph(runs):
+            return words(runs)
+        case Code(text):
+            return text
+        case Quote(inner):
+            return visible(inner)
+        case Listing(items):
+            return "".join(visible(item.blocks) for item in items)
+        case Table(rows):
+            return "".join(words(cell) for row in rows for cell in row)
+        case Rule():
+            return ""
+
+
 def words(runs: Runs) -> str:
     """What is left of runs without their looks."""
     return "".join(run.text for run in runs)

@@ -185,7 +185,7 @@ class SlackAdapter(CallingAdapter):
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Look for the metadata of the message in its conversation, where the app has the scopes to read it."""
-        made, done = self._rendering(delivery).calls, len(delivery.part_ids)
+        made, done = (await self._rendering(delivery)).calls, len(delivery.part_ids)
         if made[done].method != POST:
             return None
         channel = await self._conversation(account, delivery.target.id)
