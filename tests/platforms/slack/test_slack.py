@@ -390,6 +390,9 @@ HANDSHAKES: list[tuple[bytes, bytes | None]] = [
     (b'{"token":"x","challenge":"3eZb","type":"url_verification"}', b'{"challenge":"3eZb"}'),
     (b"ssl_check=1&token=x", b""),
     (b'{"type":"event_callback","event":{"type":"message","text":"url_verification ssl_check=1"}}', None),
+    (b'{"type":"event_callback","event":{"type":"message","text":"a&ssl_check=1&b"}}', None),
+    (b"command=%2Furl_verification&text=url_verification&channel_id=C1", None),
+    (b"command=%2Fsay&text=x&ssl_check=10", None),
     (SIGNED, None),
 ]
 

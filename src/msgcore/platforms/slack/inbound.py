@@ -64,11 +64,14 @@ class SlackInbound(Inbound):
     def handshake(self, account: Account, request: InboundRequest) -> InboundAnswer | None:
         """The challenge of `url_verification`, and nothing for `ssl_check`."""
         del account
-        if b"url_verification" in request.body[:4096]:
-            asked = _decode(request.body)
-            if asked.get("type") == "url_verification":
-                return InboundAnswer(msgspec.json.encode({"challenge": asked.get("challenge")}))
-        if b"ssl_check=1" in request.body[:4096] and "ssl_check" in _form(request.body):
+        beginning = request.body[:4096]
+        # What people write may have either word in it, so each is looked for in its own kind of body only.
+        if beginning.startswith(b"{"):
+            if b"url_verification" in beginning:
+                asked = _decode(request.body)
+                if asked.get("type") == "url_verification":
+                    return InboundAnswer(msgspec.json.encode({"challenge": asked.get("challenge")}))
+        elif b"ssl_check=1" in beginning and _form(request.body).get("ssl_check") == "1":
             return EMPTY
         return None
 
