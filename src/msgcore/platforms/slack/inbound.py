@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from msgcore.core.envelope import Click, Command, Envelope, Person
+from msgcore.core.envelope import Click, Command, Envelope, Person, shortened
 from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
 from msgcore.platforms.slack.events import Part, message_id, moment, place, read_event
 from msgcore.platforms.slack.mrkdwn import read
@@ -157,4 +157,4 @@ def _named(name: str | None) -> str | None:
 
 
 def _person(id_: str, username: str | None) -> Person:
-    return Person(id=id_, username=username)
+    return Person(id=id_, username=shortened(username))

@@ -27,8 +27,16 @@ from msgcore.core.envelope import (
     Person,
     Place,
     Reaction,
+    shortened,
 )
-from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    Inbound,
+    InboundAnswer,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
@@ -210,7 +218,7 @@ def _is_present(member: Part) -> bool:
 
 def _envelope(id_: str, update: Part, chat: Part, content: Happening, author: Person | None, at: Any) -> Envelope:
     kind = {"private": "user", "channel": "channel"}.get(chat["type"], "group")
-    name = chat.get("title") or _name(chat) or None
+    name = shortened(chat.get("title") or _name(chat) or None)
     place = msgspec.convert({"id": str(chat["id"]), "type": kind, "name": name}, Place)
     moment = None if at is None else datetime.fromtimestamp(at, UTC)
     return Envelope(event_id=id_, chat=place, content=content, author=author, occurred_at=moment, raw=update)
@@ -232,13 +240,12 @@ def _author(message: Part) -> Person | None:
 
 
 def _person(user: Part) -> Person:
-    return Person(
-        id=str(user["id"]), name=_name(user) or None, username=user.get("username"), is_bot=bool(user.get("is_bot"))
-    )
+    name, username = shortened(_name(user) or None), user.get("username")
+    return Person(id=str(user["id"]), name=name, username=username, is_bot=bool(user.get("is_bot")))
 
 
 def _channel(chat: Part) -> Person:
-    return Person(id=str(chat["id"]), name=chat.get("title"), username=chat.get("username"))
+    return Person(id=str(chat["id"]), name=shortened(chat.get("title")), username=chat.get("username"))
 
 
 def _name(user: Part) -> str:
@@ -265,4 +272,4 @@ def _file(kind: str, file: Part) -> File:
         "mimeType": file.get("mime_type"),
         "size": file.get("file_size"),
     }
-    return msgspec.convert(known, File)
+    return read_file(known)

@@ -29,8 +29,17 @@ from msgcore.core.envelope import (
     Reaction,
     Receipt,
     Typing,
+    shortened,
 )
-from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    SHAPE_ERRORS,
+    Inbound,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_each,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
@@ -80,35 +89,31 @@ class WhatsAppEvoInbound(Inbound):
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What an event tells; raises UnreadableError for what is none."""
-        del account
         try:
             body = msgspec.json.decode(request.body, type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnreadableError(f"the body is no event: {error}") from None
         try:
-            return list(_envelopes(body))
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
+            return _envelopes(account, body)
+        except SHAPE_ERRORS as error:
             raise UnreadableError(f"the event does not have the known shape ({type(error).__name__})") from None
 
 
-def _envelopes(body: Part) -> Iterator[Envelope]:
+def _envelopes(account: Account, body: Part) -> Sequence[Envelope]:
     data, moment = body.get("data"), str(body.get("date_time"))
     match body.get("event"):
         case "messages.upsert":
-            for message in _each(data):
-                yield from _written(message)
+            return read_each(account, _each(data), _written)
         case "messages.update":
-            for update in _each(data):
-                yield from _receipt(update)
+            return read_each(account, _each(data), _receipt)
         case "messages.delete":
-            for deleted in _each(data):
-                yield from _deleted(deleted.get("key") or deleted)
+            return read_each(account, _each(data), lambda deleted: _deleted(deleted.get("key") or deleted))
         case "group-participants.update":
-            yield from _membership(cast("Part", data), moment)
+            return list(_membership(cast("Part", data), moment))
         case "presence.update":
-            yield from _typing(cast("Part", data), moment)
+            return list(_typing(cast("Part", data), moment))
         case _:
-            return
+            return ()
 
 
 def _each(data: Any) -> Sequence[Part]:
@@ -127,7 +132,7 @@ def _written(message: Part) -> Iterator[Envelope]:
     content = _happening(message, key["id"])
     if content is None:
         return
-    author = Person(id=_author(key, chat), name=message.get("pushName"))
+    author = Person(id=_author(key, chat), name=shortened(message.get("pushName")))
     moment = message.get("messageTimestamp")
     yield Envelope(
         event_id=f"{chat}:{key['id']}",
@@ -208,7 +213,7 @@ def _files(held: Part, id_: str) -> tuple[File, ...]:
                 "mimeType": part.get("mimetype"),
                 "size": int(length) if isinstance(length, int | str) else None,
             }
-            found.append(msgspec.convert(known, File))
+            found.append(read_file(known))
     return tuple(found)
 
 
