@@ -65,7 +65,7 @@ _FILES = {
 }
 _STATUSES = {"DELIVERY_ACK": "delivered", "READ": "read", "PLAYED": "read", "ERROR": "failed"}
 _TYPING = frozenset(("composing", "recording"))
-_GROUP, _CHANNEL, _BROADCAST, _HIDDEN = "@g.us", "@newsletter", "@broadcast", "@lid"
+_GROUP, _CHANNEL, _BROADCAST, _HIDDEN, _PERSON = "@g.us", "@newsletter", "@broadcast", "@lid", "@s.whatsapp.net"
 
 Part = Mapping[str, Any]
 
@@ -74,6 +74,16 @@ def webhook_secret(account: Account) -> str:
     """What the Evolution API is told to send with each event of an account."""
     key: str = account.credentials["evolutionApiKey"]
     return hmac.digest(key.encode(), f"webhook of {account.id}".encode(), sha256).hex()
+
+
+def message_id(chat: str, id_: str) -> str:
+    """The apps that write messages choose their ids, which are unique in their chat at best."""
+    return f"{chat}:{id_}"
+
+
+def sent_id(key: Part) -> str:
+    """The id of a message by the key that sending it answers."""
+    return message_id(_address(key, "remoteJid"), key["id"])
 
 
 class WhatsAppEvoInbound(Inbound):
@@ -129,13 +139,13 @@ def _written(message: Part) -> Iterator[Envelope]:
     chat = _address(key, "remoteJid")
     if key.get("fromMe") or chat.endswith(_BROADCAST):
         return
-    content = _happening(message, key["id"])
+    content = _happening(message, chat)
     if content is None:
         return
     author = Person(id=_author(key, chat), name=shortened(message.get("pushName")))
     moment = message.get("messageTimestamp")
     yield Envelope(
-        event_id=f"{chat}:{key['id']}",
+        event_id=message_id(chat, key["id"]),
         chat=_place(chat, author.name),
         content=content,
         author=author,
@@ -144,19 +154,21 @@ def _written(message: Part) -> Iterator[Envelope]:
     )
 
 
-def _happening(message: Part, id_: str) -> Happening | None:
+def _happening(message: Part, chat: str) -> Happening | None:
     """What was written; None for what the apps tell one another."""
     held = _unwrapped(message.get("message") or {})
     if "reactionMessage" in held:
         part = held["reactionMessage"]
         emoji = part.get("text") or ""
-        return Reaction(message_id=part["key"]["id"], emoji=emoji, removed=not emoji)
-    pressed = _pressed(held)
+        return Reaction(message_id=message_id(chat, part["key"]["id"]), emoji=emoji, removed=not emoji)
+    quoted, pressed = _answered(message, held), _pressed(held)
+    answered = None if quoted is None else message_id(chat, quoted)
     if pressed is not None:
-        return Click(value=pressed[0], label=pressed[1], message_id=_answered(message, held))
+        return Click(value=pressed[0], label=pressed[1], message_id=answered)
     if "protocolMessage" in held or not any(name != "messageContextInfo" for name in held):
         return None
-    return Message(id=id_, text=_text(held), attachments=_files(held, id_), reply_to=_answered(message, held))
+    id_: str = message["key"]["id"]
+    return Message(id=message_id(chat, id_), text=_text(held), attachments=_files(held, id_), reply_to=answered)
 
 
 def _unwrapped(held: Part) -> Part:
@@ -230,16 +242,20 @@ def _receipt(update: Part) -> Iterator[Envelope]:
     word = _STATUSES.get(update.get("status") or "")
     if word is None or not update.get("fromMe"):
         return
-    known = {"kind": "receipt", "messageId": update["keyId"], "status": word}
-    chat = update["remoteJid"]
-    yield Envelope(f"{update['keyId']}:{word}", _place(chat, None), msgspec.convert(known, Receipt), raw=update)
+    # The server cuts what tells devices apart, and the domain with it.
+    told = _address(update, "remoteJid")
+    chat = told if "@" in told else told + _PERSON
+    id_ = message_id(chat, update["keyId"])
+    content = msgspec.convert({"kind": "receipt", "messageId": id_, "status": word}, Receipt)
+    yield Envelope(f"{id_}:{word}", _place(chat, None), content, raw=update)
 
 
 def _deleted(key: Part) -> Iterator[Envelope]:
     if not key.get("fromMe"):
         chat = _address(key, "remoteJid")
         author = Person(id=_author(key, chat))
-        yield Envelope(f"{chat}:{key['id']}:deleted", _place(chat, None), Deletion(id=key["id"]), author, raw=key)
+        id_ = message_id(chat, key["id"])
+        yield Envelope(f"{id_}:deleted", _place(chat, None), Deletion(id=id_), author, raw=key)
 
 
 def _membership(update: Part, moment: str) -> Iterator[Envelope]:
