@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
+from msgcore.core.envelope import Receipt
 from msgcore.core.errors import AuthenticationError, DeliveryError
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import Account, QrCode
+from msgcore.platforms.receiving import InboundRequest
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.whatsapp_evo import WhatsAppEvoAdapter
-from msgcore.platforms.whatsapp_evo.inbound import webhook_secret
+from msgcore.platforms.whatsapp_evo.inbound import WhatsAppEvoInbound, sent_id, webhook_secret
 from msgcore.platforms.whatsapp_evo.render import reaction
 from platforms.whatsapp_evo.facts import answers, check
 from servers.deliveries import make_account, make_content, make_delivery
@@ -125,18 +128,42 @@ async def test_each_kind_of_message(
     assert bodies == [{"number": NUMBER, **body} for _, body in expected]
 
 
-async def test_the_first_call_quotes_what_is_answered(adapter: WhatsAppEvoAdapter, sink: HttpSink) -> None:
-    delivery = make_delivery("120363041967849074@g.us", make_content(text="yes"), options={"replyTo": "3EB0"})
+GROUP, PERSON = "120363041967849074@g.us", f"{NUMBER}@s.whatsapp.net"
+IDS: list[tuple[str, dict[str, str]]] = [
+    (f"{GROUP}:3EB0", {"remoteJid": GROUP, "id": "3EB0"}),
+    (f"{GROUP}:{PERSON}:3EB0", {"remoteJid": GROUP, "id": f"{PERSON}:3EB0"}),
+    ("3EB0", {"id": "3EB0"}),
+]
+
+
+@pytest.mark.parametrize(("id_", "key"), IDS)
+async def test_the_first_call_quotes_what_is_answered(
+    adapter: WhatsAppEvoAdapter, sink: HttpSink, id_: str, key: dict[str, str]
+) -> None:
+    delivery = make_delivery(GROUP, make_content(text="yes"), options={"replyTo": id_})
     receipt = await adapter.send(account(sink), delivery)
-    assert receipt.provider_message_id == "BAE594145F4C59B4"
+    assert receipt.provider_message_id == "553198296801@s.whatsapp.net:BAE594145F4C59B4"
     check(sink.requests[0])
-    assert msgspec.json.decode(sink.requests[0].body)["quoted"] == {"key": {"id": "3EB0"}}
+    assert msgspec.json.decode(sink.requests[0].body)["quoted"] == {"key": key}
 
 
-async def test_reactions(adapter: WhatsAppEvoAdapter, sink: HttpSink) -> None:
+@pytest.mark.parametrize(("id_", "key"), IDS)
+async def test_reactions(adapter: WhatsAppEvoAdapter, sink: HttpSink, id_: str, key: dict[str, str]) -> None:
     for emoji in ("\N{THUMBS UP SIGN}", ""):
-        await adapter.post(account(sink), NUMBER, reaction(f"{NUMBER}@s.whatsapp.net", "3EB0", emoji, from_me=False))
+        await adapter.post(account(sink), NUMBER, reaction(PERSON, id_, emoji, from_me=False))
     assert [check(request) for request in sink.requests] == ["message/sendReaction"] * 2
+    put = msgspec.json.decode(sink.requests[0].body)
+    assert put["key"] == {"remoteJid": PERSON, "fromMe": False} | key
+
+
+def test_a_receipt_has_the_id_that_sending_answered(sink: HttpSink) -> None:
+    mine = account(sink)
+    for told in (PERSON, NUMBER):
+        data = {"keyId": "3EB0", "remoteJid": told, "fromMe": True, "status": "READ"}
+        body = msgspec.json.encode({"event": "messages.update", "data": data})
+        [envelope] = WhatsAppEvoInbound().read(mine, InboundRequest("POST", {}, "", body, datetime.now(UTC)))
+        assert isinstance(envelope.content, Receipt)
+        assert envelope.content.message_id == sent_id({"remoteJid": PERSON, "id": "3EB0"})
 
 
 async def test_the_webhook_is_registered_with_its_secret(adapter: WhatsAppEvoAdapter, sink: HttpSink) -> None:

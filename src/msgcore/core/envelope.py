@@ -15,7 +15,11 @@ VERSION = 1
 
 ProviderId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 """An id that the platform gave."""
-Name = Annotated[str, msgspec.Meta(max_length=1024)]
+LONGEST_NAME = 1024
+LONGEST_FILENAME = LONGEST_TYPE = 255
+LONGEST_EXTENSION = 20
+"""Characters behind the last dot of a filename; what is longer is no extension."""
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 Text = Annotated[str, msgspec.Meta(max_length=1_000_000)]
 ATTACHMENTS = 100
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -53,8 +57,8 @@ class File(_Part):
     type: Literal["image", "video", "audio", "voice", "sticker", "document"] = "document"
     id: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     url: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
-    filename: Annotated[str, msgspec.Meta(max_length=255)] | None = None
-    mime_type: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    filename: Annotated[str, msgspec.Meta(max_length=LONGEST_FILENAME)] | None = None
+    mime_type: Annotated[str, msgspec.Meta(max_length=LONGEST_TYPE)] | None = None
     size: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     data: bytes | None = None
 
@@ -167,6 +171,21 @@ class Report(_Part):
             author=self.author,
             occurred_at=self.occurred_at,
         )
+
+
+def shortened(text: str | None, longest: int = LONGEST_NAME) -> str | None:
+    """A name as far as an envelope holds it."""
+    return None if text is None else text[:longest]
+
+
+def shortened_filename(name: str | None) -> str | None:
+    """The same of a file, which keeps its extension: programs go by that."""
+    if name is None or len(name) <= LONGEST_FILENAME:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not stem or len(extension) > LONGEST_EXTENSION:
+        return name[:LONGEST_FILENAME]
+    return stem[: LONGEST_FILENAME - len(dot + extension)] + dot + extension
 
 
 def schema() -> dict[str, Any]:

@@ -7,19 +7,25 @@ came; reading it into envelopes comes after, and may come again after a crash.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+import structlog
 
-from msgcore.core.envelope import Command, Message, Report
+from msgcore.core.envelope import LONGEST_TYPE, Command, File, Message, Report, shortened, shortened_filename
 from msgcore.core.errors import InvalidInputError, ProblemError, TooLargeError, UnprocessableError
 
 if TYPE_CHECKING:
     from msgcore.core.envelope import Envelope
     from msgcore.platforms.base import Account
+
+log = structlog.stdlib.get_logger(__name__)
+
+SHAPE_ERRORS = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, msgspec.ValidationError)
+"""What reading raises for a payload of another shape than it is documented with."""
 
 _REPORTS = msgspec.json.Decoder(Report)
 _LONGEST_REASON = 300
@@ -137,3 +143,35 @@ def read_report(body: bytes) -> Report:
     except (msgspec.DecodeError, RecursionError) as error:
         # The decoder repeats what it did not expect, however long that is.
         raise UnreadableError(f"the body is no report: {error}"[:_LONGEST_REASON]) from None
+
+
+def read_file(known: Mapping[str, Any]) -> File:
+    """The file of these fields of an envelope, with its names cut. Raises msgspec.ValidationError, or TypeError."""
+    names = {
+        "filename": shortened_filename(known.get("filename")),
+        "mimeType": shortened(known.get("mimeType"), LONGEST_TYPE),
+    }
+    return msgspec.convert({**known, **names}, File)
+
+
+def read_each(
+    account: Account, items: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Iterable[Envelope]]
+) -> list[Envelope]:
+    """What can be read of what came in one request; what cannot is left out, with a line in the log.
+
+    Raises UnreadableError where that leaves nothing, so that the request is set aside.
+    """
+    made: list[Envelope] = []
+    reasons: list[str] = []
+    for item in items:
+        try:
+            made += list(read(item))
+        except UnreadableError as error:
+            reasons.append(str(error))
+        except SHAPE_ERRORS as error:
+            reasons.append(f"it does not have the documented shape ({type(error).__name__})")
+    if reasons and not made:
+        raise UnreadableError(reasons[0])
+    for reason in reasons:
+        log.warning("inbound_item_skipped", platform_id=account.id, platform=account.platform, reason=reason)
+    return made

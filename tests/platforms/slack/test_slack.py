@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from msgcore.core.content import SendOptions
+from msgcore.core.envelope import File
 from msgcore.core.errors import PermanentError, Scope, TemporaryError, ThrottledError
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.rich.reading import read_markdown
@@ -349,6 +350,22 @@ def test_each_error_is_documented() -> None:
     assert {rule.platform_code for rule in SlackAdapter.errors.rules} <= ERRORS
 
 
+FILE_URLS = {
+    "https://files.slack.com/files-pri/T1-F1/a.png": True,
+    "https://team.slack.com/files/a.png": True,
+    "http://files.slack.com/files-pri/T1-F1/a.png": False,
+    "https://files.slack.com.example.com/a.png": False,
+    "https://notslack.com/a.png": False,
+}
+
+
+@pytest.mark.parametrize(("url", "with_token"), FILE_URLS.items())
+async def test_only_slack_gets_the_token_and_encrypted(adapter: SlackAdapter, url: str, with_token: bool) -> None:
+    source = await adapter.locate_file(ACCOUNT, File(url=url))
+    assert source.url == url
+    assert ("Authorization" in source.headers) == with_token
+
+
 # --- requests of Slack
 
 
@@ -390,6 +407,9 @@ HANDSHAKES: list[tuple[bytes, bytes | None]] = [
     (b'{"token":"x","challenge":"3eZb","type":"url_verification"}', b'{"challenge":"3eZb"}'),
     (b"ssl_check=1&token=x", b""),
     (b'{"type":"event_callback","event":{"type":"message","text":"url_verification ssl_check=1"}}', None),
+    (b'{"type":"event_callback","event":{"type":"message","text":"a&ssl_check=1&b"}}', None),
+    (b"command=%2Furl_verification&text=url_verification&channel_id=C1", None),
+    (b"command=%2Fsay&text=x&ssl_check=10", None),
     (SIGNED, None),
 ]
 

@@ -94,6 +94,18 @@ def test_signatures_are_refused_when_they_are_old_or_cannot_be_checked() -> None
     refuses(InboundRequest("POST", {}, "", b"\xff", SIGNED_AT))
 
 
+def test_names_of_fields_are_what_they_were_when_they_were_signed() -> None:
+    signature = SIGNATURES["sha256"]
+    merged = {name: text for name, text in FIELDS.items() if name not in ("timestamp", "text")}
+    merged |= {"text=Test again&timestamp": FIELDS["timestamp"], "sig": signature}
+    for request in requests(merged):
+        refuses(request)
+    form, text = urlencode(FIELDS | {"sig": signature}), msgspec.json.encode(FIELDS | {"sig": signature})
+    refuses(InboundRequest("POST", {}, "", f"text=other&{form}".encode(), SIGNED_AT))
+    refuses(InboundRequest("GET", {}, f"text=other&{form}", b"", SIGNED_AT))
+    refuses(InboundRequest("POST", {}, "", b'{"text":"other",' + text[1:], SIGNED_AT))
+
+
 def test_signs_of_forms_within_values_are_signed_as_underscores() -> None:
     assert sign("s", "sha1", {"text": "a&b=c"}) == sign("s", "sha1", {"text": "a_b_c"})
 

@@ -172,11 +172,12 @@ class SlackAdapter(CallingAdapter):
     async def locate_file(self, account: Account, file: File) -> FileSource:
         """At its `url_private`, which wants the app's token.
 
-        Source: https://docs.slack.dev/reference/objects/file-object, "Authentication". No other host gets the token.
+        Source: https://docs.slack.dev/reference/objects/file-object, "Authentication". No other host gets the token,
+        and it is not sent unencrypted.
         """
         source = await super().locate_file(account, file)
-        host = urlsplit(source.url).hostname or ""
-        theirs = host == "files.slack.com" or host.endswith(".slack.com")
+        url = urlsplit(source.url)
+        theirs = url.scheme == "https" and (url.hostname or "").endswith(".slack.com")
         return FileSource(source.url, _authorized(account)) if theirs else source
 
     def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:

@@ -19,7 +19,9 @@ from msgcore.core.envelope import (
     Person,
     Place,
     Reaction,
+    shortened,
 )
+from msgcore.platforms.receiving import read_file
 from msgcore.platforms.slack.emoji import emoji_of
 from msgcore.platforms.slack.mrkdwn import read
 
@@ -61,7 +63,7 @@ def moment(ts: str | None) -> datetime | None:
 def place(channel: str, kind: str | None = None, name: str | None = None) -> Place:
     """A conversation; without its `channel_type` by the letter that its id begins with."""
     by_letter = {"D": "user", "G": "group"}.get(channel[:1], "channel")
-    return msgspec.convert({"id": channel, "type": _KINDS.get(kind or "", by_letter), "name": name}, Place)
+    return msgspec.convert({"id": channel, "type": _KINDS.get(kind or "", by_letter), "name": shortened(name)}, Place)
 
 
 def _message_event(payload: Part, event: Part) -> Iterator[Envelope]:
@@ -154,7 +156,7 @@ def _author(message: Part) -> Person | None:
     bot: Part = message.get("bot_profile") or {}
     id_ = message.get("user") or message.get("bot_id")
     name = bot.get("name") or message.get("username")
-    return None if id_ is None else Person(id=id_, name=name, is_bot="bot_id" in message)
+    return None if id_ is None else Person(id=id_, name=shortened(name), is_bot="bot_id" in message)
 
 
 def _text(message: Part) -> str | None:
@@ -179,4 +181,4 @@ def _file(file: Part) -> File:
         "mimeType": file.get("mimetype"),
         "size": file.get("size"),
     }
-    return msgspec.convert(known, File)
+    return read_file(known)

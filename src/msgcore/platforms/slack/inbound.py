@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from msgcore.core.envelope import Click, Command, Envelope, Person
+from msgcore.core.envelope import Click, Command, Envelope, Person, shortened
 from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
 from msgcore.platforms.slack.events import Part, message_id, moment, place, read_event
 from msgcore.platforms.slack.mrkdwn import read
@@ -64,11 +64,14 @@ class SlackInbound(Inbound):
     def handshake(self, account: Account, request: InboundRequest) -> InboundAnswer | None:
         """The challenge of `url_verification`, and nothing for `ssl_check`."""
         del account
-        if b"url_verification" in request.body[:4096]:
-            asked = _decode(request.body)
-            if asked.get("type") == "url_verification":
-                return InboundAnswer(msgspec.json.encode({"challenge": asked.get("challenge")}))
-        if b"ssl_check=1" in request.body[:4096] and "ssl_check" in _form(request.body):
+        beginning = request.body[:4096]
+        # What people write may have either word in it, so each is looked for in its own kind of body only.
+        if beginning.startswith(b"{"):
+            if b"url_verification" in beginning:
+                asked = _decode(request.body)
+                if asked.get("type") == "url_verification":
+                    return InboundAnswer(msgspec.json.encode({"challenge": asked.get("challenge")}))
+        elif b"ssl_check=1" in beginning and _form(request.body).get("ssl_check") == "1":
             return EMPTY
         return None
 
@@ -154,4 +157,4 @@ def _named(name: str | None) -> str | None:
 
 
 def _person(id_: str, username: str | None) -> Person:
-    return Person(id=id_, username=username)
+    return Person(id=id_, username=shortened(username))

@@ -27,8 +27,16 @@ from msgcore.core.envelope import (
     Person,
     Place,
     Reaction,
+    shortened,
 )
-from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    Inbound,
+    InboundAnswer,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
@@ -123,18 +131,16 @@ def _envelopes(id_: str, update: Part) -> Iterator[Envelope]:
         yield from _reactions(id_, update, update["message_reaction"])
     for name in ("my_chat_member", "chat_member"):
         if name in update:
-            yield from _membership(id_, update, update[name])
+            yield from _membership(update, update[name])
 
 
 def _messages(id_: str, update: Part, message: Part) -> Iterator[Envelope]:
     author, chat, at = _author(message), message["chat"], message["date"]
     joined = message.get("new_chat_members") or ()
-    for index, member in enumerate(joined):
-        content = Membership(joined=True, member=_person(member))
-        yield _envelope(f"{id_}.{index}", update, chat, content, author, at)
+    for member in joined:
+        yield _moved(update, chat, Membership(joined=True, member=_person(member)), author, at)
     if "left_chat_member" in message:
-        content = Membership(joined=False, member=_person(message["left_chat_member"]))
-        yield _envelope(id_, update, chat, content, author, at)
+        yield _moved(update, chat, Membership(joined=False, member=_person(message["left_chat_member"])), author, at)
     elif not joined and (written := _written(message)) is not None:
         yield _envelope(id_, update, chat, written, author, at)
 
@@ -192,11 +198,18 @@ def _emojis(reactions: Sequence[Part]) -> list[str]:
     return [str(each.get("emoji") or each.get("custom_emoji_id") or each["type"]) for each in reactions]
 
 
-def _membership(id_: str, update: Part, change: Part) -> Iterator[Envelope]:
+def _membership(update: Part, change: Part) -> Iterator[Envelope]:
     before, after = (_is_present(change[name]) for name in ("old_chat_member", "new_chat_member"))
     if before != after:
         content = Membership(joined=after, member=_person(change["new_chat_member"]["user"]))
-        yield _envelope(id_, update, change["chat"], content, _person(change["from"]), change["date"])
+        yield _moved(update, change["chat"], content, _person(change["from"]), change["date"])
+
+
+def _moved(update: Part, chat: Part, content: Membership, author: Person | None, at: int) -> Envelope:
+    """Administrators are told twice, by a message and by an update of its own: both have the same id."""
+    who = None if content.member is None else content.member.id
+    id_ = f"{chat['id']}:{'joined' if content.joined else 'left'}:{who}:{at}"
+    return _envelope(id_, update, chat, content, author, at)
 
 
 def _is_present(member: Part) -> bool:
@@ -205,7 +218,7 @@ def _is_present(member: Part) -> bool:
 
 def _envelope(id_: str, update: Part, chat: Part, content: Happening, author: Person | None, at: Any) -> Envelope:
     kind = {"private": "user", "channel": "channel"}.get(chat["type"], "group")
-    name = chat.get("title") or _name(chat) or None
+    name = shortened(chat.get("title") or _name(chat) or None)
     place = msgspec.convert({"id": str(chat["id"]), "type": kind, "name": name}, Place)
     moment = None if at is None else datetime.fromtimestamp(at, UTC)
     return Envelope(event_id=id_, chat=place, content=content, author=author, occurred_at=moment, raw=update)
@@ -227,13 +240,12 @@ def _author(message: Part) -> Person | None:
 
 
 def _person(user: Part) -> Person:
-    return Person(
-        id=str(user["id"]), name=_name(user) or None, username=user.get("username"), is_bot=bool(user.get("is_bot"))
-    )
+    name, username = shortened(_name(user) or None), user.get("username")
+    return Person(id=str(user["id"]), name=name, username=username, is_bot=bool(user.get("is_bot")))
 
 
 def _channel(chat: Part) -> Person:
-    return Person(id=str(chat["id"]), name=chat.get("title"), username=chat.get("username"))
+    return Person(id=str(chat["id"]), name=shortened(chat.get("title")), username=chat.get("username"))
 
 
 def _name(user: Part) -> str:
@@ -260,4 +272,4 @@ def _file(kind: str, file: Part) -> File:
         "mimeType": file.get("mime_type"),
         "size": file.get("file_size"),
     }
-    return msgspec.convert(known, File)
+    return read_file(known)

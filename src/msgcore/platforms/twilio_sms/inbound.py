@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from msgcore.core.envelope import ATTACHMENTS, Envelope, File, Message, Person, Place, Receipt
-from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    Inbound,
+    InboundAnswer,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_file,
+)
 from msgcore.platforms.sms import read_fields, read_form
 from msgcore.platforms.twilio_sms.errors import failure
 
@@ -114,4 +121,4 @@ def _files(fields: Mapping[str, str]) -> Iterator[File]:
         if url is not None:
             mime_type = fields.get(f"MediaContentType{number}")
             kind = _KINDS.get((mime_type or "").partition("/")[0], "document")
-            yield File(type=kind, url=url, mime_type=mime_type)
+            yield read_file({"type": kind, "url": url, "mimeType": mime_type})

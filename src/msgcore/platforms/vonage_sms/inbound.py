@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from msgcore.core.envelope import Envelope, Message, Person, Place, Receipt
 from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError
-from msgcore.platforms.sms import read_fields
+from msgcore.platforms.sms import read_fields, read_form
 from msgcore.platforms.vonage_sms.errors import failure
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class VonageInbound(Inbound):
             fields = read_fields(request.body, request.query)
         except UnreadableError as error:
             raise SignatureError(str(error)) from None
+        _check_names(request, fields)
         given = fields.pop("sig", "").lower()
         expected = sign(secret, account.credentials["signatureMethod"], fields)
         if not hmac.compare_digest(given.encode(), expected.encode()):
@@ -83,6 +85,25 @@ class VonageInbound(Inbound):
             return list(_envelopes(fields))
         except (KeyError, ValueError) as error:
             raise UnreadableError(f"this is no message of Vonage's: {type(error).__name__} {error}") from None
+
+
+def _check_names(request: InboundRequest, fields: Mapping[str, str]) -> None:
+    """Raises SignatureError for names by which other fields than those that are read could have the same signature."""
+    if any(sign_ in name for name in fields for sign_ in "&="):
+        raise SignatureError("a field's name has & or = in it")
+    try:
+        count = _count(request)
+    except (UnreadableError, ValueError, RecursionError):
+        raise SignatureError("the fields cannot be told apart") from None
+    if count != len(fields):
+        raise SignatureError("a field's name occurs twice")
+
+
+def _count(request: InboundRequest) -> int:
+    """How many fields there are, with those whose name was there already."""
+    if request.body.startswith(b"{"):
+        return len(json.loads(request.body, object_pairs_hook=list, parse_int=str))
+    return len(read_form(request.body.decode() or request.query))
 
 
 def _envelopes(fields: Mapping[str, str]) -> Iterator[Envelope]:

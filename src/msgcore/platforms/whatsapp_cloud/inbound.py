@@ -16,8 +16,28 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from msgcore.core.envelope import Click, Envelope, File, Happening, Message, Person, Place, Reaction, Receipt
-from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.core.envelope import (
+    Click,
+    Envelope,
+    File,
+    Happening,
+    Message,
+    Person,
+    Place,
+    Reaction,
+    Receipt,
+    shortened,
+)
+from msgcore.platforms.receiving import (
+    SHAPE_ERRORS,
+    Inbound,
+    InboundAnswer,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_each,
+    read_file,
+)
 from msgcore.platforms.whatsapp_cloud.errors import describe
 
 if TYPE_CHECKING:
@@ -65,30 +85,43 @@ class WhatsAppCloudInbound(Inbound):
             body = msgspec.json.decode(request.body, type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnreadableError(f"the body is no webhook: {error}") from None
-        try:
-            return list(_envelopes(body, account.credentials["phoneNumberId"]))
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
-            reason = f"the webhook does not have the documented shape ({type(error).__name__})"
-            raise UnreadableError(reason) from None
+        return read_each(account, _changes(body), lambda change: _envelopes(account, change))
 
 
 def _asked(request: InboundRequest, name: str) -> str:
     return parse_qs(request.query).get(name, [""])[0]
 
 
-def _envelopes(body: Part, phone_number_id: str) -> Iterator[Envelope]:
-    for entry in body.get("entry") or ():
-        for change in entry["changes"]:
-            value: Part = change["value"]
-            if change["field"] != "messages" or value["metadata"]["phone_number_id"] != phone_number_id:
-                continue
-            names = {each.get("wa_id"): each["profile"].get("name") for each in value.get("contacts") or ()}
-            for message in value.get("messages") or ():
-                if message["type"] not in _ABOUT_THE_CHAT:
-                    yield _written(message, names.get(message["from"]))
-            for status in value.get("statuses") or ():
-                if status["status"] in _STATUSES:
-                    yield _receipt(status)
+def _changes(body: Part) -> Sequence[Part]:
+    """Raises UnreadableError."""
+    try:
+        return [change for entry in body.get("entry") or () for change in entry["changes"]]
+    except SHAPE_ERRORS as error:
+        reason = f"the webhook does not have the documented shape ({type(error).__name__})"
+        raise UnreadableError(reason) from None
+
+
+def _envelopes(account: Account, change: Part) -> Sequence[Envelope]:
+    value: Part = change["value"]
+    if change["field"] != "messages" or value["metadata"]["phone_number_id"] != account.credentials["phoneNumberId"]:
+        return ()
+    names = {each.get("wa_id"): _name(each) for each in value.get("contacts") or ()}
+    items = [*(value.get("messages") or ()), *(value.get("statuses") or ())]
+    return read_each(account, items, lambda item: _told(item, names))
+
+
+def _told(item: Part, names: Mapping[Any, str | None]) -> Iterator[Envelope]:
+    """A status has a word for what it is, a message a type."""
+    if "status" in item:
+        if item["status"] in _STATUSES:
+            yield _receipt(item)
+    elif item["type"] not in _ABOUT_THE_CHAT:
+        yield _written(item, names.get(item["from"]))
+
+
+def _name(contact: Part) -> str | None:
+    profile: Part = contact.get("profile") or {}
+    return shortened(profile.get("name"))
 
 
 def _written(message: Part, name: str | None) -> Envelope:
@@ -138,7 +171,7 @@ def _files(message: Part) -> tuple[File, ...]:
         "filename": part.get("filename"),
         "mimeType": part.get("mime_type"),
     }
-    return (msgspec.convert(known, File),)
+    return (read_file(known),)
 
 
 def _receipt(status: Part) -> Envelope:

@@ -27,7 +27,7 @@ from msgcore.platforms.base import (
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.whatsapp_evo.errors import ERRORS, read_problem
-from msgcore.platforms.whatsapp_evo.inbound import EVENTS, SECRET_HEADER, WhatsAppEvoInbound, webhook_secret
+from msgcore.platforms.whatsapp_evo.inbound import EVENTS, SECRET_HEADER, WhatsAppEvoInbound, sent_id, webhook_secret
 from msgcore.platforms.whatsapp_evo.render import SHOWS, WhatsAppEvoOptions, calls, reaction, with_file
 from msgcore.security.egress import url_problem
 
@@ -129,7 +129,7 @@ class WhatsAppEvoAdapter(CallingAdapter):
         whole = body if "key" in body else {"number": number, **body}
         answer = await self.ask(json_call("POST", _url(account, f"message/{call.method}"), whole, _login(account)))
         sent: Any = answer.data.get("key")
-        return SentReceipt(str(sent["id"]) if sent else None)
+        return SentReceipt(sent_id(sent) if sent else None)
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Put an emoji to a message, in place of the one before, or take it away."""

@@ -29,8 +29,17 @@ from msgcore.core.envelope import (
     Reaction,
     Receipt,
     Typing,
+    shortened,
 )
-from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    SHAPE_ERRORS,
+    Inbound,
+    InboundRequest,
+    SignatureError,
+    UnreadableError,
+    read_each,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
@@ -56,7 +65,7 @@ _FILES = {
 }
 _STATUSES = {"DELIVERY_ACK": "delivered", "READ": "read", "PLAYED": "read", "ERROR": "failed"}
 _TYPING = frozenset(("composing", "recording"))
-_GROUP, _CHANNEL, _BROADCAST, _HIDDEN = "@g.us", "@newsletter", "@broadcast", "@lid"
+_GROUP, _CHANNEL, _BROADCAST, _HIDDEN, _PERSON = "@g.us", "@newsletter", "@broadcast", "@lid", "@s.whatsapp.net"
 
 Part = Mapping[str, Any]
 
@@ -65,6 +74,16 @@ def webhook_secret(account: Account) -> str:
     """What the Evolution API is told to send with each event of an account."""
     key: str = account.credentials["evolutionApiKey"]
     return hmac.digest(key.encode(), f"webhook of {account.id}".encode(), sha256).hex()
+
+
+def message_id(chat: str, id_: str) -> str:
+    """The apps that write messages choose their ids, which are unique in their chat at best."""
+    return f"{chat}:{id_}"
+
+
+def sent_id(key: Part) -> str:
+    """The id of a message by the key that sending it answers."""
+    return message_id(_address(key, "remoteJid"), key["id"])
 
 
 class WhatsAppEvoInbound(Inbound):
@@ -80,35 +99,31 @@ class WhatsAppEvoInbound(Inbound):
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What an event tells; raises UnreadableError for what is none."""
-        del account
         try:
             body = msgspec.json.decode(request.body, type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnreadableError(f"the body is no event: {error}") from None
         try:
-            return list(_envelopes(body))
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
+            return _envelopes(account, body)
+        except SHAPE_ERRORS as error:
             raise UnreadableError(f"the event does not have the known shape ({type(error).__name__})") from None
 
 
-def _envelopes(body: Part) -> Iterator[Envelope]:
+def _envelopes(account: Account, body: Part) -> Sequence[Envelope]:
     data, moment = body.get("data"), str(body.get("date_time"))
     match body.get("event"):
         case "messages.upsert":
-            for message in _each(data):
-                yield from _written(message)
+            return read_each(account, _each(data), _written)
         case "messages.update":
-            for update in _each(data):
-                yield from _receipt(update)
+            return read_each(account, _each(data), _receipt)
         case "messages.delete":
-            for deleted in _each(data):
-                yield from _deleted(deleted.get("key") or deleted)
+            return read_each(account, _each(data), lambda deleted: _deleted(deleted.get("key") or deleted))
         case "group-participants.update":
-            yield from _membership(cast("Part", data), moment)
+            return list(_membership(cast("Part", data), moment))
         case "presence.update":
-            yield from _typing(cast("Part", data), moment)
+            return list(_typing(cast("Part", data), moment))
         case _:
-            return
+            return ()
 
 
 def _each(data: Any) -> Sequence[Part]:
@@ -124,13 +139,13 @@ def _written(message: Part) -> Iterator[Envelope]:
     chat = _address(key, "remoteJid")
     if key.get("fromMe") or chat.endswith(_BROADCAST):
         return
-    content = _happening(message, key["id"])
+    content = _happening(message, chat)
     if content is None:
         return
-    author = Person(id=_author(key, chat), name=message.get("pushName"))
+    author = Person(id=_author(key, chat), name=shortened(message.get("pushName")))
     moment = message.get("messageTimestamp")
     yield Envelope(
-        event_id=f"{chat}:{key['id']}",
+        event_id=message_id(chat, key["id"]),
         chat=_place(chat, author.name),
         content=content,
         author=author,
@@ -139,19 +154,21 @@ def _written(message: Part) -> Iterator[Envelope]:
     )
 
 
-def _happening(message: Part, id_: str) -> Happening | None:
+def _happening(message: Part, chat: str) -> Happening | None:
     """What was written; None for what the apps tell one another."""
     held = _unwrapped(message.get("message") or {})
     if "reactionMessage" in held:
         part = held["reactionMessage"]
         emoji = part.get("text") or ""
-        return Reaction(message_id=part["key"]["id"], emoji=emoji, removed=not emoji)
-    pressed = _pressed(held)
+        return Reaction(message_id=message_id(chat, part["key"]["id"]), emoji=emoji, removed=not emoji)
+    quoted, pressed = _answered(message, held), _pressed(held)
+    answered = None if quoted is None else message_id(chat, quoted)
     if pressed is not None:
-        return Click(value=pressed[0], label=pressed[1], message_id=_answered(message, held))
+        return Click(value=pressed[0], label=pressed[1], message_id=answered)
     if "protocolMessage" in held or not any(name != "messageContextInfo" for name in held):
         return None
-    return Message(id=id_, text=_text(held), attachments=_files(held, id_), reply_to=_answered(message, held))
+    id_: str = message["key"]["id"]
+    return Message(id=message_id(chat, id_), text=_text(held), attachments=_files(held, id_), reply_to=answered)
 
 
 def _unwrapped(held: Part) -> Part:
@@ -208,7 +225,7 @@ def _files(held: Part, id_: str) -> tuple[File, ...]:
                 "mimeType": part.get("mimetype"),
                 "size": int(length) if isinstance(length, int | str) else None,
             }
-            found.append(msgspec.convert(known, File))
+            found.append(read_file(known))
     return tuple(found)
 
 
@@ -225,16 +242,20 @@ def _receipt(update: Part) -> Iterator[Envelope]:
     word = _STATUSES.get(update.get("status") or "")
     if word is None or not update.get("fromMe"):
         return
-    known = {"kind": "receipt", "messageId": update["keyId"], "status": word}
-    chat = update["remoteJid"]
-    yield Envelope(f"{update['keyId']}:{word}", _place(chat, None), msgspec.convert(known, Receipt), raw=update)
+    # The server cuts what tells devices apart, and the domain with it.
+    told = _address(update, "remoteJid")
+    chat = told if "@" in told else told + _PERSON
+    id_ = message_id(chat, update["keyId"])
+    content = msgspec.convert({"kind": "receipt", "messageId": id_, "status": word}, Receipt)
+    yield Envelope(f"{id_}:{word}", _place(chat, None), content, raw=update)
 
 
 def _deleted(key: Part) -> Iterator[Envelope]:
     if not key.get("fromMe"):
         chat = _address(key, "remoteJid")
         author = Person(id=_author(key, chat))
-        yield Envelope(f"{chat}:{key['id']}:deleted", _place(chat, None), Deletion(id=key["id"]), author, raw=key)
+        id_ = message_id(chat, key["id"])
+        yield Envelope(f"{id_}:deleted", _place(chat, None), Deletion(id=id_), author, raw=key)
 
 
 def _membership(update: Part, moment: str) -> Iterator[Envelope]:

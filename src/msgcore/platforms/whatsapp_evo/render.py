@@ -64,13 +64,23 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
         if call.method != "sendContact":  # which knows none of them
             call.body.update(every)
     if options.reply_to is not None and made:
-        made[0].body["quoted"] = {"key": {"id": options.reply_to}}
+        made[0].body["quoted"] = {"key": _key(options.reply_to)}
     return made
 
 
 def reaction(chat: str, message_id: str, emoji: str, *, from_me: bool) -> Call:
     """An emoji put to a message, in place of the one before; an empty one takes it away."""
-    return Call("sendReaction", {"key": {"remoteJid": chat, "fromMe": from_me, "id": message_id}, "reaction": emoji})
+    key = {"remoteJid": chat, "fromMe": from_me, **_key(message_id)}
+    return Call("sendReaction", {"key": key, "reaction": emoji})
+
+
+def _key(message_id: str) -> dict[str, str]:
+    """WhatsApp's id in ours, and the chat that is in it; an id of WhatsApp's own is taken as well.
+
+    No chat has a colon in it, but an id may have one.
+    """
+    chat, found, id_ = message_id.partition(":")
+    return {"remoteJid": chat, "id": id_} if found else {"id": message_id}
 
 
 def with_file(call: Call, file: LoadedAttachment, encoded: str) -> dict[str, Any]:
