@@ -117,7 +117,7 @@ def test_what_is_refused(content: dict[str, Any], options: dict[str, Any], shows
     assert error.pointer == pointer
 
 
-LONG = ["hello\n\n" * 20_000, "<&>" * 300_000, "word " * 200_000, "a" * 900_000, "x\n" * 400_000]
+LONG = ["hello\n\n" * 40_000, "<&>" * 300_000, "word " * 200_000, "a" * 900_000, "x\n" * 400_000]
 
 
 @pytest.mark.parametrize("text", LONG, ids=["paragraphs", "signs", "words", "one word", "lines"])
