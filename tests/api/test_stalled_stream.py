@@ -67,7 +67,8 @@ async def test_who_reads_nothing_is_let_go(served: InProcess) -> None:
     key = await served.set_up()
     new = [NewEvent("shop", "test", {"text": "x" * SIZE}, datetime.now(UTC)) for _ in range(NUMBER)]
     await served.gateway.database.transact(lambda connection: append(connection, new))
-    waiting = served.gateway._bus._waiting
+    assert served.gateway._event_streams is not None
+    waiting = served.gateway._event_streams._bus._waiting
     async with asking(served, key) as idle, asking(served, key) as reader:
         seen = b""
         async with asyncio.timeout(PATIENCE):
