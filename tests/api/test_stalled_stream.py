@@ -87,7 +87,11 @@ async def test_who_takes_nothing_of_a_file_is_let_go_and_the_file_closed(
     await served.set_up()
     path = await served.add_sandbox()
     file = {"data": base64.b64encode(bytes(FILE)).decode(), "mimeType": "image/png"}
-    report = {"chat": {"id": "c"}, "author": {"id": "a"}, "content": {"kind": "message", "id": "m", "attachments": [file]}}
+    report = {
+        "chat": {"id": "c"},
+        "author": {"id": "a"},
+        "content": {"kind": "message", "id": "m", "attachments": [file]},
+    }
     closed: list[bool] = []
     real = store._read
 

@@ -12,7 +12,9 @@ LONG = "x" * 256
 
 
 def occurrence(content: Message | Reaction) -> Occurrence:
-    return Occurrence.of(request("t"), Envelope(event_id="e", chat=Place(id="c"), author=Person(id="a"), content=content))
+    return Occurrence.of(
+        request("t"), Envelope(event_id="e", chat=Place(id="c"), author=Person(id="a"), content=content)
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,7 @@ class AttachmentsController(Controller):
             **{name: getattr(shown, name) for name in shown.__struct_fields__}, expires_at=to_iso(found.until)
         )
 
-    @get(
-        "/attachments/{attachment_id:str}", opt=PUBLIC, middleware=[letting_go], summary="Download an attachment"
-    )
+    @get("/attachments/{attachment_id:str}", opt=PUBLIC, middleware=[letting_go], summary="Download an attachment")
     async def download(
         self,
         attachment_id: FromPath[str],

@@ -25,5 +25,5 @@ async def test_what_was_asked_for_and_lost_may_be_asked_for_again(
         adapter.register_webhook(account, "https://x.example/hook"),
         adapter.locate_file(account, File(type="image", id="f")),
     ):
-        with pytest.raises(TemporaryError, match="did not come"):
+        with pytest.raises(TemporaryError):
             await asking
