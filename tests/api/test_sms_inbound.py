@@ -43,3 +43,5 @@ def test_a_message_and_a_receipt_come_in_by_the_address_that_twilio_was_given(ru
     assert (message["data"]["chat_id"], message["data"]["user_id"]) == ("+19253920364", "+19253920364")
     assert receipt["event"] == "message.failed"
     assert "30003" in str(receipt["data"])
+    # Before it is taken apart, which is the work that a forger could have us do.
+    assert post(running, url, b"a=b&" * 100_000, sign(TOKEN, url, []))[0] == 413

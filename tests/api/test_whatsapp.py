@@ -82,6 +82,8 @@ def test_the_qr_code_links_a_device(running: Running, evolution: tuple[str, dict
         assert answer.status == 200, answer
         assert (answer.body["status"], answer.body["qrCode"]) == (status, code)
         assert answer.body["message"]
+        assert answer.headers["cache-control"] == "no-store"
+    assert running.make_key("platforms:read").ask("GET", f"{path}/qr-code").status == 403
     assert running.key.ask("PATCH", path, {"isActive": False}).status == 200
     assert running.key.ask("GET", f"{path}/qr-code").status == 400
 

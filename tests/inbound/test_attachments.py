@@ -368,14 +368,21 @@ async def test_a_message_waits_while_its_files_cannot_be_stored(
     failed = asyncio.Event()
 
     async def away(name: str, content: Any) -> None:
+        if content == b"hello":
+            await put(name, content)
+            return
         failed.set()
         raise BlobError("away")
 
     monkeypatch.setattr(office.inbox.blobs, "put", away)
-    await office.inbox.keep(request("with a file", attachments=[{"data": "aGVsbG8="}]))
+    await office.inbox.keep(request("with files", attachments=[{"data": "aGVsbG8="}, {"data": "YQ=="}]))
     office.inbox.start()
     await asyncio.wait_for(failed.wait(), PATIENCE)
     assert await office.rows() == []
     monkeypatch.setattr(office.inbox.blobs, "put", put)
-    assert await office.inbox.texts() == ["with a file"]
-    assert [row.state for row in await office.rows()] == ["stored"]
+    assert await office.inbox.texts() == ["with files"]
+    rows = await office.rows()
+    assert [row.state for row in rows] == ["stored"] * 2
+    async with office.inbox.database.read() as connection:
+        noted = set((await connection.execute(select(blobs_table.c.id))).scalars())
+    assert noted == set(office.kept()) == {row.id for row in rows}, "tries before leave nothing behind"

@@ -83,12 +83,12 @@ class Processes:
         self.database = database
         self.all: list[ConnectionManager] = []
 
-    async def start(self, *, largest: int = 1000) -> ConnectionManager:
+    async def start(self, *, largest: int = 1000, platform: str = "sandbox") -> ConnectionManager:
         async with adapter_services(self.database) as services:
             made = ConnectionManager(
                 database=self.database,
                 accounts=AccountDirectory(self.database, KEYRING),
-                platforms={"sandbox": Radio(services)},
+                platforms={platform: Radio(services)},
                 on_stored=lambda _: None,
                 clock=SystemClock(),
                 largest=largest,
@@ -327,3 +327,34 @@ async def test_the_same_error_is_told_once_and_refused_credentials_are_seldom_tr
     del Radio.errors[refused]
     await processes.change(refused, credentials={"right": True})
     await until(lambda: _is(processes.told("Connected"), 1))
+
+
+async def test_a_process_takes_no_connections_of_a_platform_that_it_does_not_know(processes: Processes) -> None:
+    [id_] = await processes.add(1)
+    newer = await processes.start()
+    await until(lambda: Radio.up[id_] == 1)
+    older = await processes.start(platform="of-yesterday")
+    await newer.stop()
+    processes.all.remove(newer)
+    beaten = older._safe_until
+    await until(lambda: older._safe_until > beaten)
+    assert (counts(older), older._beating is not None and older._beating.done()) == ([0], False)
+    await processes.start()
+    await until(lambda: Radio.up[id_] == 1)
+
+
+async def test_an_error_of_a_beat_does_not_end_the_manager(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [id_] = await processes.add(1)
+    failed = asyncio.Event()
+
+    def failing(*_: Any) -> Any:
+        failed.set()
+        raise KeyError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manager, "Holding", failing)
+        await processes.start()
+        await asyncio.wait_for(failed.wait(), PATIENCE)
+    await until(lambda: Radio.up[id_] == 1)

@@ -7,12 +7,14 @@ from typing import Annotated
 from urllib.parse import quote
 
 from litestar import Controller, get
+from litestar.background_tasks import BackgroundTask
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from msgcore.api.access import PUBLIC, Injected, requires
 from msgcore.api.answers import Timestamp
 from msgcore.api.received import AttachmentAnswer, attachment_answer
+from msgcore.api.stalled import letting_go
 from msgcore.core.clock import to_iso
 from msgcore.core.scopes import ApiScope
 from msgcore.services.attachments import AttachmentService, OpenedAttachment
@@ -59,7 +61,7 @@ class AttachmentsController(Controller):
             **{name: getattr(shown, name) for name in shown.__struct_fields__}, expires_at=to_iso(found.until)
         )
 
-    @get("/attachments/{attachment_id:str}", opt=PUBLIC, summary="Download an attachment")
+    @get("/attachments/{attachment_id:str}", opt=PUBLIC, middleware=[letting_go], summary="Download an attachment")
     async def download(
         self,
         attachment_id: FromPath[str],
@@ -74,7 +76,12 @@ class AttachmentsController(Controller):
         still to be fetched, 404 where it could not be had, 410 where it is no longer kept.
         """
         opened = await attachments.open(attachment_id, expires, signature, wanted)
-        return Stream(opened.pieces, status_code=206 if opened.is_part else 200, headers=_headers(opened))
+        return Stream(
+            opened.pieces,
+            status_code=206 if opened.is_part else 200,
+            headers=_headers(opened),
+            background=BackgroundTask(opened.pieces.aclose),  # what a client that is gone left unread
+        )
 
 
 def _headers(opened: OpenedAttachment) -> dict[str, str]:

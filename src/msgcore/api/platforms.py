@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, delete, get, patch, post
+from litestar.datastructures import CacheControlHeader
 from litestar.params import FromPath, QueryParameter
 from msgspec import UNSET, UnsetType
 
@@ -220,13 +221,17 @@ class PlatformsController(Controller):
 
     @get(
         "/{platform_id:str}/qr-code",
-        opt=requires(ApiScope.PLATFORMS_READ),
+        opt=requires(ApiScope.PLATFORMS_WRITE),
+        cache_control=CacheControlHeader(no_store=True),
         summary="Get the QR code that links a device",
     )
     async def qr_code(
         self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
     ) -> QrCodeAnswer:
-        """Made by the platform just now, and valid for a minute at most; 400 for platforms that link no device."""
+        """Made by the platform just now, and valid for a minute at most; 400 for platforms that link no device.
+
+        It asks for `platforms:write`: whoever scans it may read and write as the account.
+        """
         found = await platforms.qr_code(project, platform_id)
         if found.image is not None:
             return QrCodeAnswer(message="QR code retrieved successfully", qr_code=found.image, status="ready")

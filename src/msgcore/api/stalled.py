@@ -1,7 +1,7 @@
 """Letting go of clients that ask for a stream and read nothing of it.
 
 An ASGI server lets `send` wait while a client takes nothing, however long that is. What waits there has a page of
-events in memory, and a subscription.
+events in memory and a subscription, or an open file.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,7 +53,7 @@ class Blob:
     """A file that was opened: how many bytes all of it has, and those that were asked for."""
 
     size: int
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes]
 
 
 class BlobStore:
@@ -164,7 +164,7 @@ async def _from(start: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
         yield piece
 
 
-async def _read(found: GetResult) -> AsyncIterator[bytes]:
+async def _read(found: GetResult) -> AsyncGenerator[bytes]:
     try:
         async for piece in found.stream(min_chunk_size=READ_PIECE):
             yield bytes(piece)

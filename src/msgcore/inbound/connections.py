@@ -97,12 +97,11 @@ class ConnectionManager:
             self._given_back.clear()
             try:
                 held = await self._beat()
+                self._safe_until = asked_at + LEASE_SECONDS - SAFETY_SECONDS
+                self._follow(held)
             except Exception as error:
                 if not (isinstance(error, TimeoutError) or is_away(error)):
                     log.exception("connections_beat_failed")
-            else:
-                self._safe_until = asked_at + LEASE_SECONDS - SAFETY_SECONDS
-                self._follow(held)
             if self._held and self._clock.monotonic() >= self._safe_until:
                 log.warning("connections_given_up", reason="their leases could not be renewed", number=len(self._held))
                 self._let_go(list(self._held))
@@ -129,7 +128,7 @@ class ConnectionManager:
 
     def _renew(self, connection: Connection) -> store.Held:
         store.judge(connection, self._platforms, self._is_wanted)
-        return store.beat(connection, self._holder, lease=LEASE_SECONDS, most=MOST_HELD)
+        return store.beat(connection, self._holder, self._platforms, lease=LEASE_SECONDS, most=MOST_HELD)
 
     def _is_wanted(self, row: Any) -> bool:
         record = AccountRecord.of(row)

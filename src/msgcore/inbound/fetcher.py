@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -43,6 +44,8 @@ FETCH_SECONDS = 120.0
 LEASE = timedelta(seconds=FETCH_SECONDS + 60)
 PLATFORMS_AT_ONCE, FILES_AT_ONCE = 4, 2
 """How many platforms' files are fetched at a time, and of each how many: one with slow files holds up no other."""
+OF_PROJECT_AT_ONCE = 2
+"""How many of these platforms may be of one project: it holds up no other with all of its platforms either."""
 RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
 """Waits after failures that may pass: 20 hours together."""
 _REFUSALS = frozenset(("egress_denied", "url_invalid", "attachment_too_large", "attachment_type_refused"))
@@ -76,6 +79,8 @@ class Fetcher:
         self._every = every
         self._seconds = seconds
         self._places = asyncio.Semaphore(PLATFORMS_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """Of each project, for as long as something of it is fetched."""
         self._news = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -114,9 +119,13 @@ class Fetcher:
     async def _fetch_of(self, platform_id: str) -> None:
         """All files of a platform that are due, a few at a time, in turn with other platforms."""
         try:
+            record = await self._accounts.get(platform_id)
+            if record is None:  # its messages go with it
+                return
+            turns = self._turns.setdefault(record.project_id, asyncio.Semaphore(OF_PROJECT_AT_ONCE))
             more = True
             while more:
-                async with self._places:
+                async with turns, self._places:
                     more = await self._fetch_some(platform_id)
         except Exception as error:
             if not is_away(error):

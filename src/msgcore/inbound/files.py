@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from msgcore.blobs.store import BlobStore
+from msgcore.blobs.store import BlobError, BlobStore
 from msgcore.core.attachments import AttachmentState
 from msgcore.core.clock import Clock
 from msgcore.core.envelope import File
@@ -105,11 +106,15 @@ class FileKeeper:
             return
         now = self._clock.now()
         await self._database.transact(lambda connection: store.note(connection, [each.id for each in here], now))
-        for start in range(0, len(here), AT_ONCE):
-            ends = await asyncio.gather(*map(self._put, here[start : start + AT_ONCE]), return_exceptions=True)
-            for error in ends:
-                if error is not None:
-                    raise error
+        try:
+            for start in range(0, len(here), AT_ONCE):
+                ends = await asyncio.gather(*map(self._put, here[start : start + AT_ONCE]), return_exceptions=True)
+                for error in ends:
+                    if error is not None:
+                        raise error
+        except BlobError:
+            await self._take_back([each.id for each in here])
+            raise
 
     def _is_to_be_stored(self, each: ReceivedFile) -> bool:
         """Whether the bytes of a file are here and may be kept."""
@@ -129,6 +134,12 @@ class FileKeeper:
     async def _put(self, each: ReceivedFile) -> None:
         await self._blobs.put(each.id, each.file.data or b"")
         each.state = AttachmentState.STORED
+
+    async def _take_back(self, ids: Sequence[str]) -> None:
+        """Since trying again gives other ids; where this fails as well, the sweeper finds what is left."""
+        with suppress(BlobError):
+            await self._blobs.delete(ids)
+            await store.forget(self._database, ids)
 
 
 def log_line(about: dict[str, Any], attachment_id: str, state: AttachmentState, error: DeliveryError) -> dict[str, Any]:

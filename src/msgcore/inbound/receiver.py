@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -26,6 +28,8 @@ from msgcore.store.group_commit import GroupCommit
 from msgcore.store.inbound import RawRequest, keep
 
 log = structlog.stdlib.get_logger(__name__)
+
+Found = TypeVar("Found")
 
 NOWHERE = "There is no such webhook"
 """All that is told to whoever does not know a token, whatever the reason."""
@@ -103,10 +107,7 @@ class Receiver:
         inbound, record = await self._find(platform, token)
         account = self._open(record)
         try:
-            inbound.verify(account, request)
-            answer = inbound.handshake(account, request)
-            if answer is None:
-                await self._check(inbound, account, request)
+            answer = await self._aside(request, partial(_look_at, inbound, account, request))
         except SignatureError as error:
             problem = UnauthenticatedError("The request is not signed as this platform signs")
             self._note(record, problem, str(error))
@@ -134,7 +135,7 @@ class Receiver:
             self._metrics.received(platform, "lost")
             raise
         self._metrics.received(platform, "taken")
-        return inbound.reply(request)
+        return await self._aside(request, partial(inbound.reply, request))
 
     async def refuse(self, platform: str, token: str, problem: ProblemError) -> ProblemError:
         """What answers a request whose body is not even read because of `problem`; it is logged.
@@ -154,12 +155,12 @@ class Receiver:
         self._metrics.received(record.platform, REFUSALS.get(problem.status, "unreadable"))
         self._refusals.note(record, problem.status, reason)
 
-    async def _check(self, inbound: Inbound, account: Account, request: InboundRequest) -> None:
+    async def _aside(self, request: InboundRequest, work: Callable[[], Found]) -> Found:
+        """What comes of looking at a request: at once, or on another thread for one that is large."""
         if len(request.body) < LARGE:
-            inbound.check(account, request)
-            return
+            return work()
         async with self._large:
-            await asyncio.to_thread(inbound.check, account, request)
+            return await asyncio.to_thread(work)
 
     async def _find(self, platform: str, token: str) -> tuple[Inbound, AccountRecord]:
         inbound = self._registry.inbound(platform)
@@ -228,6 +229,15 @@ class Receiver:
             async with self._order:
                 await self._spool.drop_first()
             self._tell(batch)
+
+
+def _look_at(inbound: Inbound, account: Account, request: InboundRequest) -> InboundAnswer | None:
+    """The answer to a handshake. Raises SignatureError, and UnreadableError for what is seen to be that at a glance."""
+    inbound.verify(account, request)
+    answer = inbound.handshake(account, request)
+    if answer is None:
+        inbound.check(account, request)
+    return answer
 
 
 def _weight(request: RawRequest) -> int:

@@ -38,6 +38,8 @@ TOLERANCE = timedelta(days=1)
 """How far a platform's clock may be ahead of ours."""
 LONGEST_ID = 255
 """Characters of an id that is stored."""
+LONGEST_NAME = 255
+"""Characters of a file's name or media type that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,9 @@ class Occurrence:
         """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
-        if not all(0 < len(each) <= LONGEST_ID and "\x00" not in each for each in ids):
+        if not all(map(_is_storable_id, ids)):
             raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
+        envelope = _with_storable_details(envelope)
         content = envelope.content
         files = content.attachments if isinstance(content, Message) else ()
         return cls(new_id(), request, envelope, wished, [ReceivedFile(file) for file in files])
@@ -75,6 +78,25 @@ class Occurrence:
         """When it happened, as far as the platform says; a moment that cannot be is none."""
         said, came = self.envelope.occurred_at, self.request.received_at
         return said if said is not None and EARLIEST < said < came + TOLERANCE else came
+
+
+def _is_storable_id(id_: str) -> bool:
+    return 0 < len(id_) <= LONGEST_ID and "\x00" not in id_
+
+
+def _with_storable_details(envelope: Envelope) -> Envelope:
+    """Without what a message can do without: better that it comes without saying what it answers than not at all."""
+    content = envelope.content
+    match content:
+        case Message(reply_to=reply_to, thread_id=thread_id):
+            details = {"reply_to": reply_to, "thread_id": thread_id}
+            better = {name: None for name, id_ in details.items() if id_ is not None and not _is_storable_id(id_)}
+        case Reaction(emoji=emoji):
+            shown = (plain(emoji) or "")[:LONGEST_ID]
+            better = {} if shown == emoji else {"emoji": shown}
+        case _:
+            return envelope
+    return msgspec.structs.replace(envelope, content=msgspec.structs.replace(content, **better)) if better else envelope
 
 
 def subject_of(content: Happening) -> str | None:
@@ -121,9 +143,9 @@ def file_rows(found: Occurrence) -> list[Row]:
             "message_id": found.id,
             "type": each.file.type,
             "url": plain(each.file.url or f"platform:{each.file.id or ''}"),
-            "filename": plain(each.file.filename),
+            "filename": _short(each.file.filename),
             "size": each.file.size if each.file.data is None else len(each.file.data),
-            "mime_type": plain(each.file.mime_type),
+            "mime_type": _short(each.file.mime_type),
             "state": each.state,
             "reason": None if each.error is None else each.error.message,
             "platform_id": found.request.platform_id,
@@ -304,6 +326,11 @@ def _file(file: File) -> Row:
         "mime_type": file.mime_type,
         "size": file.size,
     }
+
+
+def _short(text: str | None) -> str | None:
+    shown = plain(text)
+    return shown and shown[:LONGEST_NAME]
 
 
 def plain(text: str | None) -> str | None:

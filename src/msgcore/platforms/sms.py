@@ -11,7 +11,7 @@ import msgspec
 
 from msgcore.core.errors import FieldError
 from msgcore.platforms.calling import CallingAdapter
-from msgcore.platforms.receiving import UnreadableError
+from msgcore.platforms.receiving import OversizedError, UnreadableError
 
 if TYPE_CHECKING:
     from msgcore.core.content import Target
@@ -21,6 +21,8 @@ SENDER = r"\+?[1-9][0-9]{6,14}|[0-9]{3,8}|(?=[0-9 +_&-]*[A-Za-z])[A-Za-z0-9 +_&-
 """A number (E.164), a short code, or a name of up to 11 characters with a letter in it (3GPP TS 23.040, 9.1.2.5)."""
 FIELDS = 1000
 """In a form: more is nobody's message."""
+LARGEST_BODY = 256 * 1024
+"""Bytes of a request: messages have a few thousand, and forms have to be taken apart before they are verified."""
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 
@@ -42,6 +44,12 @@ class SmsAdapter(CallingAdapter):
             return None
         left = datetime.fromisoformat(delivery.options.expires_at) - self.services.clock.now()
         return max(1, int(left.total_seconds()))
+
+
+def check_size(body: bytes) -> None:
+    """Raises OversizedError for what is too large for a request about a message."""
+    if len(body) > LARGEST_BODY:
+        raise OversizedError(f"the body has more than {LARGEST_BODY} bytes")
 
 
 def read_form(text: str) -> list[tuple[str, str]]:

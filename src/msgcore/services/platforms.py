@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,7 +28,10 @@ from msgcore.store.pauses import PausedBy
 
 MASK = "*****"
 SANDBOX = "sandbox"
+ANSWER_SECONDS = 15.0
+"""How long a platform may take to answer while a caller waits: it holds a connection that messages want too."""
 
+Answered = TypeVar("Answered")
 Look: TypeAlias = Callable[[AsyncConnection, str, str], Awaitable[Any]]
 """Finds a platform by its project and id."""
 
@@ -179,13 +183,12 @@ class PlatformService:
     async def register_webhook(self, project_id: str, platform_id: str) -> tuple[str, dict[str, Any]]:
         """Have a platform post what happens to its webhook; its address, and what the platform says about it.
 
-        Raises NotFoundError, and InvalidInputError where it is switched off, does not support that, or refuses it.
+        Raises NotFoundError, and InvalidInputError where it is switched off, does not support that, refuses it, or does
+        not answer in time.
         """
         adapter, account = await self._ask(project_id, platform_id, "register its webhook")
-        try:
-            return account.webhook_url, await adapter.register_webhook(account, account.webhook_url)
-        except DeliveryError as error:
-            raise InvalidInputError(f"Failed to register the webhook: {error.message}") from error
+        registering = adapter.register_webhook(account, account.webhook_url)
+        return account.webhook_url, await _answered(registering, "Failed to register the webhook")
 
     async def qr_code(self, project_id: str, platform_id: str) -> QrCode:
         """The QR code that links a device with a platform.
@@ -193,10 +196,7 @@ class PlatformService:
         Raises NotFoundError, and InvalidInputError where it is switched off, links no device, or cannot be asked.
         """
         adapter, account = await self._ask(project_id, platform_id, "link a device")
-        try:
-            return await adapter.qr_code(account)
-        except DeliveryError as error:
-            raise InvalidInputError(f"Failed to get the QR code: {error.message}") from error
+        return await _answered(adapter.qr_code(account), "Failed to get the QR code")
 
     async def _ask(self, project_id: str, platform_id: str, why: str) -> tuple[PlatformAdapter, Account]:
         """An active platform of a project and the adapter that can ask it something."""
@@ -277,3 +277,16 @@ class PlatformService:
         if errors:
             raise InvalidInputError.of(errors)
         return meant
+
+
+async def _answered(asking: Awaitable[Answered], failed: str) -> Answered:
+    """What a platform says, in time. Raises InvalidInputError, which begins with `failed`."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asking
+    except DeliveryError as error:
+        raise InvalidInputError(f"{failed}: {error.message}") from error
+    except TimeoutError:
+        raise InvalidInputError(
+            f"{failed}: the platform did not answer within {ANSWER_SECONDS:g} seconds; try again later"
+        ) from None

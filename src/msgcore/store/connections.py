@@ -101,8 +101,11 @@ def judge(connection: Connection, platforms: Collection[str], is_wanted: Callabl
     _NOTE.run(connection, [{"id": row.id, "wanted": is_wanted(row), "seen": row.updated_at} for row in rows])
 
 
-def beat(connection: Connection, holder: str, *, lease: float, most: int) -> Held:
-    """Say that a process is there: renew all of its leases, and take what is its share of what is free."""
+def beat(connection: Connection, holder: str, platforms: Collection[str], *, lease: float, most: int) -> Held:
+    """Say that a process is there: renew all of its leases, and take what is its share of what is free.
+
+    It takes those of `platforms` only: another version of MsgCore may know more.
+    """
     dialect = connection.dialect.name
     until = now_in(dialect, lease)
     _be_listed(connection, holder, until)
@@ -112,9 +115,9 @@ def beat(connection: Connection, holder: str, *, lease: float, most: int) -> Hel
     share = min(most, _share(connection))
     missing = share - len(_held_by(connection, holder))
     if missing > 0:
-        _take(connection, holder, until, now_in(dialect), missing)
+        _take(connection, holder, platforms, until, now_in(dialect), missing)
     else:
-        _take(connection, holder, until, now_in(dialect, -LEFT_SECONDS), most - share + missing)
+        _take(connection, holder, platforms, until, now_in(dialect, -LEFT_SECONDS), most - share + missing)
     leases = _held_by(connection, holder)
     return Held(leases, surplus=max(0, len(leases) - share))
 
@@ -218,14 +221,19 @@ def _all_of(connection: Connection, holder: str) -> Sequence[str]:
 
 
 def _take(
-    connection: Connection, holder: str, until: ColumnElement[Any], free_since: ColumnElement[Any], number: int
+    connection: Connection,
+    holder: str,
+    platforms: Collection[str],
+    until: ColumnElement[Any],
+    free_since: ColumnElement[Any],
+    number: int,
 ) -> None:
     if number <= 0:
         return
     free = (
         select(connections.c.platform_id)
         .select_from(_WITH_PLATFORM)
-        .where(_MAY_BE_HELD, connections.c.until <= free_since)
+        .where(_MAY_BE_HELD, project_platforms.c.platform.in_(platforms), connections.c.until <= free_since)
         .order_by(connections.c.until)
         .limit(min(number, TAKEN_AT_ONCE))
         .with_for_update(of=connections, skip_locked=True)

@@ -16,7 +16,14 @@ from urllib.parse import parse_qs
 import msgspec
 
 from msgcore.core.envelope import Click, Command, Envelope, Person, shortened
-from msgcore.platforms.receiving import Inbound, InboundAnswer, InboundRequest, SignatureError, UnreadableError
+from msgcore.platforms.receiving import (
+    Inbound,
+    InboundAnswer,
+    InboundRequest,
+    OversizedError,
+    SignatureError,
+    UnreadableError,
+)
 from msgcore.platforms.slack.events import Part, message_id, moment, place, read_event
 from msgcore.platforms.slack.mrkdwn import read
 
@@ -29,6 +36,8 @@ WINDOW = 300
 """Seconds that a request may be old ("Verifying requests from Slack": five minutes)."""
 LONGEST_TIME = 12
 """Digits of a time in seconds."""
+LARGEST_FORM = 1024 * 1024
+"""Bytes: a pressed button comes with its whole message, of up to 50 blocks with 3000 characters each."""
 EMPTY = InboundAnswer(b"", "text/plain")
 """Whatever stands in an answer to a slash command is shown to the person who gave it."""
 
@@ -107,6 +116,8 @@ def _decode(text: bytes) -> dict[str, Any]:
 
 
 def _form(body: bytes) -> dict[str, str]:
+    if len(body) > LARGEST_FORM:
+        raise OversizedError(f"the form has more than {LARGEST_FORM} bytes")
     try:
         return {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
     except ValueError:

@@ -10,7 +10,7 @@ import msgspec
 
 from msgcore.core.actions import React
 from msgcore.core.content import TargetType
-from msgcore.core.errors import FieldError, PermanentError
+from msgcore.core.errors import FieldError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.transport import Part, Response
@@ -137,12 +137,12 @@ class TelegramAdapter(CallingAdapter):
         body = {"url": url, "secret_token": webhook_secret(account), "allowed_updates": UPDATES}
         await self.ask(json_call("POST", self._url(account, "setWebhook"), body))
         answer = await self.ask(HttpCall("GET", self._url(account, "getWebhookInfo")))
-        return dict(answer.data["result"])
+        return dict(_result(answer.data))
 
     async def locate_file(self, account: Account, file: File) -> FileSource:
         """A file of up to 20 MB is at its path for an hour (getFile)."""
         answer = await self.ask(json_call("POST", self._url(account, "getFile"), {"file_id": file.id}))
-        path = answer.data["result"].get("file_path")
+        path = _result(answer.data).get("file_path")
         if path is None:
             raise PermanentError("attachment_not_found", "Telegram gave the file no path")
         return FileSource(f"{self.base_url(BASE_URL)}/file/bot{account.credentials['token']}/{path}")
@@ -158,6 +158,14 @@ class TelegramAdapter(CallingAdapter):
 def _field(value: Any) -> bytes:
     """A value of a form: objects and lists are JSON ("Making requests")."""
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def _result(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was asked for. Raises TemporaryError where it was lost on the way: the status came, and no more."""
+    result = data.get("result")
+    if not isinstance(result, Mapping):
+        raise TemporaryError("answer_lost", "Telegram's answer did not come as a whole")
+    return cast("Mapping[str, Any]", result)
 
 
 def _message_id(result: Any) -> str | None:

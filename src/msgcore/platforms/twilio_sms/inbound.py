@@ -23,7 +23,7 @@ from msgcore.platforms.receiving import (
     UnreadableError,
     read_file,
 )
-from msgcore.platforms.sms import read_fields, read_form
+from msgcore.platforms.sms import check_size, read_fields, read_form
 from msgcore.platforms.twilio_sms.errors import failure
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class TwilioInbound(Inbound):
 
     def verify(self, account: Account, request: InboundRequest) -> None:
         """By the auth token, for the address that Twilio was given."""
+        check_size(request.body)
         given = request.headers.get(SIGNATURE_HEADER, "").encode()
         url = f"{account.webhook_url}?{request.query}" if request.query else account.webhook_url
         fields, token = _signed_fields(request), account.credentials["authToken"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgcore.core.envelope import Envelope, Message, Person, Place, Receipt
 from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError
-from msgcore.platforms.sms import read_fields, read_form
+from msgcore.platforms.sms import check_size, read_fields, read_form
 from msgcore.platforms.vonage_sms.errors import failure
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class VonageInbound(Inbound):
 
     def verify(self, account: Account, request: InboundRequest) -> None:
         """By the signature secret."""
+        check_size(request.body)
         secret = account.credentials.get("signatureSecret")
         if not secret:
             raise SignatureError("credentials.signatureSecret is not set, so nothing can be verified")
