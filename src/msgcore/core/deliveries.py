@@ -39,6 +39,9 @@ PENDING_STATES = OPEN_STATES | {DeliveryState.STANDBY}
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.DELIVERED, DeliveryState.READ})
 
+UNDELIVERED = "undelivered"
+"""The error's code of a message that the platform took and could not deliver."""
+
 
 class FallbackCode(StrEnum):
     """The error codes of deliveries of a message with `options.fallback`."""

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from msgcore.core.clock import to_iso
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import UNDELIVERED, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
@@ -28,8 +28,6 @@ PATIENCE = timedelta(minutes=1)
 """How long a receipt may come before the sending is recorded."""
 
 AT_ONCE = 500
-UNDELIVERED = "undelivered"
-"""The error's code of a message that the platform took and could not deliver."""
 
 _PLACES = {DeliveryState.SENT: 0, DeliveryState.DELIVERED: 1, DeliveryState.READ: 2}
 _TOLD = ("state", "delivered_at", "read_at", "error_code", "error_message", "finished_at")
