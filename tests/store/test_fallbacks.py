@@ -133,6 +133,19 @@ async def test_what_follows_from_a_chain(
     assert (again, await chain_of(ledger.database, message_id)) == (fallbacks.Advanced([], []), after)
 
 
+async def test_one_that_was_sent_in_part_is_waited_for(ledger: Ledger) -> None:
+    message_id, (first, _) = await accepted(ledger, new_chain("a", "b", **LATE))
+    (item,) = await ledger.start(first)
+    await ledger.work.record([result(item, "retrying", "part", counts=False, part_ids=("p-1",))])
+    assert not await found(ledger.database, message_id)
+    await advance(ledger.database, message_id)
+    assert await chain_of(ledger.database, message_id) == ["retrying", "standby"]
+    (item,) = await ledger.start(first)
+    await ledger.work.record([result(item, "failed", "failed", error_code="x")])
+    await advance(ledger.database, message_id)
+    assert await chain_of(ledger.database, message_id) == ["failed x", "queued"]
+
+
 async def test_each_has_its_seconds_from_when_it_became_due(ledger: Ledger) -> None:
     message_id, (_, second, third) = await accepted(ledger, new_chain(*"abc", after=10))
     for seconds, expected in (

@@ -29,6 +29,7 @@ COLUMNS = (
     *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
     *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.state, deliveries.c.attempts),
     *(deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
+    deliveries.c.part_ids,
 )
 _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 

@@ -125,6 +125,7 @@ _IS_WON = deliveries.c.state.in_(sorted(SENT_STATES)) & deliveries.c.error_code.
 # The same as `_must_be_waited_for`.
 _IS_BUSY = or_(
     deliveries.c.state == DeliveryState.SENDING,
+    _IS_OPEN & deliveries.c.part_ids.is_not(None),
     (deliveries.c.state == DeliveryState.RETRYING) & deliveries.c.uncertain & (deliveries.c.on_uncertain == "fail"),
 )
 
@@ -200,7 +201,12 @@ class _Plan:
 
 
 def _must_be_waited_for(row: Any) -> bool:
-    """Whether an open delivery cannot be ended just now: it is under way, or it must be found out what became of it."""
+    """Whether an open delivery cannot be ended just now: it is under way, or it must be found out what became of it.
+
+    One that was sent in part is under way also between the parts.
+    """
+    if row.part_ids:
+        return True
     if row.state == DeliveryState.RETRYING:
         return row.uncertain and row.on_uncertain == "fail"
     return row.state == DeliveryState.SENDING
