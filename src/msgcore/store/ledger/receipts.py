@@ -15,13 +15,13 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from msgcore.core.clock import to_iso
-from msgcore.core.deliveries import UNDELIVERED, DeliveryState
+from msgcore.core.deliveries import OPEN_STATES, UNDELIVERED, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.ledger.outcome_events import about_delivery, failed_data
+from msgcore.store.ledger.outcome_events import about_delivery, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries, delivery_counts, pending_receipts, platform_logs
 
 PATIENCE = timedelta(minutes=1)
@@ -82,7 +82,9 @@ _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 _INSERT_LOGS = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
 _KEEP = Bulk(lambda _: insert(pending_receipts), pending_receipts.c.keys())
 _SENDING = select(func.sum(delivery_counts.c.count)).where(
-    delivery_counts.c.platform_id == bindparam("platform"), delivery_counts.c.state == DeliveryState.SENDING
+    delivery_counts.c.project_id == bindparam("project"),  # the key begins with it
+    delivery_counts.c.platform_id == bindparam("platform"),
+    delivery_counts.c.state == DeliveryState.SENDING,
 )
 
 
@@ -91,18 +93,22 @@ def take(connection: Connection, platform_id: str, receipts: Sequence[DeliveryRe
 
     The events are the caller's to append, last. What waits is kept, if it is not already.
     """
+    if not receipts:
+        return Taken()
+    of_platform = {"project": receipts[0].project_id, "platform": platform_id}
     # Before looking for the deliveries: what is being sent after that was not sent when the receipt came.
-    is_sending = bool(connection.scalar(_SENDING, {"platform": platform_id}))
+    is_sending = bool(connection.scalar(_SENDING, of_platform))
     ids = sorted({receipt.provider_message_id for receipt in receipts})
     found = _Deliveries(connection.execute(_MATCHING, {"platform": platform_id, "provider_ids": ids}).all())
     taken = Taken()
     for receipt in receipts:
         delivery = found.of(receipt)
-        if delivery is not None:
+        is_early = is_sending if delivery is None else delivery.state in OPEN_STATES  # between its parts
+        if is_early and receipt.received_at > now - PATIENCE:
+            taken.waiting.append(receipt)
+        elif delivery is not None:
             if (event := delivery.take(receipt)) is not None:
                 taken.events[receipt.id] = event
-        elif is_sending and receipt.received_at > now - PATIENCE:
-            taken.waiting.append(receipt)
         else:  # sent by somebody else with the same account, or long ago
             data = receipt.data | {"message_id": receipt.provider_message_id, "job_id": None}
             taken.events[receipt.id] = _event(receipt, data)
@@ -156,6 +162,8 @@ class _Delivery:
             return None
         self.state = after
         self.values[f"{after}_at"] = receipt.told_at
+        if self.row.action is not None:
+            return None  # that a reaction arrived, or was seen, is no news
         more = {f"{after}_at": to_iso(receipt.told_at)}
         return _event(receipt, receipt.data | about_delivery(self.row) | more)
 
@@ -166,7 +174,7 @@ class _Delivery:
         self.error = receipt.error or "The platform could not deliver the message"
         self.values["finished_at"] = receipt.told_at
         more = failed_data(self.state, UNDELIVERED, self.error, self.row.attempts, receipt.told_at)
-        return _event(receipt, receipt.data | about_delivery(self.row) | more)
+        return outcome_event(self.row, "failed", receipt.data | about_delivery(self.row) | more, receipt.received_at)
 
 
 class _Deliveries:
