@@ -129,6 +129,12 @@ def test_what_was_sent_in_part_keeps_its_place() -> None:
     assert refused.result.state == DeliveryState.RETRYING
 
 
+def test_who_opts_out_between_the_parts_has_some_of_it() -> None:
+    work = msgspec.structs.replace(item(), part_ids=("a", "b"))
+    result = Judge().unwanted(LEASE, work, PermanentError("opted_out", "no"), NOW).result
+    assert (result.reached, result.error_message) == ("yes", "no; 2 parts of it had been sent")
+
+
 def test_a_long_error_is_cut() -> None:
     verdict = Judge().failed(LEASE, item(), PermanentError("x", "y" * 10_000), RetryPolicy(), NOW)
     assert len(verdict.result.error_message or "") == 2000

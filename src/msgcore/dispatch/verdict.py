@@ -23,7 +23,7 @@ from msgcore.core.errors import (
 from msgcore.core.retry import RetryPolicy
 from msgcore.platforms.base import SentReceipt
 from msgcore.store.ledger.beginning import WorkItem
-from msgcore.store.ledger.parts import UNNAMED, first_named
+from msgcore.store.ledger.parts import UNNAMED, first_named, sent_so_far
 from msgcore.store.ledger.recording import WorkResult
 
 LONGEST_THROTTLE = 24 * 3600.0
@@ -95,9 +95,12 @@ class Judge:
         return Verdict(result, Done(lease, answered=False))
 
     def unwanted(self, lease: Lease, item: WorkItem, error: PermanentError, now: datetime) -> Verdict:
-        """Its recipient opted out: it fails for good, and the platform was not asked."""
-        verdict = self._dead(lease, item, error, now)
-        return Verdict(verdict.result, Done(lease, answered=False))
+        """Its recipient opted out: it fails for good, and the platform was not asked (again, between parts)."""
+        result = self._dead(lease, item, error, now).result
+        if item.part_ids:
+            message = _short(error.message + sent_so_far(len(item.part_ids)))
+            result = msgspec.structs.replace(result, reached="yes", error_message=message)
+        return Verdict(result, Done(lease, answered=False))
 
     def released(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Nothing was sent and nothing is wrong with it: it goes back to its place."""

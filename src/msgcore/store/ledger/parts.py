@@ -19,5 +19,7 @@ def first_named(parts: Iterable[str]) -> str | None:
 
 
 def sent_so_far(number: int) -> str:
-    """What is added to the reason of an end between parts: somebody has the beginning of the message."""
+    """What is added to the reason of an end, where it is one between parts: somebody has the message's beginning."""
+    if not number:
+        return ""
     return f"; {number} {'part' if number == 1 else 'parts'} of it had been sent"
