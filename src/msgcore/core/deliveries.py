@@ -52,8 +52,6 @@ class FallbackCode(StrEnum):
     """Not sent in time: the next target took over."""
     UNCERTAIN = "fallback_uncertain"
     """A fallback that ended since the target before it may have been reached, and `onUncertain` is `fail`."""
-    UNDELIVERED = "undelivered"
-    """Sent, and reported as not delivered since: the next target took over."""
 
 
 class Rank(IntEnum):

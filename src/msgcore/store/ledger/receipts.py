@@ -20,6 +20,7 @@ from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
+from msgcore.store.ledger import fallbacks
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.outcome_events import about_delivery, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries, delivery_counts, pending_receipts, platform_logs
@@ -64,6 +65,7 @@ _MATCHING = (
         *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
         *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
         *(deliveries.c.state, deliveries.c.attempts, deliveries.c.provider_message_id),
+        deliveries.c.fallback_rank,
         *(deliveries.c.delivered_at, deliveries.c.read_at, deliveries.c.finished_at),
     )
     .where(deliveries.c.platform_id == bindparam("platform"), Among(deliveries.c.provider_message_id, "provider_ids"))
@@ -112,7 +114,7 @@ def take(connection: Connection, platform_id: str, receipts: Sequence[DeliveryRe
         else:  # sent by somebody else with the same account, or long ago
             data = receipt.data | {"message_id": receipt.provider_message_id, "job_id": None}
             taken.events[receipt.id] = _event(receipt, data)
-    found.write(connection)
+    found.write(connection, now)
     return taken
 
 
@@ -191,8 +193,8 @@ class _Deliveries:
         mine = [each for each in several if each.row.target_id == receipt.chat_id]
         return (mine or several or [None])[-1]
 
-    def write(self, connection: Connection) -> None:
-        """Write what changed: states, timeline, log and counts."""
+    def write(self, connection: Connection, now: datetime) -> None:
+        """Write what changed: states, timeline, log, the fallbacks that are needed again, and counts."""
         changed = [each for some in self._found.values() for each in some if each.state != each.row.state]
         changed.sort(key=lambda each: each.row.id)
         failed = [each for each in changed if each.state == DeliveryState.FAILED]
@@ -202,6 +204,7 @@ class _Deliveries:
         _CHANGE.run(connection, [_change(each) for each in changed])
         _INSERT_ATTEMPTS.run(connection, [_timeline_row(each) for each in failed])
         _INSERT_LOGS.run(connection, [_log_row(each) for each in failed])
+        fallbacks.revive(connection, [each.row for each in failed], now, counts)
         counts.apply(connection)
 
 
