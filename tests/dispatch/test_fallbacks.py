@@ -10,11 +10,13 @@ import pytest
 
 from dispatch.test_processor import KINDS, Core, running_core
 from msgcore.core.errors import PermanentError, Scope, TemporaryError, ThrottledError
+from msgcore.core.ids import new_id
 from msgcore.platforms.base import OutgoingDelivery, SentReceipt
-from msgcore.store.ledger import dead, ending, reads
+from msgcore.store.ledger import dead, ending, reads, receipts
 from msgcore.store.ledger.accept import NewMessage
+from msgcore.store.ledger.receipts import DeliveryReceipt
 from servers.patience import PATIENCE
-from store.ledger_rows import PROJECT, new_chain
+from store.ledger_rows import ACCOUNT, PROJECT, new_chain
 
 
 @pytest.fixture(params=KINDS)
@@ -131,8 +133,10 @@ async def test_a_message_that_expired_is_not_sent_to_anybody(core: Core) -> None
 async def test_after_a_receipt_that_says_no_the_next_is_sent(core: Core) -> None:
     new = await send(core, "ann", "joe", "eve")
     await core.until(sent=1, cancelled=2)
-    await core.fallbacks.activate_after_failure(new.deliveries[0]["id"])
-    await core.until(sent=2, cancelled=1)
+    now, sent_as = datetime.now(UTC), f"pm-{new.deliveries[0]['id']}"
+    no = DeliveryReceipt(new_id(), PROJECT, ACCOUNT, "ann", sent_as, "failed", "no such user", now, now, {})
+    await core.database.transact(lambda connection: receipts.take(connection, ACCOUNT, [no], now))
+    await core.until(failed=1, sent=1, cancelled=1)
     assert called(core) == ["ann", "joe"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from msgcore.core.deliveries import DeliveryState, Done, Lease, Release, Retry, Wait
@@ -98,6 +99,40 @@ def test_sent() -> None:
     assert verdict.result.provider_message_id == "pm-1"
     assert verdict.result.sent_at == NOW
     assert verdict.outcome == Done(LEASE)
+
+
+@pytest.mark.parametrize(
+    ("parts", "given", "kept", "named"),
+    [
+        ((), "a", "a", "a"),
+        (("a",), "b", "b", "a"),
+        ((), None, "-", None),
+        (("-",), "b", "b", "b"),
+        (("-",), "", "-", None),
+        ((), "a\nb", "-", None),
+    ],
+)
+@pytest.mark.parametrize("more", [True, False])
+def test_a_message_in_parts_has_the_id_of_the_first_that_has_one(
+    parts: tuple[str, ...], given: str | None, kept: str, named: str | None, *, more: bool
+) -> None:
+    work = msgspec.structs.replace(item(), part_ids=parts)
+    result = Judge().sent(LEASE, work, SentReceipt(given, more=more), NOW).result
+    assert result.provider_message_id == named
+    assert result.part_ids == ((*parts, kept) if parts or more else ())
+
+
+def test_what_was_sent_in_part_keeps_its_place() -> None:
+    work = msgspec.structs.replace(item(), part_ids=("a",))
+    assert Judge().released(LEASE, work, NOW).result.state == DeliveryState.RETRYING
+    refused = Judge().failed(LEASE, work, AuthenticationError("401", ""), RetryPolicy(), NOW)
+    assert refused.result.state == DeliveryState.RETRYING
+
+
+def test_who_opts_out_between_the_parts_has_some_of_it() -> None:
+    work = msgspec.structs.replace(item(), part_ids=("a", "b"))
+    result = Judge().unwanted(LEASE, work, PermanentError("opted_out", "no"), NOW).result
+    assert (result.reached, result.error_message) == ("yes", "no; 2 parts of it had been sent")
 
 
 def test_a_long_error_is_cut() -> None:

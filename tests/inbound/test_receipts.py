@@ -23,7 +23,14 @@ from msgcore.store.inbound import RawRequest
 from msgcore.store.ledger import reads, receipts
 from msgcore.store.ledger.beginning import WorkItem, begin
 from msgcore.store.ledger.recording import WorkResult, record
-from msgcore.store.tables import events, inbound_requests, pending_receipts, platform_logs, project_platforms
+from msgcore.store.tables import (
+    deliveries,
+    events,
+    inbound_requests,
+    pending_receipts,
+    platform_logs,
+    project_platforms,
+)
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW
 from store.side_by_side import accept, states
@@ -144,6 +151,34 @@ async def test_one_that_is_earlier_than_the_recording_waits_for_it(inbox: Inbox)
         ("message.read", item.id),
     ]
     assert await states(inbox.database) == {"read": 1}
+
+
+async def test_between_the_parts_of_a_message_it_waits_for_the_last_one(inbox: Inbox) -> None:
+    (item,) = await sending(inbox, "ann")
+    part = WorkResult(item, DeliveryState.RETRYING, "part", NOW, counts=False, part_ids=("pm-1",))
+    await record(inbox.database, [msgspec.structs.replace(part, provider_message_id="pm-1")])
+    inbox.start()
+    await inbox.keep(receipt("pm-1", "failed", error="no such user"))
+    assert await told(inbox, waiting=1) == []
+    (item,) = await begin(inbox.database, [item.id], NOW)
+    await record(inbox.database, [sent(item, "pm-1")])
+    assert [(kind, data["message_id"]) for kind, data in await told(inbox)] == [("message.failed", item.id)]
+    assert await states(inbox.database) == {"failed": 1}
+
+
+async def test_of_a_reaction_only_its_failure_is_told(inbox: Inbox) -> None:
+    first, second = await sending(inbox, "ann", "bob")
+    async with inbox.database.write() as connection:
+        await connection.execute(update(deliveries).values(action="react"))
+    await record(inbox.database, [sent(first, "pm-1"), sent(second, "pm-2")])
+    await inbox.keep(receipt("pm-1", "delivered"), receipt("pm-2", "failed"))
+    inbox.start()
+    [(kind, data)] = await told(inbox)
+    assert (kind, data["action"], data["message_id"], data["error_code"]) == (
+        *("action.failed", "react"),
+        *(second.id, "undelivered"),
+    )
+    assert await states(inbox.database) == {"delivered": 1, "failed": 1}
 
 
 async def test_it_waits_no_longer_than_somebody_may_be_sending_it(inbox: Inbox) -> None:

@@ -98,8 +98,25 @@ class TestCancel:
             state: number for state, number in ((S.SENT, sent), (S.CANCELLED, cancelled)) if number
         }
 
+    async def test_between_the_parts_it_says_how_many_were_sent(self, ledger: Ledger) -> None:
+        new, (half, whole) = await accepted(ledger, *"ab")
+        (item,) = await ledger.start(half)
+        await ledger.work.record([result(item, "retrying", "part", counts=False, part_ids=("p-1",))])
+        await ending.cancel_message(ledger.database, new.message["id"], NOW)
+        messages = [row.error_message for row in await reads.deliveries_of(ledger.database, new.message["id"])]
+        assert messages == ["Cancelled before it was sent; 1 part of it had been sent", "Cancelled before it was sent"]
+        ends = [(await reads.attempts_of(ledger.database, each))[-1].reached for each in (half, whole)]
+        assert ends == ["yes", "no"]
+
 
 class TestExpiry:
+    async def test_what_was_sent_in_part_does_not_expire(self, ledger: Ledger) -> None:
+        _, (half,) = await accepted(ledger, "a", expires_at=NOW)
+        (item,) = await ledger.start(half)
+        await ledger.work.record([result(item, "retrying", "part", counts=False, part_ids=("p-1",))])
+        assert await ending.expire_overdue(ledger.database, NOW) == []
+        assert await ledger.states() == {S.RETRYING: 1}
+
     async def test_what_waits_past_its_time_ends_with_a_trace(self, ledger: Ledger) -> None:
         _, (queued,) = await accepted(ledger, "a", expires_at=NOW - HOUR)
         _, (retrying,) = await accepted(ledger, "b", expires_at=NOW)

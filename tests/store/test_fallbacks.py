@@ -11,15 +11,17 @@ import pytest
 from sqlalchemy import select, text
 
 from msgcore.core.deliveries import OPEN_STATES, DeliveryState
+from msgcore.core.ids import new_id
 from msgcore.store.database import Database
-from msgcore.store.ledger import dead, ending, fallbacks, reads
+from msgcore.store.ledger import dead, ending, fallbacks, reads, receipts
 from msgcore.store.ledger.accept import NewBatch, NewMessage
 from msgcore.store.ledger.batches import list_batch
 from msgcore.store.ledger.feed import NIL, Feed
+from msgcore.store.ledger.receipts import DeliveryReceipt
 from msgcore.store.ledger.rescheduling import reschedule
 from msgcore.store.tables import deliveries
 from servers.patience import PATIENCE
-from store.ledger_rows import NOW, PROJECT, add_project, new_chain, new_message
+from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_chain, new_message
 from store.test_ledger import Ledger, result
 
 S = DeliveryState
@@ -133,6 +135,19 @@ async def test_what_follows_from_a_chain(
     assert (again, await chain_of(ledger.database, message_id)) == (fallbacks.Advanced([], []), after)
 
 
+async def test_one_that_was_sent_in_part_is_waited_for(ledger: Ledger) -> None:
+    message_id, (first, _) = await accepted(ledger, new_chain("a", "b", **LATE))
+    (item,) = await ledger.start(first)
+    await ledger.work.record([result(item, "retrying", "part", counts=False, part_ids=("p-1",))])
+    assert not await found(ledger.database, message_id)
+    await advance(ledger.database, message_id)
+    assert await chain_of(ledger.database, message_id) == ["retrying", "standby"]
+    (item,) = await ledger.start(first)
+    await ledger.work.record([result(item, "failed", "failed", error_code="x")])
+    await advance(ledger.database, message_id)
+    assert await chain_of(ledger.database, message_id) == ["failed x", "queued"]
+
+
 async def test_each_has_its_seconds_from_when_it_became_due(ledger: Ledger) -> None:
     message_id, (_, second, third) = await accepted(ledger, new_chain(*"abc", after=10))
     for seconds, expected in (
@@ -198,27 +213,40 @@ async def test_a_requeued_chain_begins_anew_and_goes_to_one_target_at_a_time(led
     assert await chain_of(ledger.database, message_id) == [TIMEOUT, "queued", "standby"]
 
 
+async def bounce(database: Database, *provider_ids: str) -> None:
+    told = [
+        DeliveryReceipt(new_id(), PROJECT, ACCOUNT, "x", provider_id, "failed", "no such user", NOW, NOW, {})
+        for provider_id in provider_ids
+    ]
+    await database.transact(lambda connection: receipts.take(connection, ACCOUNT, told, NOW))
+
+
 async def test_a_receipt_that_says_no_activates_the_next(ledger: Ledger) -> None:
     message_id, ids = await accepted(ledger, new_chain(*"abc"))
     plain = new_message("d")
     await ledger.accept_log.accept(plain)
     items = await ledger.start(ids[0], plain.deliveries[0]["id"])
-    await ledger.work.record([result(item, "sent", "sent") for item in items])
+    await ledger.work.record(
+        [result(item, "sent", "sent", provider_message_id=f"p-{item.target_id}") for item in items]
+    )
     await advance(ledger.database, message_id)
-    for failed, expected in (
-        (plain.deliveries[0]["id"], ["sent", NOT_NEEDED, NOT_NEEDED]),
-        ("0190a000-0000-7000-8000-000000000009", ["sent", NOT_NEEDED, NOT_NEEDED]),
-        (ids[0], ["sent undelivered", "queued", "standby"]),
-        (ids[0], ["sent undelivered", "queued", "standby"]),
-    ):
-        await fallbacks.activate_after_failure(ledger.database, failed, NOW)
-        assert await chain_of(ledger.database, message_id) == expected
+    assert await chain_of(ledger.database, message_id) == ["sent", NOT_NEEDED, NOT_NEEDED]
+    await bounce(ledger.database, "p-a", "p-d", "of-nobody")
+    assert await chain_of(ledger.database, message_id) == ["failed undelivered", "standby", "standby"]
+    assert await late(ledger.database, NOW) == [message_id], "it is not found page by page only"
+    await advance(ledger.database, message_id)
+    for _ in "twice":
+        assert await chain_of(ledger.database, message_id) == ["failed undelivered", "queued", "standby"]
+        await bounce(ledger.database, "p-a")
     assert not await found(ledger.database, message_id)
     (item,) = await ledger.start(ids[1])
-    await ledger.work.record([result(item, "sent", "sent")])
+    await ledger.work.record([result(item, "sent", "sent", provider_message_id="p-b")])
     await advance(ledger.database, message_id)
-    assert await chain_of(ledger.database, message_id) == ["sent undelivered", "sent", NOT_NEEDED]
-    assert await ledger.states() == {S.SENT: 3, S.CANCELLED: 1}
+    assert await chain_of(ledger.database, message_id) == ["failed undelivered", "sent", NOT_NEEDED]
+    await bounce(ledger.database, "p-b")
+    await advance(ledger.database, message_id)
+    assert await chain_of(ledger.database, message_id) == ["failed undelivered"] * 2 + ["queued"]
+    assert await ledger.states() == {S.FAILED: 3, S.QUEUED: 1}
 
 
 async def test_a_batch_counts_them_and_leaves_out_those_that_were_not_needed(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from msgcore.core.deliveries import DeliveryState, Ticket
 from msgcore.core.errors import IdempotencyMismatchError
@@ -293,6 +293,21 @@ class TestDeadLetters:
         assert len(await reads.attempts_of(ledger.database, buried)) == 1
         (item,) = await ledger.start(buried)
         assert item.attempt == 1
+
+    async def test_requeue_sends_anew_what_bounced_and_goes_on_with_what_was_sent_in_part(self, ledger: Ledger) -> None:
+        bounced, half = await self.bury(ledger, "a", "b")
+        parts = {"part_ids": "p-1\np-2", "provider_message_id": "p-1", "sent_at": NOW}
+        async with ledger.database.write() as connection:
+            await connection.execute(update(deliveries).values(parts))
+            of_bounced = update(deliveries).where(deliveries.c.id == bounced)
+            await connection.execute(of_bounced.values(error_code="undelivered"))
+        await dead.requeue(ledger.database, dead.DeadLetterFilter(PROJECT), NOW)
+        async with ledger.database.read() as connection:
+            columns = (deliveries.c.part_ids, deliveries.c.provider_message_id, deliveries.c.sent_at)
+            rows = (await connection.execute(select(*columns).order_by(deliveries.c.id))).all()
+        assert [tuple(row) for row in rows] == [(None, None, None), tuple(parts.values())]
+        items = await ledger.start(bounced, half)
+        assert [item.part_ids for item in items] == [(), ("p-1", "p-2")]
 
     async def test_filters_narrow(self, ledger: Ledger) -> None:
         (one,) = await self.bury(ledger, "a", code="x")

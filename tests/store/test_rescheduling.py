@@ -50,6 +50,18 @@ async def test_untried_deliveries_get_the_new_time(ledger: Ledger) -> None:
     assert (row.due_at, row.first_due_at, row.rescheduled_at) == (NOW + HOUR, NOW + HOUR, NOW)
 
 
+async def test_what_was_sent_in_part_is_too_late(ledger: Ledger) -> None:
+    new, (half, untried) = await accepted(ledger, *"ab")
+    (item,) = await ledger.start(half)
+    await ledger.work.record([result(item, "retrying", "part", counts=False, part_ids=("p-1",), due_at=NOW)])
+    (item,) = await ledger.start(half)
+    await ledger.work.record([result(item, "queued", "released", counts=False, due_at=NOW)])
+    (row, _) = await reads.deliveries_of(ledger.database, new.message["id"])
+    assert row.provider_message_id == "p-1", "known to the platform by its first part, also after another attempt"
+    found = await reschedule(ledger.database, new.message["id"], NOW + HOUR, NOW)
+    assert ([delivery.id for delivery in found.moved], found.others) == ([untried], 1)
+
+
 async def test_from_later_to_now(ledger: Ledger) -> None:
     new, ids = await accepted(ledger, *"ab", due_in=DAY)
     found = await reschedule(ledger.database, new.message["id"], NOW, NOW)

@@ -39,6 +39,9 @@ PENDING_STATES = OPEN_STATES | {DeliveryState.STANDBY}
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.DELIVERED, DeliveryState.READ})
 
+UNDELIVERED = "undelivered"
+"""The error's code of a message that the platform took and could not deliver."""
+
 
 class FallbackCode(StrEnum):
     """The error codes of deliveries of a message with `options.fallback`."""
@@ -49,8 +52,6 @@ class FallbackCode(StrEnum):
     """Not sent in time: the next target took over."""
     UNCERTAIN = "fallback_uncertain"
     """A fallback that ended since the target before it may have been reached, and `onUncertain` is `fail`."""
-    UNDELIVERED = "undelivered"
-    """Sent, and reported as not delivered since: the next target took over."""
 
 
 class Rank(IntEnum):

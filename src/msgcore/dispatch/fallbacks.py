@@ -76,10 +76,6 @@ class Fallbacks:
             self._told.add(message_id)
             self._news.set()
 
-    async def activate_after_failure(self, delivery_id: str) -> None:
-        """A delivery that was sent did not arrive, as a receipt says: let the next target take over, if any."""
-        await self._tell(await store.activate_after_failure(self._database, delivery_id, self._clock.now()))
-
     async def _run(self) -> None:
         while True:
             self._news.clear()

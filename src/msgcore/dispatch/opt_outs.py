@@ -67,9 +67,10 @@ class OptOutDirectory:
 def refusal(item: WorkItem, opt_out: OptOut) -> PermanentError:
     """Why a delivery is not made."""
     how = "an entry through the API" if opt_out.word is None else f"writing {opt_out.word!r}"
+    more = "more " if item.part_ids else ""
     return PermanentError(
         CODE,
-        f"{item.target_id[:255]!r} opted out on {to_iso(opt_out.opted_out_at)} by {how}: nothing was sent. It ends "
-        f"when they write START, or with DELETE /api/v1/projects/{item.project_id}/opt-outs/{opt_out.id}",
+        f"{item.target_id[:255]!r} opted out on {to_iso(opt_out.opted_out_at)} by {how}: nothing {more}was sent. It "
+        f"ends when they write START, or with DELETE /api/v1/projects/{item.project_id}/opt-outs/{opt_out.id}",
         reached="maybe" if item.uncertain else "no",
     )

@@ -276,7 +276,8 @@ class Processor:
         self, lease: Lease, item: WorkItem, body: MessageBody | None, record: AccountRecord | None
     ) -> Verdict:
         adapter = self._adapters.get(item.platform)
-        if item.expires_at is not None and item.expires_at <= self._clock.now():
+        is_whole = not item.part_ids  # of what was sent in part, the rest is worth sending also after its time
+        if is_whole and item.expires_at is not None and item.expires_at <= self._clock.now():
             return self._judge.expired(lease, item, self._clock.now())
         try:
             record, body, adapter = _require(record, body, adapter)

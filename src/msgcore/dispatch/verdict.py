@@ -23,12 +23,11 @@ from msgcore.core.errors import (
 from msgcore.core.retry import RetryPolicy
 from msgcore.platforms.base import SentReceipt
 from msgcore.store.ledger.beginning import WorkItem
+from msgcore.store.ledger.parts import UNNAMED, first_named, sent_so_far
 from msgcore.store.ledger.recording import WorkResult
 
 LONGEST_THROTTLE = 24 * 3600.0
 MAX_ERROR = 2000
-UNNAMED = "-"
-"""Stands for the id of a part that the platform gave none."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -48,7 +47,7 @@ class Judge:
         self, lease: Lease, item: WorkItem, receipt: SentReceipt, now: datetime, *, text: str | None = None
     ) -> Verdict:
         """The platform took it, or the next part; `text` is what the message says, for those who follow events."""
-        parts = (*item.part_ids, receipt.provider_message_id or UNNAMED)
+        parts = (*item.part_ids, _kept_id(receipt.provider_message_id))
         if receipt.more:
             return self._part(lease, item, receipt, parts, now)
         result = WorkResult(
@@ -57,7 +56,7 @@ class Judge:
             "sent",
             now,
             reached="yes",
-            provider_message_id=parts[0] if item.part_ids else receipt.provider_message_id,
+            provider_message_id=first_named(parts),
             sent_at=now,
             part_ids=parts if item.part_ids else (),
             exchange=receipt.exchange,
@@ -75,6 +74,7 @@ class Judge:
             "part",
             now,
             counts=False,
+            provider_message_id=first_named(parts),
             due_at=now,
             exchange=receipt.exchange,
             part_ids=parts,
@@ -95,14 +95,16 @@ class Judge:
         return Verdict(result, Done(lease, answered=False))
 
     def unwanted(self, lease: Lease, item: WorkItem, error: PermanentError, now: datetime) -> Verdict:
-        """Its recipient opted out: it fails for good, and the platform was not asked."""
-        verdict = self._dead(lease, item, error, now)
-        return Verdict(verdict.result, Done(lease, answered=False))
+        """Its recipient opted out: it fails for good, and the platform was not asked (again, between parts)."""
+        result = self._dead(lease, item, error, now).result
+        if item.part_ids:
+            message = _short(error.message + sent_so_far(len(item.part_ids)))
+            result = msgspec.structs.replace(result, reached="yes", error_message=message)
+        return Verdict(result, Done(lease, answered=False))
 
     def released(self, lease: Lease, item: WorkItem, now: datetime) -> Verdict:
         """Nothing was sent and nothing is wrong with it: it goes back to its place."""
-        state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED
-        result = WorkResult(item, state, "released", now, counts=False, due_at=now)
+        result = WorkResult(item, _place(item), "released", now, counts=False, due_at=now)
         return Verdict(result, Release(lease))
 
     def failed(self, lease: Lease, item: WorkItem, error: DeliveryError, policy: RetryPolicy, now: datetime) -> Verdict:
@@ -137,10 +139,9 @@ class Judge:
         return Verdict(result, Wait(lease, delay, error.scope))
 
     def _unauthenticated(self, lease: Lease, item: WorkItem, error: AuthenticationError, now: datetime) -> Verdict:
-        state = DeliveryState.RETRYING if item.attempt > 1 else DeliveryState.QUEUED
         result = WorkResult(
             item,
-            state,
+            _place(item),
             "authentication",
             now,
             counts=False,
@@ -183,6 +184,18 @@ class Judge:
         )
         trouble = isinstance(error, TemporaryError) and error.scope is Scope.ACCOUNT
         return Verdict(result, Retry(lease, delay, trouble=trouble))
+
+
+def _kept_id(provider_message_id: str | None) -> str:
+    """A part's id as it is kept, one a line; one that is no line of text is none."""
+    if not provider_message_id or {"\n", "\0"} & set(provider_message_id):
+        return UNNAMED
+    return provider_message_id
+
+
+def _place(item: WorkItem) -> DeliveryState:
+    """Where it goes back to: what is behind it in its lane waits for one of which something was tried or sent."""
+    return DeliveryState.RETRYING if item.attempt > 1 or item.part_ids else DeliveryState.QUEUED
 
 
 def _short(message: str) -> str:

@@ -18,6 +18,7 @@ from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
+from msgcore.store.ledger.parts import split_parts
 from msgcore.store.tables import attempts, deliveries
 
 SENDING = DeliveryState.SENDING.value
@@ -166,7 +167,7 @@ def _work_item(row: Any, now: datetime) -> WorkItem:
         expires_at=row.expires_at,
         created_at=row.created_at,
         started_at=now,
-        part_ids=tuple(row.part_ids.split("\n")) if row.part_ids else (),
+        part_ids=split_parts(row.part_ids),
         action=row.action,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, delete, exists, func, literal, select, update
 
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import UNDELIVERED, DeliveryState
 from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
@@ -19,6 +19,7 @@ from msgcore.store.tables.base import UtcDateTime
 from msgcore.store.tables.messages import IS_DEAD
 
 BATCH = 500
+_OF_THE_SENDING = ("part_ids", "provider_message_id", "sent_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime, af
         changes.move(row.project_id, row.platform_id, row.platform, DeliveryState.FAILED, state)
     if rows:
         is_alone = deliveries.c.fallback_rank.is_(None)
+        bounced = deliveries.c.error_code == UNDELIVERED
         fresh = {
             "state": case((is_alone, DeliveryState.QUEUED), else_=DeliveryState.STANDBY),
             "fallback_at": case((is_alone, None), else_=literal(now, UtcDateTime)),
@@ -139,6 +141,8 @@ def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime, af
             "first_due_at": now,
             "rescheduled_at": None,
             "expires_at": None,
+            # What bounced is sent anew; what was sent in part goes on from there.
+            **{name: case((bounced, None), else_=deliveries.c[name]) for name in _OF_THE_SENDING},
             "error_code": None,
             "error_message": None,
             "finished_at": None,

@@ -6,6 +6,7 @@ claimed one which ended meanwhile finds out in `WorkLog.begin`, which leaves it 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.outcome_events import Told, failed_data, outcome_event
+from msgcore.store.ledger.parts import sent_so_far, split_parts
 from msgcore.store.tables import attempts, deliveries
 from msgcore.store.tables.messages import IS_EXPIRING
 
@@ -29,6 +31,7 @@ COLUMNS = (
     *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id),
     *(deliveries.c.platform_id, deliveries.c.platform, deliveries.c.state, deliveries.c.attempts),
     *(deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
+    deliveries.c.part_ids,
 )
 _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 
@@ -92,7 +95,8 @@ def _cancel(connection: Connection, chosen: ColumnElement[bool], now: datetime) 
 
 
 def _expire(connection: Connection, now: datetime, limit: int) -> list[str]:
-    overdue = select(*COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now)
+    # Of what was sent in part, the rest is sent also after its time.
+    overdue = select(*COLUMNS).where(IS_EXPIRING, deliveries.c.expires_at <= now, deliveries.c.part_ids.is_(None))
     # What somebody else holds is met next time: whoever waits for nothing is in nobody's way.
     query = overdue.order_by(deliveries.c.expires_at).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(query).all()
@@ -114,38 +118,42 @@ def end(
 
     The caller applies the changes, and then appends these events: everybody locks them in that order.
     """
-    ended = {
-        "state": ending.state,
-        "error_code": ending.code,
-        "error_message": ending.message,
-        "finished_at": now,
-    }
+    ended = {"state": ending.state, "error_code": ending.code, "finished_at": now}
+    by_message: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         changes.move(row.project_id, row.platform_id, row.platform, row.state, ending.state)
-    for ids in chunks([row.id for row in rows]):
-        connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ended))
-    _INSERT_ATTEMPTS.run(connection, [_timeline_row(row.id, ending, now) for row in rows])
+        by_message[_message(row, ending)].append(row.id)
+    for message, some in by_message.items():
+        for ids in chunks(some):
+            values = ended | {"error_message": message}
+            connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(values))
+    _INSERT_ATTEMPTS.run(connection, [_timeline_row(row, ending, now) for row in rows])
     if ending.told is None:
         return []
     told = (outcome_event(row, ending.told, _event_data(row, ending, now), now) for row in rows)
     return [event for event in told if event is not None]
 
 
+def _message(row: Any, ending: Ending) -> str:
+    """Why it ended, and how much of it had been sent."""
+    return ending.message + sent_so_far(len(split_parts(row.part_ids)))
+
+
 def _event_data(row: Any, ending: Ending, now: datetime) -> dict[str, Any]:
     if ending.told == "cancelled":
         return {"attempts": row.attempts, "error_code": ending.code, "cancelled_at": to_iso(now)}
-    return failed_data(ending.state, ending.code, ending.message, row.attempts, now)
+    return failed_data(ending.state, ending.code, _message(row, ending), row.attempts, now)
 
 
-def _timeline_row(delivery_id: str, ending: Ending, now: datetime) -> dict[str, Any]:
+def _timeline_row(row: Any, ending: Ending, now: datetime) -> dict[str, Any]:
     return {
         "id": new_id(),
-        "delivery_id": delivery_id,
+        "delivery_id": row.id,
         "number": 0,
         "outcome": ending.state,
         "error_code": ending.code,
-        "error_message": ending.message,
-        "reached": "no",
+        "error_message": _message(row, ending),
+        "reached": "yes" if row.part_ids else "no",
         "retry_at": None,
         "started_at": now,
         "finished_at": now,

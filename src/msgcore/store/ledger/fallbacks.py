@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert,
 
 from msgcore.core.deliveries import OPEN_STATES, SENT_STATES, DeliveryState, FallbackCode
 from msgcore.core.ids import new_id
-from msgcore.store.bulk import Among, Bulk
+from msgcore.store.bulk import Among, Bulk, chunks
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
 from msgcore.store.ledger import ending
@@ -62,7 +62,7 @@ class Advanced:
 
 def is_won(row: Any) -> bool:
     """Whether a delivery (a row) reached its target, as far as anybody knows."""
-    return row.state in SENT_STATES and row.error_code != FallbackCode.UNDELIVERED
+    return row.state in SENT_STATES
 
 
 async def standing_by(database: Database, last_id: str) -> Sequence[Any]:
@@ -95,16 +95,25 @@ async def free_among(database: Database, message_ids: Sequence[str]) -> list[str
 
 async def advance(database: Database, message_ids: Sequence[str], now: datetime) -> Advanced:
     """Do what is to be done for these messages (at most `CHAINS`); others than those with fallbacks are left alone."""
-    return await database.transact(lambda connection: _advance(connection, message_ids, now, CountChanges()))
+    return await database.transact(lambda connection: _advance(connection, message_ids, now))
 
 
-async def activate_after_failure(database: Database, delivery_id: str, now: datetime) -> Advanced:
-    """A delivery that was sent did not arrive, as a receipt says: its message goes to the next target, if it has one.
+def revive(connection: Connection, bounced: Sequence[Any], now: datetime, changes: CountChanges) -> None:
+    """Let the fallbacks behind deliveries (rows) that were sent and did not arrive stand by again, to be looked at now.
 
-    The delivery stays `sent`, with the error code `undelivered`, by which it is known that it does not count: who
-    writes another one there afterwards undoes this. Does nothing for one without fallbacks, or said before.
+    The caller's transaction holds the rows, and makes them `failed`; without fallbacks they are left alone.
     """
-    return await database.transact(lambda connection: _activate_after_failure(connection, delivery_id, now))
+    ranks = {row.message_id: row.fallback_rank for row in bounced if row.fallback_rank is not None}
+    if not ranks:
+        return
+    spared = connection.execute(_SPARED, {"ids": list(ranks)}).all()
+    behind = [row for row in spared if row.fallback_rank > ranks[row.message_id]]
+    for row in behind:
+        changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.STANDBY)
+    revived = {"state": DeliveryState.STANDBY, "fallback_at": now}
+    revived |= dict.fromkeys(("error_code", "error_message", "finished_at"))
+    for ids in chunks([row.id for row in behind]):
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(revived))
 
 
 _COLUMNS = (
@@ -118,13 +127,15 @@ _CHAINS = (
     .order_by(deliveries.c.id)  # as workers lock them too
     .with_for_update()
 )
-_IS_OPEN = deliveries.c.state.in_(sorted(OPEN_STATES))
-_IS_WON = deliveries.c.state.in_(sorted(SENT_STATES)) & deliveries.c.error_code.is_distinct_from(
-    FallbackCode.UNDELIVERED
+_SPARED = _CHAINS.where(
+    deliveries.c.state == DeliveryState.CANCELLED, deliveries.c.error_code == FallbackCode.NOT_NEEDED
 )
+_IS_OPEN = deliveries.c.state.in_(sorted(OPEN_STATES))
+_IS_WON = deliveries.c.state.in_(sorted(SENT_STATES))
 # The same as `_must_be_waited_for`.
 _IS_BUSY = or_(
     deliveries.c.state == DeliveryState.SENDING,
+    _IS_OPEN & deliveries.c.part_ids.is_not(None),
     (deliveries.c.state == DeliveryState.RETRYING) & deliveries.c.uncertain & (deliveries.c.on_uncertain == "fail"),
 )
 
@@ -200,7 +211,12 @@ class _Plan:
 
 
 def _must_be_waited_for(row: Any) -> bool:
-    """Whether an open delivery cannot be ended just now: it is under way, or it must be found out what became of it."""
+    """Whether an open delivery cannot be ended just now: it is under way, or it must be found out what became of it.
+
+    One that was sent in part is under way also between the parts.
+    """
+    if row.part_ids:
+        return True
     if row.state == DeliveryState.RETRYING:
         return row.uncertain and row.on_uncertain == "fail"
     return row.state == DeliveryState.SENDING
@@ -218,18 +234,19 @@ def _reason(before: Any | None) -> str:
     return f"The target before it was not reached: {before.error_code or before.state}"
 
 
-def _advance(connection: Connection, message_ids: Sequence[str], now: datetime, changes: CountChanges) -> Advanced:
-    """The transaction of `advance`; writes the `changes` of counts that it had before, too."""
+def _advance(connection: Connection, message_ids: Sequence[str], now: datetime) -> Advanced:
+    """The transaction of `advance`."""
     chains: defaultdict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(_CHAINS, {"ids": list(message_ids)}):
         chains[row.message_id].append(row)
     plan = _Plan()
     for chain in chains.values():
         plan.add(sorted(chain, key=lambda row: row.fallback_rank), now)
-    return _carry_out(connection, plan, now, changes)
+    return _carry_out(connection, plan, now)
 
 
-def _carry_out(connection: Connection, plan: _Plan, now: datetime, changes: CountChanges) -> Advanced:
+def _carry_out(connection: Connection, plan: _Plan, now: datetime) -> Advanced:
+    changes = CountChanges()
     told: list[NewEvent] = []
     for how, rows in plan.ended.items():
         told += ending.end(connection, rows, how, now, changes)
@@ -275,25 +292,3 @@ def _timeline_row(delivery_id: str, reason: str, now: datetime) -> dict[str, Any
         "started_at": now,
         "finished_at": now,
     }
-
-
-def _activate_after_failure(connection: Connection, delivery_id: str, now: datetime) -> Advanced:
-    of_delivery = select(deliveries.c.message_id).where(deliveries.c.id == delivery_id)
-    message_ids = connection.execute(of_delivery).scalars().all()
-    chain: Sequence[Any] = connection.execute(_CHAINS, {"ids": message_ids}).all()
-    failed = next((row for row in chain if row.id == delivery_id and is_won(row)), None)
-    if failed is None:
-        return Advanced([], [])
-    changes = CountChanges()
-    spared = [row for row in chain if row.error_code == FallbackCode.NOT_NEEDED]
-    behind = [row for row in spared if row.fallback_rank > failed.fallback_rank]
-    for row in behind:
-        changes.move(row.project_id, row.platform_id, row.platform, row.state, DeliveryState.STANDBY)
-    mark = {
-        "error_code": FallbackCode.UNDELIVERED,
-        "error_message": "Reported as not delivered after it was sent: the next target takes over",
-    }
-    connection.execute(update(deliveries).where(deliveries.c.id == failed.id).values(mark))
-    revived = {"state": DeliveryState.STANDBY, "error_code": None, "error_message": None, "finished_at": None}
-    connection.execute(update(deliveries).where(deliveries.c.id.in_([row.id for row in behind])).values(revived))
-    return _advance(connection, message_ids, now, changes)

@@ -15,21 +15,20 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from msgcore.core.clock import to_iso
-from msgcore.core.deliveries import DeliveryState
+from msgcore.core.deliveries import OPEN_STATES, UNDELIVERED, DeliveryState
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
+from msgcore.store.ledger import fallbacks
 from msgcore.store.ledger.counts import CountChanges
-from msgcore.store.ledger.outcome_events import about_delivery, failed_data
+from msgcore.store.ledger.outcome_events import about_delivery, failed_data, outcome_event
 from msgcore.store.tables import attempts, deliveries, delivery_counts, pending_receipts, platform_logs
 
 PATIENCE = timedelta(minutes=1)
 """How long a receipt may come before the sending is recorded."""
 
 AT_ONCE = 500
-UNDELIVERED = "undelivered"
-"""The error's code of a message that the platform took and could not deliver."""
 
 _PLACES = {DeliveryState.SENT: 0, DeliveryState.DELIVERED: 1, DeliveryState.READ: 2}
 _TOLD = ("state", "delivered_at", "read_at", "error_code", "error_message", "finished_at")
@@ -66,6 +65,7 @@ _MATCHING = (
         *(deliveries.c.id, deliveries.c.message_id, deliveries.c.project_id, deliveries.c.platform_id),
         *(deliveries.c.platform, deliveries.c.target_type, deliveries.c.target_id, deliveries.c.action),
         *(deliveries.c.state, deliveries.c.attempts, deliveries.c.provider_message_id),
+        deliveries.c.fallback_rank,
         *(deliveries.c.delivered_at, deliveries.c.read_at, deliveries.c.finished_at),
     )
     .where(deliveries.c.platform_id == bindparam("platform"), Among(deliveries.c.provider_message_id, "provider_ids"))
@@ -84,7 +84,9 @@ _INSERT_ATTEMPTS = Bulk(lambda _: insert(attempts), attempts.c.keys())
 _INSERT_LOGS = Bulk(lambda _: insert(platform_logs), platform_logs.c.keys())
 _KEEP = Bulk(lambda _: insert(pending_receipts), pending_receipts.c.keys())
 _SENDING = select(func.sum(delivery_counts.c.count)).where(
-    delivery_counts.c.platform_id == bindparam("platform"), delivery_counts.c.state == DeliveryState.SENDING
+    delivery_counts.c.project_id == bindparam("project"),  # the key begins with it
+    delivery_counts.c.platform_id == bindparam("platform"),
+    delivery_counts.c.state == DeliveryState.SENDING,
 )
 
 
@@ -93,22 +95,26 @@ def take(connection: Connection, platform_id: str, receipts: Sequence[DeliveryRe
 
     The events are the caller's to append, last. What waits is kept, if it is not already.
     """
+    if not receipts:
+        return Taken()
+    of_platform = {"project": receipts[0].project_id, "platform": platform_id}
     # Before looking for the deliveries: what is being sent after that was not sent when the receipt came.
-    is_sending = bool(connection.scalar(_SENDING, {"platform": platform_id}))
+    is_sending = bool(connection.scalar(_SENDING, of_platform))
     ids = sorted({receipt.provider_message_id for receipt in receipts})
     found = _Deliveries(connection.execute(_MATCHING, {"platform": platform_id, "provider_ids": ids}).all())
     taken = Taken()
     for receipt in receipts:
         delivery = found.of(receipt)
-        if delivery is not None:
+        is_early = is_sending if delivery is None else delivery.state in OPEN_STATES  # between its parts
+        if is_early and receipt.received_at > now - PATIENCE:
+            taken.waiting.append(receipt)
+        elif delivery is not None:
             if (event := delivery.take(receipt)) is not None:
                 taken.events[receipt.id] = event
-        elif is_sending and receipt.received_at > now - PATIENCE:
-            taken.waiting.append(receipt)
         else:  # sent by somebody else with the same account, or long ago
             data = receipt.data | {"message_id": receipt.provider_message_id, "job_id": None}
             taken.events[receipt.id] = _event(receipt, data)
-    found.write(connection)
+    found.write(connection, now)
     return taken
 
 
@@ -158,6 +164,8 @@ class _Delivery:
             return None
         self.state = after
         self.values[f"{after}_at"] = receipt.told_at
+        if self.row.action is not None:
+            return None  # that a reaction arrived, or was seen, is no news
         more = {f"{after}_at": to_iso(receipt.told_at)}
         return _event(receipt, receipt.data | about_delivery(self.row) | more)
 
@@ -168,7 +176,7 @@ class _Delivery:
         self.error = receipt.error or "The platform could not deliver the message"
         self.values["finished_at"] = receipt.told_at
         more = failed_data(self.state, UNDELIVERED, self.error, self.row.attempts, receipt.told_at)
-        return _event(receipt, receipt.data | about_delivery(self.row) | more)
+        return outcome_event(self.row, "failed", receipt.data | about_delivery(self.row) | more, receipt.received_at)
 
 
 class _Deliveries:
@@ -185,8 +193,8 @@ class _Deliveries:
         mine = [each for each in several if each.row.target_id == receipt.chat_id]
         return (mine or several or [None])[-1]
 
-    def write(self, connection: Connection) -> None:
-        """Write what changed: states, timeline, log and counts."""
+    def write(self, connection: Connection, now: datetime) -> None:
+        """Write what changed: states, timeline, log, the fallbacks that are needed again, and counts."""
         changed = [each for some in self._found.values() for each in some if each.state != each.row.state]
         changed.sort(key=lambda each: each.row.id)
         failed = [each for each in changed if each.state == DeliveryState.FAILED]
@@ -196,6 +204,7 @@ class _Deliveries:
         _CHANGE.run(connection, [_change(each) for each in changed])
         _INSERT_ATTEMPTS.run(connection, [_timeline_row(each) for each in failed])
         _INSERT_LOGS.run(connection, [_log_row(each) for each in failed])
+        fallbacks.revive(connection, [each.row for each in failed], now, counts)
         counts.apply(connection)
 
 

@@ -22,6 +22,7 @@ from msgcore.store.events import NewEvent, append, appending, kept_projects
 from msgcore.store.ledger.beginning import INSERT_ATTEMPTS, SENDING, WorkItem
 from msgcore.store.ledger.counts import CountChanges, add_moves, next_slot
 from msgcore.store.ledger.outcome_events import failed_data, outcome_event, sent_data
+from msgcore.store.ledger.parts import first_named
 from msgcore.store.tables import attempts, deliveries, events, platform_logs, projects
 
 OutcomeWord = Literal[
@@ -239,7 +240,8 @@ def _delivery_row(result: WorkResult) -> dict[str, Any]:
         "b_attempts": item.attempt if result.counts else item.attempt - 1,
         "b_throttles": item.throttles + (result.outcome == "throttled"),
         "b_due_at": result.due_at or result.finished_at,
-        "b_provider_message_id": result.provider_message_id,
+        # From the first part on: the platform may tell of it before the last one is sent.
+        "b_provider_message_id": result.provider_message_id or first_named(item.part_ids),
         "b_part_ids": "\n".join(result.part_ids or item.part_ids) or None,
         "b_uncertain": result.reached == "maybe" or unknown,
         "b_error_code": result.error_code,

@@ -52,7 +52,7 @@ async def reschedule(database: Database, message_id: str, due_at: datetime, now:
 
 def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: datetime) -> Rescheduled:
     of_message = deliveries.c.message_id == message_id
-    is_untried = deliveries.c.state.in_(_UNTRIED) & (deliveries.c.attempts == 0)
+    is_untried = deliveries.c.state.in_(_UNTRIED) & (deliveries.c.attempts == 0) & deliveries.c.part_ids.is_(None)
     chosen = select(*_COLUMNS).where(of_message, or_(is_untried, deliveries.c.state == DeliveryState.STANDBY))
     # In the order in which workers lock them too.
     found = connection.execute(chosen.order_by(deliveries.c.id).with_for_update()).all()
