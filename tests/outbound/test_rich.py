@@ -134,7 +134,22 @@ def test_nothing_is_lost_and_every_piece_fits(markdown: str, limit: int) -> None
     assert all(len(text) <= limit or len(text) <= 40 for text in written)
 
 
-HOSTILE = ["<b>", "<ul>", "<blockquote>", "<li>", "<a href=x>", "<b><i>", "</b>", "<pre>", "<td>"]
+HOSTILE = [
+    "<b>x",
+    "<a href=http://x>y",
+    "<br> ",
+    "<b>",
+    "< ",
+    "<b>x</b>y",
+    "<ul>",
+    "<blockquote>",
+    "<li>",
+    "<a href=x>",
+    "<b><i>",
+    "</b>",
+    "<pre>",
+    "<td>",
+]
 
 
 @pytest.mark.parametrize("piece", HOSTILE)

@@ -41,14 +41,19 @@ def read_html(html: str) -> Blocks:
 
     Takes time that grows with the length of the HTML, whatever is in it.
     """
-    reader = _Reader()
+    reader, texts = _Reader(), list[str]()
     for tag, rest in tokens(html):
         if tag is None:
-            reader.data(unescape(rest))
-        elif tag.startswith("/"):
+            texts.append(rest)
+            continue
+        if texts:
+            reader.data(unescape("".join(texts)))
+            texts.clear()
+        if tag.startswith("/"):
             reader.end(tag[1:])
         else:
             reader.start(tag, rest)
+    reader.data(unescape("".join(texts)))
     return reader.blocks()
 
 

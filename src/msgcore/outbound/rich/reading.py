@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -125,24 +126,29 @@ def read_inline(tokens: Iterable[Token]) -> Runs:
     return writer.runs()
 
 
+Look = tuple[frozenset[Mark], str | None]
+
+
 @dataclass(slots=True)
 class Inline:
-    """Collects runs, with the marks and the link that are open."""
+    """Collects runs, with the marks and the link that are open; each piece of text is touched a few times only."""
 
-    _runs: list[Run] = field(default_factory=list[Run])
-    _open: list[Mark] = field(default_factory=list[Mark])
+    _pieces: list[tuple[Look, list[str]]] = field(default_factory=list[tuple[Look, list[str]]])
+    _open: Counter[Mark] = field(default_factory=Counter[Mark])
     _links: list[str] = field(default_factory=list[str])
+    is_empty: bool = True
+    """Whether nothing but space was written."""
 
     def write(self, text: str, *more: Mark) -> None:
         """Text with the marks that are open, and these."""
         if not text:
             return
-        look = (frozenset((*self._open, *more)), self._links[-1] if self._links else None)
-        last = self._runs[-1] if self._runs else None
-        if last is not None and (last.marks, last.link) == look:
-            self._runs[-1] = Run(last.text + text, *look)
+        look = (frozenset((*+self._open, *more)), self._links[-1] if self._links else None)
+        if self._pieces and self._pieces[-1][0] == look:
+            self._pieces[-1][1].append(text)
         else:
-            self._runs.append(Run(text, *look))
+            self._pieces.append((look, [text]))
+        self.is_empty = self.is_empty and text.isspace()
 
     def image(self, alt: str, source: str) -> None:
         """An image in the middle of a text: its words, leading to it."""
@@ -156,14 +162,11 @@ class Inline:
 
     def open(self, mark: Mark) -> None:
         """From here on."""
-        self._open.append(mark)
+        self._open[mark] += 1
 
     def close(self, mark: Mark) -> None:
         """Up to here; a mark that is not open is none."""
-        if mark in self._open:
-            self._open.reverse()
-            self._open.remove(mark)
-            self._open.reverse()
+        self._open[mark] = max(0, self._open[mark] - 1)
 
     def open_link(self, address: str) -> None:
         """From here on, what is written leads there."""
@@ -176,21 +179,17 @@ class Inline:
 
     def runs(self) -> Runs:
         """What was written, without space at both ends."""
-        runs = list(self._runs)
-        while runs and not runs[0].text.strip():
-            runs.pop(0)
-        while runs and not runs[-1].text.strip():
-            runs.pop()
-        if runs:
-            runs[0] = runs[0]._replace(text=runs[0].text.lstrip())
-            runs[-1] = runs[-1]._replace(text=runs[-1].text.rstrip())
+        if self.is_empty:
+            return ()
+        runs = [Run("".join(texts), *look) for look, texts in self._pieces]
+        start = next(index for index, run in enumerate(runs) if not run.text.isspace())
+        end = next(index for index in range(len(runs) - 1, -1, -1) if not runs[index].text.isspace())
+        runs = runs[start : end + 1]
+        runs[0] = runs[0]._replace(text=runs[0].text.lstrip())
+        runs[-1] = runs[-1]._replace(text=runs[-1].text.rstrip())
         return tuple(runs)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing but space was written."""
-        return not any(run.text.strip() for run in self._runs)
 
     def restart(self) -> None:
         """Begin a new paragraph; marks and links that are open stay open."""
-        self._runs.clear()
+        self._pieces.clear()
+        self.is_empty = True
