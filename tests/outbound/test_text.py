@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgcore.outbound.fallback import extras_as_markdown
+from msgcore.outbound.extras import extras_as_markdown
 from msgcore.outbound.markdown import escape, to_html
 from msgcore.outbound.plain_text import html_to_text
 from servers.deliveries import make_content

@@ -13,7 +13,7 @@ import msgspec
 
 from msgcore.core.content import Attachment, Button, Contact, Content, Embed, Location, Poll, SendOptions
 from msgcore.core.errors import FieldError
-from msgcore.outbound.fallback import extras_as_markdown
+from msgcore.outbound.extras import extras_as_markdown
 from msgcore.outbound.markdown import LONGEST
 from msgcore.outbound.rendering import Degradation
 from msgcore.outbound.rich.dialect import Dialect

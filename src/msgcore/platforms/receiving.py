@@ -6,10 +6,12 @@ came; reading it into envelopes comes after, and may come again after a crash.
 
 from __future__ import annotations
 
+import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -134,6 +136,22 @@ class Inbound(ABC):
 def webhook_url(api_url: str, platform: str, token: str) -> str:
     """The address to which a platform posts what happens on an account."""
     return f"{api_url.rstrip('/')}/api/v1/webhooks/{platform}/{token}"
+
+
+def made_secret(account: Account, key: str) -> str:
+    """A secret (64 hexadecimal digits) that a platform is told to send with each request of an account.
+
+    Made from a `key` that only it and the account's owner know, so that there is nothing to configure.
+    """
+    return hmac.digest(key.encode(), f"webhook of {account.id}".encode(), sha256).hex()
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body holds. Raises UnreadableError."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnreadableError(f"the body is no JSON object: {error}") from None
 
 
 def read_report(body: bytes) -> Report:

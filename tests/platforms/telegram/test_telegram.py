@@ -1,29 +1,28 @@
-"""Telegram beyond what holds for every platform: answers of which the body was lost."""
+"""What Telegram is answered on the spot."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from msgcore.core.envelope import File
-from msgcore.core.errors import TemporaryError
-from msgcore.outbound.services import AdapterServices
-from msgcore.platforms.telegram import TelegramAdapter
-from servers.deliveries import make_account
-from servers.http_sink import HttpSink
+from msgcore.platforms.receiving import InboundRequest
+from msgcore.platforms.telegram.inbound import TelegramInbound
+
+ANSWERS = [
+    (b'{"update_id":1,"callback_query":{"id":"42"}}', {"method": "answerCallbackQuery", "callback_query_id": "42"}),
+    (b'{"update_id":1,"message":{"text":"\\"callback_query\\""}}', {"success": True}),
+    (b'{"callback_query":1,"x":"callback_query"}', {"success": True}),
+    (b'{"callback_query":{}}', {"success": True}),
+    (b'["callback_query"]', {"success": True}),
+    (b'{"callback_query"', {"success": True}),
+]
 
 
-@pytest.mark.parametrize("body", [b"", b'{"ok":true}', b'{"ok":true,"result":true}'])
-async def test_what_was_asked_for_and_lost_may_be_asked_for_again(
-    body: bytes, services: AdapterServices, sink: HttpSink
+@pytest.mark.parametrize(("body", "answer"), ANSWERS)
+def test_a_pressed_button_is_answered_at_once_and_whatever_else_is_taken(
+    body: bytes, answer: dict[str, object]
 ) -> None:
-    adapter = TelegramAdapter(replace(services, base_urls={"telegram": sink.url}))
-    account = make_account("telegram", {"token": "123456789:" + "a" * 35})
-    sink.answers(200, body=body)
-    for asking in (
-        adapter.register_webhook(account, "https://x.example/hook"),
-        adapter.locate_file(account, File(type="image", id="f")),
-    ):
-        with pytest.raises(TemporaryError):
-            await asking
+    request = InboundRequest("POST", {}, "", body, datetime.now(UTC))
+    assert msgspec.json.decode(TelegramInbound().reply(request).body) == answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from msgcore.core.content import TargetType
+from msgcore.core.content import LONG_CONTENT, TargetType
 from msgcore.core.errors import FieldError, TemporaryError
 from msgcore.core.limits import RateLimits
 from msgcore.core.stop_words import MAILS
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-LARGE = 20_000
-"""Characters of body from which a mail is rendered in a thread, so that it holds up nobody else."""
 ATTACHMENT_SECONDS = 30.0
 """For all files of a mail: ends before the core's limit for an attempt, after which the mail counts as maybe sent."""
 
@@ -185,7 +183,7 @@ class EmailAdapter(PlatformAdapter):
         async with pool.slot:
             files = await self._load_files(content)
             work = (account.credentials, delivery, files, self.services.clock.now())
-            large = files or sum(len(text or "") for text in (content.text, content.markdown, content.html)) > LARGE
+            large = files or content.length() > LONG_CONTENT
             mail = await asyncio.to_thread(render, *work) if large else render(*work)
             refused = await pool.send(mail)
         if refused:

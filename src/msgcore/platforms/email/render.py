@@ -18,7 +18,7 @@ import msgspec
 from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.attachments import LoadedAttachment
-from msgcore.outbound.fallback import extras_as_markdown
+from msgcore.outbound.extras import extras_as_markdown
 from msgcore.outbound.markdown import LONGEST, to_html
 from msgcore.outbound.plain_text import html_to_text
 from msgcore.outbound.rendering import Call, Degradation, Rendering

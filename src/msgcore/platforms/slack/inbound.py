@@ -23,6 +23,7 @@ from msgcore.platforms.receiving import (
     OversizedError,
     SignatureError,
     UnreadableError,
+    read_object,
 )
 from msgcore.platforms.slack.events import Part, message_id, moment, place, read_event
 from msgcore.platforms.slack.mrkdwn import read
@@ -77,7 +78,7 @@ class SlackInbound(Inbound):
         # What people write may have either word in it, so each is looked for in its own kind of body only.
         if beginning.startswith(b"{"):
             if b"url_verification" in beginning:
-                asked = _decode(request.body)
+                asked = read_object(request.body)
                 if asked.get("type") == "url_verification":
                     return InboundAnswer(msgspec.json.encode({"challenge": asked.get("challenge")}))
         elif b"ssl_check=1" in beginning and _form(request.body).get("ssl_check") == "1":
@@ -95,24 +96,17 @@ class SlackInbound(Inbound):
 
 def _envelopes(body: bytes) -> Iterator[Envelope]:
     if body.startswith(b"{"):
-        payload = _decode(body)
+        payload = read_object(body)
         if payload["type"] == "event_callback":
             yield from read_event(payload)
         return
     form = _form(body)
     if "payload" in form:
-        interaction = _decode(form["payload"].encode())
+        interaction = read_object(form["payload"].encode())
         if interaction["type"] == "block_actions":
             yield from _clicks(interaction)
     else:
         yield _command(form)
-
-
-def _decode(text: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UnreadableError(f"the body is no JSON object: {error}") from None
 
 
 def _form(body: bytes) -> dict[str, str]:

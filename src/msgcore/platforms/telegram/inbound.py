@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,12 +29,15 @@ from msgcore.core.envelope import (
     shortened,
 )
 from msgcore.platforms.receiving import (
+    SHAPE_ERRORS,
     Inbound,
     InboundAnswer,
     InboundRequest,
     SignatureError,
     UnreadableError,
+    made_secret,
     read_file,
+    read_object,
 )
 
 if TYPE_CHECKING:
@@ -68,8 +70,7 @@ Part = Mapping[str, Any]
 
 def webhook_secret(account: Account) -> str:
     """What Telegram is told to send with each update of an account (1 to 256 characters of A-Z, a-z, 0-9, _ and -)."""
-    token: str = account.credentials["token"]
-    return hmac.digest(token.encode(), f"webhook of {account.id}".encode(), sha256).hex()
+    return made_secret(account, account.credentials["token"])
 
 
 class TelegramInbound(Inbound):
@@ -89,23 +90,17 @@ class TelegramInbound(Inbound):
         Source: "Making requests when getting updates".
         """
         if b'"callback_query"' in request.body:
-            query: Part = _decode(request.body).get("callback_query") or {}
-            if "id" in query:
-                answer = {"method": "answerCallbackQuery", "callback_query_id": query["id"]}
-                return InboundAnswer(msgspec.json.encode(answer))
+            try:
+                id_ = read_object(request.body)["callback_query"]["id"]
+            except (UnreadableError, *SHAPE_ERRORS):  # it is stored: whoever reads it finds out what it is
+                return self.answer
+            return InboundAnswer(msgspec.json.encode({"method": "answerCallbackQuery", "callback_query_id": id_}))
         return self.answer
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What an update tells; raises UnreadableError for what is no update."""
         del account
-        return read_update(_decode(request.body))
-
-
-def _decode(body: bytes) -> Part:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UnreadableError(f"the body is no update: {error}") from None
+        return read_update(read_object(request.body))
 
 
 def read_update(update: Part) -> list[Envelope]:

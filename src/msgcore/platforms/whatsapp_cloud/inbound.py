@@ -37,6 +37,7 @@ from msgcore.platforms.receiving import (
     UnreadableError,
     read_each,
     read_file,
+    read_object,
 )
 from msgcore.platforms.whatsapp_cloud.errors import describe
 
@@ -81,11 +82,7 @@ class WhatsAppCloudInbound(Inbound):
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What a webhook tells of the account's number; raises UnreadableError for what is no webhook."""
-        try:
-            body = msgspec.json.decode(request.body, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise UnreadableError(f"the body is no webhook: {error}") from None
-        return read_each(account, _changes(body), lambda change: _envelopes(account, change))
+        return read_each(account, _changes(read_object(request.body)), lambda change: _envelopes(account, change))
 
 
 def _asked(request: InboundRequest, name: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -37,8 +36,10 @@ from msgcore.platforms.receiving import (
     InboundRequest,
     SignatureError,
     UnreadableError,
+    made_secret,
     read_each,
     read_file,
+    read_object,
 )
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ Part = Mapping[str, Any]
 
 def webhook_secret(account: Account) -> str:
     """What the Evolution API is told to send with each event of an account."""
-    key: str = account.credentials["evolutionApiKey"]
-    return hmac.digest(key.encode(), f"webhook of {account.id}".encode(), sha256).hex()
+    return made_secret(account, account.credentials["evolutionApiKey"])
 
 
 def message_id(chat: str, id_: str) -> str:
@@ -99,10 +99,7 @@ class WhatsAppEvoInbound(Inbound):
 
     def read(self, account: Account, request: InboundRequest) -> Sequence[Envelope]:
         """What an event tells; raises UnreadableError for what is none."""
-        try:
-            body = msgspec.json.decode(request.body, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise UnreadableError(f"the body is no event: {error}") from None
+        body = read_object(request.body)
         try:
             return _envelopes(account, body)
         except SHAPE_ERRORS as error:
