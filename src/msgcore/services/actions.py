@@ -110,4 +110,6 @@ class ActionService:
             "expires_at": None,
             "created_at": now,
         }
-        return NewMessage(message, [delivery], [Ticket(delivery_id, record.id, lane, limits=declaration.limits)])
+        return NewMessage(
+            message, [delivery], [Ticket(delivery_id, record.id, lane, limits=declaration.limits.of_lane(lane))]
+        )
