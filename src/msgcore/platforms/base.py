@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
-from msgcore.core.actions import Action, React, Unreact
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.deliveries import Exchange
 from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Capability(StrEnum):
-    """What a platform can do (names of the compatible API)."""
+    """What a platform can do (names of the compatible API, and a few that it does not have)."""
 
     SEND_MESSAGE = "send-message"
     RECEIVE_MESSAGE = "receive-message"
@@ -45,6 +45,8 @@ class Capability(StrEnum):
     BUTTONS = "buttons"
     REACTIONS = "reactions"
     THREADS = "threads"
+    TYPING = "typing"
+    MARK_READ = "mark-read"
     VOICE_SEND = "voice-send"
     VOICE_RECEIVE = "voice-receive"
 
@@ -52,6 +54,10 @@ class Capability(StrEnum):
 CAPABILITY_OF: Final[dict[type[Action], Capability]] = {
     React: Capability.REACTIONS,
     Unreact: Capability.REACTIONS,
+    Edit: Capability.EDIT_MESSAGE,
+    Delete: Capability.DELETE_MESSAGE,
+    Type: Capability.TYPING,
+    MarkRead: Capability.MARK_READ,
 }
 """What a platform must be able to do for an action."""
 
