@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import msgspec
 
 from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
+from msgcore.core.content import SendOptions
 from msgcore.core.deliveries import Exchange
 from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
@@ -27,7 +28,7 @@ from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.content import Content, Target
     from msgcore.core.envelope import File
     from msgcore.core.errors import FieldError
     from msgcore.outbound.services import AdapterServices
@@ -238,6 +239,14 @@ class PlatformAdapter(ABC):
         """Rules on what is sent, once per request; pointers start with `/content/` or `/options/`."""
         del content, options
         return []
+
+    @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """Rules on an action before it is accepted; pointers start with `/messageId`, `/target` or `/content/`.
+
+        The content of an `Edit` has to be one that can take the place of a message.
+        """
+        return cls.check_content(action.content, SendOptions()) if isinstance(action, Edit) else []
 
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
