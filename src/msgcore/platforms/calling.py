@@ -19,14 +19,14 @@ import msgspec
 
 from msgcore.core.content import LONG_CONTENT
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.platforms.error_table import ErrorTable, Problem
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, SendOptions
+    from msgcore.core.content import Button, Content, SendOptions
     from msgcore.outbound.services import AdapterServices
 
 KEPT_RENDERINGS = 256
@@ -90,6 +90,11 @@ class CallingAdapter(PlatformAdapter):
         if not calls and not errors:
             errors = (FieldError("/content", "content shows nothing on this platform: give text, a file or buttons"),)
         return Rendering(calls, tuple(layout.degradations), errors)
+
+    @classmethod
+    def numbered(cls, content: Content) -> Sequence[Button]:
+        """Those that the layout makes a list."""
+        return () if buttons_shown(content, cls.shows) else choices_of(content)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
