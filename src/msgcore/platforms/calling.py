@@ -20,7 +20,7 @@ import msgspec
 from msgcore.core.actions import Edit
 from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
@@ -28,7 +28,7 @@ from msgcore.platforms.error_table import ErrorTable, Problem
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
-    from msgcore.core.content import Content
+    from msgcore.core.content import Button, Content
     from msgcore.outbound.services import AdapterServices
 
 KEPT_RENDERINGS = 256
@@ -96,6 +96,11 @@ class CallingAdapter(PlatformAdapter):
         if not calls and not errors:
             errors = (FieldError("/content", "content shows nothing on this platform: give text, a file or buttons"),)
         return Rendering(calls, tuple(layout.degradations), errors)
+
+    @classmethod
+    def numbered(cls, content: Content) -> Sequence[Button]:
+        """Those that the layout makes a list."""
+        return () if buttons_shown(content, cls.shows) else choices_of(content)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:

@@ -50,15 +50,10 @@ async def find_said(connection: AsyncConnection, platform_id: str, provider_mess
     return Said(row.target_type, row.target_id, from_me=True, other_parts=tuple(others))
 
 
-async def newest_received(connection: AsyncConnection, platform_id: str, target_id: str) -> str | None:
-    """The platform's id of what somebody wrote last in the chat that is a target's."""
+async def newest_received(connection: AsyncConnection, platform_id: str, provider_chat_id: str) -> str | None:
+    """The platform's id of what somebody wrote last in a chat."""
     table = received_messages.c
-    # A number may be sent to with a plus that the platform leaves out when it tells of it.
-    for chat in dict.fromkeys((target_id, target_id.removeprefix("+"))):
-        query = select(table.provider_message_id).where(
-            table.platform_id == platform_id, table.provider_chat_id == chat
-        )
-        newest = (await connection.execute(query.order_by(table.id.desc()).limit(1))).scalar_one_or_none()
-        if newest is not None:
-            return newest
-    return None
+    query = select(table.provider_message_id).where(
+        table.platform_id == platform_id, table.provider_chat_id == provider_chat_id
+    )
+    return (await connection.execute(query.order_by(table.id.desc()).limit(1))).scalar_one_or_none()

@@ -123,6 +123,11 @@ class WhatsAppCloudAdapter(CallingAdapter):
         ]
 
     @classmethod
+    def address(cls, id_: str) -> str:
+        """Numbers come without their +."""
+        return id_.removeprefix("+")
+
+    @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """Messages have ids of WhatsApp's own."""
         if options.reply_to is not None and not _MESSAGE.fullmatch(options.reply_to):

@@ -126,6 +126,12 @@ class WhatsAppEvoAdapter(CallingAdapter):
         return [FieldError("/target/id", message)]
 
     @classmethod
+    def address(cls, id_: str) -> str:
+        """Chats with people come as JIDs."""
+        number = id_.removeprefix("+")
+        return f"{number}@s.whatsapp.net" if number.isdecimal() else id_
+
+    @classmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
         """See `render.py`."""
         return calls(content, options, layout)
