@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -24,9 +23,14 @@ from msgcore.outbound.plain_text import html_to_text
 from msgcore.outbound.rendering import Call, Degradation, Rendering
 from msgcore.platforms.base import OutgoingDelivery
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.headers import ASCII, UTF8
+from msgcore.platforms.email.unsubscribe import LONGEST as LONGEST_UNSUBSCRIBE
+from msgcore.platforms.email.unsubscribe import check_unsubscribe, unsubscribe_headers
 
 MAX_RECIPIENTS = 100
 """What every server takes in one transaction (RFC 5321, 4.5.3.1.8)."""
+
+UNSUBSCRIBE = "listUnsubscribe"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}", re.ASCII)
@@ -41,11 +45,15 @@ _OURS = frozenset(
 
 
 class EmailOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """`content.platformOptions.email`: more recipients, where answers go, and headers of one's own."""
+    """`content.platformOptions.email`: more recipients, where answers go, and headers of one's own.
+
+    `list_unsubscribe` is for this message what the account's `listUnsubscribe` is for all; an empty one is none.
+    """
 
     cc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
     bcc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
     reply_to: str | None = None
+    list_unsubscribe: Annotated[str, msgspec.Meta(max_length=LONGEST_UNSUBSCRIBE)] | None = None
     headers: Annotated[dict[str, Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=50)] = {}
 
 
@@ -101,6 +109,7 @@ def _check_options(options: EmailOptions) -> list[FieldError]:
         errors.append(
             FieldError(f"{prefix}/cc", f"cc and bcc must have fewer than {MAX_RECIPIENTS} addresses together")
         )
+    errors += check_unsubscribe(f"{prefix}/listUnsubscribe", options.list_unsubscribe or "")
     return errors + _check_headers(options.headers, f"{prefix}/headers")
 
 
@@ -147,7 +156,7 @@ def render(
     needs_utf8 = not all(address.isascii() for address in (sender, *recipients, reply_to or ""))
     message_id = f"<{delivery.id}@{sender.rpartition('@')[2].strip('[]')}>"
 
-    message = EmailMessage(policy.SMTPUTF8 if needs_utf8 else policy.SMTP.clone(cte_type="7bit"))
+    message = EmailMessage(UTF8 if needs_utf8 else ASCII)
     try:
         message["From"] = _mailbox(sender, credentials.get("fromName") or "")
         message["To"] = _mailbox(recipients[0])
@@ -160,6 +169,7 @@ def render(
         message["Message-ID"] = message_id
         for name, value in options.headers.items():
             message[name] = value
+        _let_unsubscribe(message, credentials, options, recipients[0])
         _thread(message, delivery.options.reply_to)
     except (ValueError, IndexError) as error:
         raise PermanentError("headers_invalid", "The headers of the message are not valid for e-mail") from error
@@ -179,6 +189,19 @@ def _required_address(text: str) -> str:
 def _mailbox(address: str, name: str = "") -> Address:
     local, _, domain = address.rpartition("@")
     return Address(name, local, domain)
+
+
+def _let_unsubscribe(
+    message: EmailMessage, credentials: Mapping[str, Any], options: EmailOptions, recipient: str
+) -> None:
+    """By what the message says, or else the account. Headers of one's own stand as they are."""
+    if "List-Unsubscribe" in message:
+        return
+    own = options.list_unsubscribe
+    addresses = (credentials.get(UNSUBSCRIBE) or "") if own is None else own
+    for name, value in unsubscribe_headers(addresses, recipient, own=own is not None).items():
+        if name not in message:
+            message[name] = value
 
 
 def _thread(message: EmailMessage, reply_to: str | None) -> None:
