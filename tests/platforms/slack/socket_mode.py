@@ -7,6 +7,7 @@ until its connection ends is told again if it is an event, as the Events API doe
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -85,7 +86,8 @@ class SocketMode:
             return
         connection = self.open[0]
         connection.unacknowledged[envelope.id] = envelope
-        await connection.socket.send_str(envelope.encoded())
+        with suppress(ConnectionError):  # whoever listened is gone: see `_connect`
+            await connection.socket.send_str(envelope.encoded())
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         asked = self._sink.requests[-1]
@@ -123,12 +125,11 @@ class SocketMode:
         await socket.send_json({"type": "hello", "num_connections": len(self.open), **about})
         while self.waiting:
             await self._tell(self.waiting.pop(0))
-        try:
+        with suppress(ConnectionError):
             await self._read(connection)
-        finally:
-            self.open.remove(connection)
-            for envelope in connection.unacknowledged.values():
-                await self._tell_again(envelope)
+        self.open.remove(connection)
+        for envelope in connection.unacknowledged.values():
+            await self._tell_again(envelope)
         return socket
 
     async def _read(self, connection: Connection) -> None:
