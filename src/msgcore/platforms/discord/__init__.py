@@ -52,19 +52,23 @@ NONCE = 25
 
 _ID = re.compile(r"[1-9][0-9]{0,19}")
 _MESSAGE = re.compile(r"(?:[1-9][0-9]{0,19}:)?[1-9][0-9]{0,19}")
-_EMOJI = re.compile(r"<?a?:?(?P<name>[^:<>]+):(?P<id>[0-9]{1,20})>?")
+_EMOJI = re.compile(r"(?:<a?:)?(?P<name>[^:<>]+):(?P<id>[0-9]{1,20})>?")
 
 DECLARATION = PlatformDeclaration(
     name="discord",
     display_name="Discord",
     capabilities=(
-        CapabilityInfo(Capability.SEND_MESSAGE, "To channels and threads that the bot sees, and to people in its servers"),
+        CapabilityInfo(
+            Capability.SEND_MESSAGE, "To channels and threads that the bot sees, and to people in its servers"
+        ),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Commands and buttons by webhook, all else over the gateway"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Of the bot's own; no polls"),
         CapabilityInfo(Capability.DELETE_MESSAGE),
         CapabilityInfo(Capability.ATTACHMENTS, "Up to 10 of 10 MiB each, 25 MiB in all"),
         CapabilityInfo(Capability.EMBEDS, "Up to 10, with 25 fields each and 6,000 characters together"),
-        CapabilityInfo(Capability.BUTTONS, "25, with texts of 80 and values of 100 bytes; others become a numbered list"),
+        CapabilityInfo(
+            Capability.BUTTONS, "25, with texts of 80 and values of 100 bytes; others become a numbered list"
+        ),
         CapabilityInfo(Capability.REACTIONS, "Emojis, and a server's own as name:id"),
         CapabilityInfo(Capability.THREADS, "options.threadId is the thread's id"),
         CapabilityInfo(Capability.TYPING, "For ten seconds"),
@@ -89,7 +93,7 @@ DECLARATION = PlatformDeclaration(
             "the application's public key, from its page General Information, to receive by webhook",
             required=False,
             secret=True,
-            example="e0f27e43e90f9b4e2ce33a7bb8a7ec14ddd6f2f4ff2e0d3f6c7dc28e1c0bc1e6",
+            example="22556792c769dd97fb5e714d77ac76f6a4913470ef593bdead2429209b795ff5",
             pattern=r"[0-9a-fA-F]{64}",
         ),
     ),
@@ -147,7 +151,7 @@ class DiscordAdapter(CallingAdapter):
         return msgspec.structs.replace(rendering, errors=errors)
 
     async def perform(self, account: Account, delivery: OutgoingDelivery, call: Call, key: str) -> SentReceipt:
-        """Post one message. What repeats it within a few minutes has the same nonce: Discord gives the first one again."""
+        """Post one message. What repeats it has the same nonce: for a few minutes Discord gives the first one again."""
         try:
             channel = delivery.options.thread_id or await self._channel(account, delivery.target)
             files = await self.services.attachments.load(call.files)
@@ -173,11 +177,19 @@ class DiscordAdapter(CallingAdapter):
             case React():
                 answer = await self._ask(account, "PUT", f"{message}/reactions/{_emoji(action.emoji)}/@me")
             case Unreact():
-                answer = await self._undo(account, f"{message}/reactions/{_emoji(action.emoji)}/@me", "reaction_refused")
+                answer = await self._undo(
+                    account, f"{message}/reactions/{_emoji(action.emoji)}/@me", "reaction_refused"
+                )
             case Edit():
                 written = await self.written(action)
                 # What is not given would stay as it was.
-                body = {"content": "", "embeds": [], "components": [], "attachments": [], **written.body}
+                body: dict[str, Any] = {
+                    "content": "",
+                    "embeds": [],
+                    "components": [],
+                    "attachments": [],
+                    **written.body,
+                }
                 body.pop("tts", None)
                 answer = await self._ask(account, "PATCH", message, body)
             case Delete():
@@ -187,7 +199,10 @@ class DiscordAdapter(CallingAdapter):
         return SentReceipt(None, None if answer is None else pace(answer.response))
 
     async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
-        """Have Discord post interactions there; it tries the address at once (resources/application#edit-current-application)."""
+        """Have Discord post interactions there, in place of the gateway; it tries the address at once.
+
+        Source: https://docs.discord.com/developers/resources/application#edit-current-application
+        """
         if not account.credentials.get("publicKey"):
             message = "credentials.publicKey is required: Discord only takes an address that verifies its requests"
             raise InvalidInputError.of([FieldError("/credentials/publicKey", message)])
