@@ -13,7 +13,7 @@ from servers.api_client import Reply
 from servers.deliveries import make_account
 from servers.facts import samples_of
 
-TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs"  # noqa: S105 - the example of Discord's docs
+TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs"
 PUBLIC_KEY = "22556792c769dd97fb5e714d77ac76f6a4913470ef593bdead2429209b795ff5"
 ACCOUNT = make_account("discord", {"token": TOKEN, "publicKey": PUBLIC_KEY})
 
