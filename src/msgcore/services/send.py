@@ -154,10 +154,8 @@ class SendService:
             fallbacks = await check("options.fallback.targets", options.fallback.targets)
         for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
             errors.extend(await self._check_content(platform, request.content, options))
-        if not request.content.has_body() and not request.content.subject:
-            errors.append(
-                FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
-            )
+        if (empty := emptiness(request.content)) is not None:
+            errors.append(empty)
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
         return Checked(project_id, request, records, fallbacks, times)
@@ -229,6 +227,13 @@ class SendService:
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)
         return None if account_id is None else await self._accounts.get(account_id)
+
+
+def emptiness(content: Content) -> FieldError | None:
+    """What is wrong with a content in which nothing is."""
+    if content.has_body() or content.subject:
+        return None
+    return FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
 
 
 def require_right(principal: Principal, request: SendRequest) -> None:

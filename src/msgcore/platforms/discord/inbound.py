@@ -38,7 +38,7 @@ LONGEST_TIME = 12
 
 
 class DiscordInbound(Inbound):
-    """Interactions that are posted, and dispatches of the gateway as the connection stores them (`op`, `t`, `s`, `d`)."""
+    """Interactions that are posted, and events as the gateway sends them (`op`, `t`, `s`, `d`)."""
 
     signature = "X-Signature-Ed25519, by the application's public key, over X-Signature-Timestamp and the body"
     keeps = (SESSION_HEADER,)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from msgcore.core.actions import React
+from msgcore.core.actions import React, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import DeliveryError, FieldError, PermanentError, Scope, TemporaryError, ThrottledError
 from msgcore.core.limits import Budget, RateLimits
@@ -165,6 +165,8 @@ class SlackAdapter(CallingAdapter):
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Put an emoji to a message, or take it away."""
         action = outgoing.action
+        if not isinstance(action, React | Unreact):
+            return await super().act(account, outgoing)
         call = (react if isinstance(action, React) else unreact)(action.message_id, action.emoji)
         await self._write(account, call.method, call.body)
         return SentReceipt()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from msgcore.core.actions import React
+from msgcore.core.actions import React, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
@@ -126,6 +126,8 @@ class TelegramAdapter(CallingAdapter):
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Put an emoji to a message, in place of the one before, or take it away (setMessageReaction)."""
         action = outgoing.action
+        if not isinstance(action, React | Unreact):
+            return await super().act(account, outgoing)
         put = [{"type": "emoji", "emoji": action.emoji}] if isinstance(action, React) else []
         number = int(action.message_id.rpartition(":")[2])
         body = {"chat_id": outgoing.target.id, "message_id": number, "reaction": put}

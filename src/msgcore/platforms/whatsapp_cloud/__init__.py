@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from msgcore.core.actions import React
+from msgcore.core.actions import React, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
@@ -160,6 +160,8 @@ class WhatsAppCloudAdapter(CallingAdapter):
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Put an emoji to a message, in place of the one before, or take it away."""
         action = outgoing.action
+        if not isinstance(action, React | Unreact):
+            return await super().act(account, outgoing)
         emoji = action.emoji if isinstance(action, React) else ""
         return await self.post(account, outgoing.target, reaction(action.message_id, emoji))
 

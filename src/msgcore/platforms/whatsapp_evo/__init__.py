@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from msgcore.core.actions import React
+from msgcore.core.actions import React, Unreact
 from msgcore.core.errors import FieldError
 from msgcore.core.limits import RateLimits
 from msgcore.outbound.rendering import Call
@@ -134,6 +134,8 @@ class WhatsAppEvoAdapter(CallingAdapter):
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Put an emoji to a message, in place of the one before, or take it away."""
         action, chat = outgoing.action, outgoing.target.id
+        if not isinstance(action, React | Unreact):
+            return await super().act(account, outgoing)
         emoji = action.emoji if isinstance(action, React) else ""
         return await self.post(account, chat, reaction(chat, action.message_id, emoji, from_me=action.from_me))
 
