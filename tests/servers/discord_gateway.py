@@ -26,15 +26,18 @@ ALL_INTENTS = sum(1 << bit for bit in (*range(17), 20, 21, 24, 25))
 PRIVILEGED = 1 << 1 | 1 << 8 | 1 << 15
 LARGEST_SENT = 4096
 REASONS = {
+    4000: "Unknown error.",
     4001: "Unknown opcode.",
     4002: "Error while decoding payload.",
     4003: "Not authenticated.",
     4004: "Authentication failed.",
     4005: "Already authenticated.",
     4007: "Invalid seq.",
+    4008: "Rate limited.",
     4009: "Session timed out.",
     4010: "Invalid shard.",
     4011: "Sharding required.",
+    4012: "Invalid API version.",
     4013: "Invalid intent(s).",
     4014: "Disallowed intent(s).",
 }
@@ -63,6 +66,7 @@ class DiscordGateway:
     """Intents that are switched on in the portal."""
     interval: float = 41.25
     acknowledges: bool = True
+    says_hello: bool = True
     remaining: int = 1000
     max_concurrency: int = 1
     apart: float = 5.0
@@ -128,6 +132,10 @@ class DiscordGateway:
                 link, session.link = session.link, None
                 await link.close(code=code, message=REASONS.get(code, "").encode())
 
+    def begun_just_now(self) -> None:
+        """Another process with the same token has begun a session."""
+        self._last_begun = dict.fromkeys(range(self.max_concurrency), asyncio.get_running_loop().time())
+
     async def until_up(self, number: int = 1) -> None:
         """Wait until so many sessions have their connection."""
         async with asyncio.timeout(PATIENCE):
@@ -160,6 +168,9 @@ class DiscordGateway:
             self.complaints.append(f"asked for {request.query_string}")
         session: Session | None = None
         with suppress(ConnectionError):
+            if not self.says_hello:
+                await link.receive()
+                return link
             await link.send_json({"op": 10, "d": {"heartbeat_interval": self.interval * 1000}, "s": None, "t": None})
             session = await self._talk(link)
         if session is not None and session.link is link:

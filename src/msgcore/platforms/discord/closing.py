@@ -41,7 +41,7 @@ def token_refused() -> AuthenticationError:
     )
 
 
-def read_close(code: int | None, reason: str, privileged: str) -> Exception:
+def read_close(code: int | None, reason: str, privileged: str) -> Exception:  # noqa: PLR0911 - one return a code
     """What a connection that was closed by Discord ends with; `privileged` names the intents that were asked for.
 
     A `DeliveryError` is what only a person can mend. All else is worth another try, mostly of the same session.

@@ -110,6 +110,7 @@ class Shard:
 
         Raises DeliveryError where it cannot be had, and WrongShardsError.
         """
+        was_refused = False
         while True:
             session = self._session()
             self._up_since = None
@@ -118,9 +119,12 @@ class Shard:
             except HungUpError as hung_up:
                 if hung_up.ended:
                     self._journal.lose(self._number, hung_up.reason)
-                if hung_up.ended and session is not None:
+                if hung_up.ended and (session is not None or not was_refused):
+                    was_refused = session is None  # once is no error: something else may have begun just then
                     await asyncio.sleep(random.uniform(*FRESH_START_SECONDS))
-                elif not self._was_stable():
+                elif self._was_stable():
+                    was_refused = False
+                else:
                     raise TemporaryError("gateway_hung_up", hung_up.reason) from None
 
     def _session(self) -> Session | None:
@@ -223,8 +227,10 @@ class Shard:
                 raise HungUpError("Discord asked to connect anew")
             case Op.INVALID_SESSION if bytes(frame.d) == b"true":
                 raise HungUpError("Discord asked to resume the session anew")
+            case Op.INVALID_SESSION if self._session() is None:
+                raise HungUpError("Discord begins no session, as it does where several begin at a time", ended=True)
             case Op.INVALID_SESSION:
-                raise HungUpError("Discord does not know the session (any more)", ended=True)
+                raise HungUpError("Discord has given up the session", ended=True)
             case _:
                 pass  # of no matter to bots that only listen
 

@@ -13,6 +13,7 @@ import structlog
 
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
 from msgcore.core.tasks import end
+from msgcore.platforms.discord.api import BASE_URL, USER_AGENT
 from msgcore.platforms.discord.closing import WrongShardsError
 from msgcore.platforms.discord.gateway import Bot, Shard
 from msgcore.platforms.discord.intents import GATEWAY, read_intents
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-API = "https://discord.com/api/v10"
 GATEWAYS = "discord.gg"
 ANSWER_SECONDS = 3.0
 """Discord wants an answer to an interaction within three seconds ("Responding to an Interaction")."""
@@ -41,7 +41,7 @@ class DiscordLive(Live):
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
-        self._base_url = services.base_urls.get("discord", API).rstrip("/")
+        self._base_url = services.base_urls.get("discord", BASE_URL).rstrip("/")
         self._is_public = "discord" not in services.base_urls
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -107,7 +107,7 @@ class DiscordLive(Live):
             about: Part = msgspec.json.decode(interaction)
             path = f"/interactions/{quote(str(about['id']), safe='')}/{quote(str(about['token']), safe='')}/callback"
             body = msgspec.json.encode(answer_to(about))
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
             where = self._base_url + path
             answer = await self.services.http.request("POST", where, headers=headers, body=body, timeout=ANSWER_SECONDS)
         except (DeliveryError, KeyError, TypeError) as error:

@@ -11,16 +11,16 @@ import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from msgcore.core.errors import PermanentError, TemporaryError, ThrottledError
-from msgcore.platforms.discord.closing import token_refused
-from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.discord.api import headers_of
+from msgcore.platforms.discord.errors import ERRORS, read_problem
 
 if TYPE_CHECKING:
-    from msgcore.outbound.transport import Response, Transport
+    from msgcore.outbound.transport import Transport
 
 ANSWER_SECONDS = 20.0
 FRESH_SECONDS = 60.0
@@ -29,7 +29,6 @@ KEPT = 10
 """Starts that are left to others who use the same token, and to a person who looks into it."""
 APART_SECONDS = 5.0
 """max_concurrency is how many sessions may begin in five seconds."""
-UNAUTHORIZED, OK = 401, 200
 
 
 class StartLimit(msgspec.Struct):
@@ -47,10 +46,6 @@ class Gateway(msgspec.Struct):
     url: str
     shards: int
     session_start_limit: StartLimit
-
-
-class _TooFast(msgspec.Struct):
-    retry_after: float
 
 
 class Starts:
@@ -91,11 +86,11 @@ class Starts:
             asyncio.get_running_loop().call_later(wait, turn.release)
 
     async def _ask(self) -> Gateway:
-        headers = {"Authorization": f"Bot {self._token}"}
         url = f"{self._base_url}/gateway/bot"
-        answer = await self._http.request("GET", url, headers=headers, timeout=ANSWER_SECONDS)
-        if answer.status != OK:
-            raise _refused(answer)
+        answer = await self._http.request("GET", url, headers=headers_of(self._token), timeout=ANSWER_SECONDS)
+        problem = read_problem(answer, _object(answer.body))
+        if problem is not None:
+            raise ERRORS.error(problem, "Discord")
         try:
             found = msgspec.json.decode(answer.body or b"", type=Gateway)
         except msgspec.DecodeError:
@@ -118,11 +113,8 @@ def _count(limit: StartLimit) -> None:
     limit.remaining -= 1
 
 
-def _refused(answer: Response) -> Exception:
-    if answer.status == UNAUTHORIZED:
-        return token_refused()
+def _object(body: bytes | None) -> dict[str, Any]:
     try:
-        retry_after = msgspec.json.decode(answer.body or b"", type=_TooFast).retry_after
+        return msgspec.json.decode(body or b"{}", type=dict[str, Any])
     except msgspec.DecodeError:
-        retry_after = None
-    return ErrorTable().error(Problem(answer.status, retry_after=retry_after), "Discord")
+        return {}
