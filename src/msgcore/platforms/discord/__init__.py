@@ -51,7 +51,7 @@ NONCE = 25
 
 _ID = re.compile(r"[1-9][0-9]{0,19}")
 _MESSAGE = re.compile(r"(?:[1-9][0-9]{0,19}:)?[1-9][0-9]{0,19}")
-_EMOJI = re.compile(r"<?a?:?(?P<name>[^:<>]+):(?P<id>[0-9]{1,20})>?")
+_EMOJI = re.compile(r"(?:<a?:)?(?P<name>[^:<>]+):(?P<id>[0-9]{1,20})>?")
 
 DECLARATION = PlatformDeclaration(
     name="discord",
@@ -92,7 +92,7 @@ DECLARATION = PlatformDeclaration(
             "the application's public key, from its page General Information, to receive by webhook",
             required=False,
             secret=True,
-            example="e0f27e43e90f9b4e2ce33a7bb8a7ec14ddd6f2f4ff2e0d3f6c7dc28e1c0bc1e6",
+            example="22556792c769dd97fb5e714d77ac76f6a4913470ef593bdead2429209b795ff5",
             pattern=r"[0-9a-fA-F]{64}",
         ),
         *GATEWAY_FIELDS,
@@ -158,7 +158,7 @@ class DiscordAdapter(CallingAdapter):
         return msgspec.structs.replace(rendering, errors=errors)
 
     async def perform(self, account: Account, delivery: OutgoingDelivery, call: Call, key: str) -> SentReceipt:
-        """Post one message. What repeats it within a few minutes has the same nonce: Discord gives the first one again."""
+        """Post one message. What repeats it has the same nonce: for a few minutes Discord gives the first one again."""
         try:
             channel = delivery.options.thread_id or await self._channel(account, delivery.target)
             files = await self.services.attachments.load(call.files)
@@ -190,7 +190,13 @@ class DiscordAdapter(CallingAdapter):
             case Edit():
                 written = await self.written(action)
                 # What is not given would stay as it was.
-                body = {"content": "", "embeds": [], "components": [], "attachments": [], **written.body}
+                body: dict[str, Any] = {
+                    "content": "",
+                    "embeds": [],
+                    "components": [],
+                    "attachments": [],
+                    **written.body,
+                }
                 body.pop("tts", None)
                 answer = await self._ask(account, "PATCH", message, body)
             case Delete():
@@ -200,7 +206,10 @@ class DiscordAdapter(CallingAdapter):
         return SentReceipt(None, None if answer is None else pace(answer.response))
 
     async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
-        """Have Discord post interactions there; it tries the address at once (resources/application#edit-current-application)."""
+        """Have Discord post interactions there, in place of the gateway; it tries the address at once.
+
+        Source: https://docs.discord.com/developers/resources/application#edit-current-application
+        """
         if not account.credentials.get("publicKey"):
             message = "credentials.publicKey is required: Discord only takes an address that verifies its requests"
             raise InvalidInputError.of([FieldError("/credentials/publicKey", message)])

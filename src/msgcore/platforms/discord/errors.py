@@ -21,87 +21,100 @@ MOST_DETAILS = 5
 
 _MISSING = Ending.PERMANENT, "recipient_unknown", "There is no such channel, thread or person, or the bot sees it not"
 _LACKING = Ending.PERMANENT, "missing_permission", "The bot lacks a permission in this channel: an admin can give it"
-_CLOSED = Ending.PERMANENT, "recipient_refused", "The recipient takes no messages from the bot, or shares no server with it"
+_CLOSED = (
+    Ending.PERMANENT,
+    "recipient_refused",
+    "The recipient takes no messages from the bot, or shares no server with it",
+)
 _UNFIT = Ending.PERMANENT, "recipient_unfit", "Nothing of this kind can be written in this channel or thread"
 _MODERATED = Ending.PERMANENT, "message_blocked", "The server's rules refuse what the message says"
-_LARGE = Ending.PERMANENT, "attachment_too_large", "The files are larger than Discord takes there (10 MiB each, 25 MiB in all)"
+_LARGE = (
+    Ending.PERMANENT,
+    "attachment_too_large",
+    "The files are larger than Discord takes there (10 MiB each, 25 MiB in all)",
+)
 _FILE = Ending.PERMANENT, "attachment_refused", "Discord does not take the file"
 _GONE = Ending.PERMANENT, "message_unknown", "There is no such message in this channel any more"
 _FIXED = Ending.PERMANENT, "message_fixed", "This message cannot be changed"
-_REACTION = Ending.PERMANENT, "reaction_refused", "The reaction is not taken: its emoji is unknown, or no more fit the message"
+_REACTION = (
+    Ending.PERMANENT,
+    "reaction_refused",
+    "The reaction is not taken: its emoji is unknown, or no more fit the message",
+)
 _WRONG = Ending.PERMANENT, "message_invalid", "Discord does not take the message as it is"
-_TOKEN = Ending.AUTHENTICATION, "credentials_refused", "Discord does not take the bot's token: get a new one in its portal"
+_TOKEN = (
+    Ending.AUTHENTICATION,
+    "credentials_refused",
+    "Discord does not take the bot's token: get a new one in its portal",
+)
 _DOWN = Ending.TEMPORARY, "platform_unavailable", "Discord has a problem of its own"
 _SLOWER = Ending.THROTTLED, "rate_limited", "Discord asks to go slower"
 
 _Kind = tuple[Ending, str, str]
-_CODES: tuple[tuple[_Kind, int, int, str], ...] = (
-    (_MISSING, 10003, 404, "Unknown Channel"),
-    (_MISSING, 10004, 404, "Unknown Guild"),
-    (_MISSING, 10013, 404, "Unknown User"),
-    (_MISSING, 50033, 400, "Invalid Recipient(s)"),
-    (_LACKING, 50001, 403, "Missing Access"),
-    (_LACKING, 50013, 403, "Missing Permissions"),
-    (_LACKING, 50009, 403, "Channel verification level is too high for you to gain access"),
-    (_LACKING, 160002, 403, "Cannot reply without permission to read message history"),
-    (_LACKING, 400001, 403, "Access to file uploads has been limited for this guild"),
-    (_LACKING, 20012, 403, "You are not authorized to perform this action on this application"),
-    (_CLOSED, 50007, 403, "Cannot send messages to this user"),
-    (_CLOSED, 50278, 403, "Cannot send messages to this user due to having no mutual guilds"),
-    (_CLOSED, 20009, 403, "Explicit content cannot be sent to the desired recipient(s)"),
-    (_UNFIT, 50003, 400, "Cannot execute action on a DM channel"),
-    (_UNFIT, 50008, 400, "Cannot send messages in a non-text channel"),
-    (_UNFIT, 50024, 400, "Cannot execute action on this channel type"),
-    (_UNFIT, 50083, 400, "Thread is archived"),
-    (_UNFIT, 160005, 400, "Thread is locked"),
-    (_UNFIT, 40058, 400, "Cannot send a message in a forum channel"),
-    (_UNFIT, 520002, 400, "Invalid channel type for poll creation"),
-    (_MODERATED, 200000, 400, "Message was blocked by automatic moderation"),
-    (_MODERATED, 240000, 400, "Message blocked by harmful links filter"),
-    (_LARGE, 40005, 413, "Request entity too large"),
-    (_LARGE, 50045, 400, "File uploaded exceeds the maximum size"),
-    (_FILE, 30015, 400, "Maximum number of attachments in a message reached (10)"),
-    (_FILE, 50046, 400, "Invalid file uploaded"),
-    (_FILE, 50110, 400, "The provided file is invalid."),
-    (_FILE, 50123, 400, "The provided file type is invalid."),
-    (_GONE, 10008, 404, "Unknown Message"),
-    (_FIXED, 50005, 403, "Cannot edit a message authored by another user"),
-    (_FIXED, 50021, 403, "Cannot execute action on a system message"),
-    (_FIXED, 520003, 400, "Cannot edit a poll message"),
-    (_REACTION, 10014, 400, "Unknown Emoji"),
-    (_REACTION, 30010, 400, "Maximum number of reactions reached (20)"),
-    (_REACTION, 90001, 403, "Reaction was blocked"),
-    (_WRONG, 50006, 400, "Cannot send an empty message"),
-    (_WRONG, 50035, 400, "Invalid Form Body"),
-    (_WRONG, 50109, 400, "The request body contains invalid JSON."),
-    (_TOKEN, 40001, 401, "Unauthorized"),
-    (_TOKEN, 50014, 401, "Invalid authentication token"),
-    (_TOKEN, 40002, 403, "You need to verify your account in order to perform this action"),
-    (_DOWN, 40004, 403, "Send messages has been temporarily disabled"),
-    (_DOWN, 40006, 403, "This feature has been temporarily disabled server-side"),
-    (_DOWN, 130000, 503, "API resource is currently overloaded. Try again a little later"),
+_CODES: tuple[tuple[_Kind, int, str], ...] = (
+    (_MISSING, 10003, "Unknown Channel"),
+    (_MISSING, 10004, "Unknown Guild"),
+    (_MISSING, 10013, "Unknown User"),
+    (_MISSING, 50033, "Invalid Recipient(s)"),
+    (_LACKING, 50001, "Missing Access"),
+    (_LACKING, 50013, "Missing Permissions"),
+    (_LACKING, 50009, "Channel verification level is too high for you to gain access"),
+    (_LACKING, 160002, "Cannot reply without permission to read message history"),
+    (_LACKING, 400001, "Access to file uploads has been limited for this guild"),
+    (_LACKING, 20012, "You are not authorized to perform this action on this application"),
+    (_CLOSED, 50007, "Cannot send messages to this user"),
+    (_CLOSED, 50278, "Cannot send messages to this user due to having no mutual guilds"),
+    (_CLOSED, 20009, "Explicit content cannot be sent to the desired recipient(s)"),
+    (_UNFIT, 50003, "Cannot execute action on a DM channel"),
+    (_UNFIT, 50008, "Cannot send messages in a non-text channel"),
+    (_UNFIT, 50024, "Cannot execute action on this channel type"),
+    (_UNFIT, 50083, "Thread is archived"),
+    (_UNFIT, 160005, "Thread is locked"),
+    (_UNFIT, 40058, "Cannot send a message in a forum channel"),
+    (_UNFIT, 520002, "Invalid channel type for poll creation"),
+    (_MODERATED, 200000, "Message was blocked by automatic moderation"),
+    (_MODERATED, 240000, "Message blocked by harmful links filter"),
+    (_LARGE, 40005, "Request entity too large"),
+    (_LARGE, 50045, "File uploaded exceeds the maximum size"),
+    (_FILE, 30015, "Maximum number of attachments in a message reached (10)"),
+    (_FILE, 50046, "Invalid file uploaded"),
+    (_FILE, 50110, "The provided file is invalid."),
+    (_FILE, 50123, "The provided file type is invalid."),
+    (_GONE, 10008, "Unknown Message"),
+    (_FIXED, 50005, "Cannot edit a message authored by another user"),
+    (_FIXED, 50021, "Cannot execute action on a system message"),
+    (_FIXED, 520003, "Cannot edit a poll message"),
+    (_REACTION, 10014, "Unknown Emoji"),
+    (_REACTION, 30010, "Maximum number of reactions reached (20)"),
+    (_REACTION, 90001, "Reaction was blocked"),
+    (_WRONG, 50006, "Cannot send an empty message"),
+    (_WRONG, 50035, "Invalid Form Body"),
+    (_WRONG, 50109, "The request body contains invalid JSON."),
+    (_TOKEN, 40001, "Unauthorized"),
+    (_TOKEN, 50014, "Invalid authentication token"),
+    (_DOWN, 40004, "Send messages has been temporarily disabled"),
+    (_DOWN, 40006, "This feature has been temporarily disabled server-side"),
+    (_DOWN, 130000, "API resource is currently overloaded. Try again a little later"),
 )
-_WAITS: tuple[tuple[int, int, str], ...] = (
-    (20016, 429, "This action cannot be performed due to slowmode rate limit"),
-    (20022, 429, "This message cannot be edited due to announcement rate limits"),
-    (20028, 429, "The write action you are performing on the channel has hit the write rate limit"),
-    (20029, 429, "The write action you are performing on the server has hit the write rate limit"),
-    (30046, 429, "Maximum number of edits to messages older than 1 hour reached. Try again later"),
-    (40003, 400, "You are opening direct messages too fast"),
-    (40062, 429, "Service resource is being rate limited"),
+_WAITS: tuple[tuple[int, str], ...] = (
+    (20016, "This action cannot be performed due to slowmode rate limit"),
+    (20022, "This message cannot be edited due to announcement rate limits"),
+    (20028, "The write action you are performing on the channel has hit the write rate limit"),
+    (20029, "The write action you are performing on the server has hit the write rate limit"),
+    (30046, "Maximum number of edits to messages older than 1 hour reached. Try again later"),
+    (40003, "You are opening direct messages too fast"),
+    (40062, "Service resource is being rate limited"),
 )
 
 
 def _rules() -> Iterator[ErrorRule]:
-    for (ending, code, message), number, status, said in _CODES:
+    for (ending, code, message), number, said in _CODES:
         example = {"message": said, "code": number}
-        yield ErrorRule(code, ending, message, status=status, platform_code=number, example=example)
+        yield ErrorRule(code, ending, message, platform_code=number, example=example)
     ending, code, message = _SLOWER
-    for number, status, said in _WAITS:
+    for number, said in _WAITS:
         body = {"message": said, "code": number, "retry_after": 3.0, "global": False}
-        yield ErrorRule(
-            code, ending, message, status=status, platform_code=number, scope=Scope.LANE, example=body
-        )
+        yield ErrorRule(code, ending, message, platform_code=number, scope=Scope.LANE, example=body)
 
 
 ERRORS = ErrorTable(
@@ -127,7 +140,6 @@ ERRORS = ErrorTable(
             Ending.TEMPORARY,
             "Discord's network does not let this server through for now, as after many refused requests",
             platform_code=40333,
-            status=403,
             example={"message": "internal network error", "code": 40333},
         ),
         # "The Authorization token you passed did not have permission to the resource": the token itself is good.
@@ -185,7 +197,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _details(errors: Any, path: str = "") -> list[str]:
-    """Which field of a form is wrong with what: `embeds.0.title: Must be 256 or fewer in length.`"""
+    """Which field of a form is wrong, and how (`embeds.0.title: This field is required`)."""
     found: list[str] = []
     if not isinstance(errors, dict):
         return found

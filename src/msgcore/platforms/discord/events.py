@@ -26,7 +26,6 @@ from msgcore.core.envelope import (
     Place,
     Reaction,
     Typing,
-    shortened,
 )
 from msgcore.platforms.discord.interactions import read_interaction
 from msgcore.platforms.discord.parts import Part, message_id, person, place
@@ -35,11 +34,13 @@ from msgcore.platforms.receiving import UnreadableError, read_file
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
 
-WRITTEN = frozenset((0, 19, 20, 23))
+REPLY = 19
+"""Messages that are pinned, passed on or followed refer to another one as well, without answering it."""
+WRITTEN = frozenset((0, REPLY, 20, 23))
 """Types of what somebody wrote (DEFAULT, REPLY, and what apps answer to commands); all others are Discord's own notes
 (resources/message, "Message Types")."""
-FORWARD = 1
-"""A reference to a message that is passed on, not answered ("Message Reference Types")."""
+THREADS = frozenset((10, 11, 12))
+"""Channels that are threads ("Channel Types")."""
 VOICE = 1 << 13
 """The flag IS_VOICE_MESSAGE ("Message Flags")."""
 
@@ -109,12 +110,13 @@ def _created(message: Part, us: _Us, _: str) -> Iterator[Envelope]:
     if message["type"] not in WRITTEN or us.wrote(message):
         return
     about: Part = message.get("message_reference") or {}
-    answered = about.get("message_id") if about.get("type") != FORWARD else None
+    answered = about.get("message_id") if message["type"] == REPLY else None
     content = Message(
         id=message_id(message["channel_id"], message["id"]),
         text=_text(message),
         attachments=_files(message),
         reply_to=None if answered is None else message_id(about.get("channel_id") or message["channel_id"], answered),
+        thread_id=message["channel_id"] if message.get("channel_type") in THREADS else None,
     )
     yield _envelope(message["id"], message, content, _author(message), message["timestamp"])
 
@@ -225,7 +227,11 @@ def _member(event: Part) -> Person:
 
 
 def _text(message: Part) -> str | None:
-    return str(_told(message).get("content") or "") or None
+    """What was written; of other apps' messages, whose text may stand in embeds only, what stands in these."""
+    told = _told(message)
+    cards: Sequence[Part] = told.get("embeds") or ()
+    words = (card.get(name) for card in cards for name in ("title", "description"))
+    return str(told.get("content") or "\n".join(str(each) for each in words if each)) or None
 
 
 def _told(message: Part) -> Part:
@@ -257,4 +263,5 @@ def _file(file: Part, *, is_voice: bool) -> File:
 def _sticker(sticker: Part) -> File:
     address = _STICKERS.get(sticker.get("format_type", 0))
     url = None if address is None else address.format(sticker["id"])
-    return File(type="sticker", id=sticker["id"], url=url, filename=shortened(sticker.get("name"), 255))
+    name = None if url is None else f"{sticker.get('name') or sticker['id']}.{url.rpartition('.')[2]}"
+    return read_file({"type": "sticker", "id": sticker["id"], "url": url, "filename": name})

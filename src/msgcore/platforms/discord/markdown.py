@@ -1,7 +1,7 @@
 """Discord's markdown: writing it, so that nothing in a text is read as a sign or a mention that was not meant as one.
 
 Source: https://docs.discord.com/developers/reference#message-formatting and
-https://support.discord.com/hc/en-us/articles/210298617 (Markdown Text 101). A backslash takes its meaning from any sign.
+https://support.discord.com/hc/en-us/articles/210298617 (Markdown Text 101). A backslash takes a sign's meaning from it.
 """
 
 from __future__ import annotations
