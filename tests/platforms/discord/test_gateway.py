@@ -186,6 +186,12 @@ async def test_another_process_goes_on_from_what_is_stored(services: AdapterServ
         pass
     assert [each["intents"] for each in discord.identified[1:]] == [1 << 9 | 1 << 15] * 2
     assert discord.complaints.pop() == "began too fast"
+    # Nor is one that another version stored.
+    sink.state = {"sessions": "of another version"}
+    await asyncio.sleep(APART)
+    async with listening(services, discord, sink):
+        pass
+    assert len(discord.identified) == 4
 
 
 async def test_what_could_not_be_stored_comes_again(

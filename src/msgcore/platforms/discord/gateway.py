@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from msgcore.core.errors import TemporaryError
+from msgcore.core.errors import DeliveryError, TemporaryError
 from msgcore.outbound.transport import Socket, SocketClosedError, TooLargeError
 from msgcore.platforms.discord.closing import RESUMABLE, HungUpError, read_close
 from msgcore.platforms.discord.events import EVENTS
@@ -173,12 +173,12 @@ class Shard:
 
     async def _connect(self, open_ones: AsyncExitStack, urls: Iterable[str]) -> tuple[Socket, float]:
         """A connection to the first address that can be had, and how many seconds its heartbeats are apart."""
-        failure = TemporaryError("gateway_unknown", "There is no address of Discord's gateway")
+        failure: DeliveryError = TemporaryError("gateway_unknown", "There is no address of Discord's gateway")
         for url in urls:
             opened = self._bot.http.socket(url.rstrip("/") + "/" + QUERY, max_bytes=LARGEST_FRAME, leave_with=RESUMABLE)
             try:
                 socket = await open_ones.enter_async_context(opened)
-            except TemporaryError as error:
+            except DeliveryError as error:
                 failure = error
             else:
                 return socket, await _hello(socket)

@@ -41,7 +41,10 @@ class Progress(msgspec.Struct, rename="camel"):
     @classmethod
     def of(cls, state: State | None, made_for: str) -> Progress:
         """What was stored, or a beginning where that is of no use."""
-        found = None if state is None else msgspec.convert(state, cls)
+        try:
+            found = None if state is None else msgspec.convert(state, cls)
+        except msgspec.ValidationError:  # of another version
+            found = None
         return found if found is not None and found.made_for == made_for else cls(made_for, "", [])
 
     @property
