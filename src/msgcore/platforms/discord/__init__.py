@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from cachetools import LRUCache
 
-from msgcore.core.actions import Delete, Edit, React, Type, Unreact
+from msgcore.core.actions import Action, Delete, Edit, React, Type, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
@@ -51,6 +51,7 @@ NONCE = 25
 
 _ID = re.compile(r"[1-9][0-9]{0,19}")
 _MESSAGE = re.compile(r"(?:[1-9][0-9]{0,19}:)?[1-9][0-9]{0,19}")
+_EXAMPLE = "290926798626357999:306588351130107906"
 _EMOJI = re.compile(r"(?:<a?:)?(?P<name>[^:<>]+):(?P<id>[0-9]{1,20})>?")
 
 DECLARATION = PlatformDeclaration(
@@ -139,11 +140,18 @@ class DiscordAdapter(CallingAdapter):
         """Messages and threads are known by their ids."""
         errors: list[FieldError] = []
         if options.reply_to is not None and not _MESSAGE.fullmatch(options.reply_to):
-            message = "options.replyTo must be the id of a message, such as 290926798626357999:306588351130107906"
-            errors.append(FieldError("/options/replyTo", f"{message}, for discord"))
+            message = f"options.replyTo must be the id of a message, such as {_EXAMPLE}, for discord"
+            errors.append(FieldError("/options/replyTo", message))
         if options.thread_id is not None and not _ID.fullmatch(options.thread_id):
             errors.append(FieldError("/options/threadId", "options.threadId must be the id of a thread for discord"))
         return errors or super().check_content(content, options)
+
+    @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """Messages are known by their ids."""
+        if isinstance(action, React | Unreact | Edit | Delete) and not _MESSAGE.fullmatch(action.message_id):
+            return [FieldError("/messageId", f"messageId must be the id of a message, such as {_EXAMPLE}, for discord")]
+        return super().check_action(action)
 
     @classmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
@@ -173,34 +181,24 @@ class DiscordAdapter(CallingAdapter):
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Reactions, edits and deletions of a message, and typing."""
         action = outgoing.action
-        if isinstance(action, Type):
-            channel = await self._channel(account, outgoing.target)
-            answer = await self._ask(account, "POST", f"/channels/{channel}/typing")
-            return SentReceipt(None, pace(answer.response))
-        channel, _, number = action.message_id.rpartition(":")
-        channel = channel or await self._channel(account, outgoing.target)
-        message = f"/channels/{channel}/messages/{number}"
         match action:
+            case Type():
+                channel = await self._channel(account, outgoing.target)
+                answer = await self._ask(account, "POST", f"/channels/{channel}/typing")
             case React():
-                answer = await self._ask(account, "PUT", f"{message}/reactions/{_emoji(action.emoji)}/@me")
+                path = await self._reaction(account, outgoing, action)
+                answer = await self._ask(account, "PUT", path)
             case Unreact():
-                answer = await self._undo(
-                    account, f"{message}/reactions/{_emoji(action.emoji)}/@me", "reaction_refused"
-                )
+                path = await self._reaction(account, outgoing, action)
+                answer = await self._undo(account, path, "reaction_refused")
             case Edit():
-                written = await self.written(action)
                 # What is not given would stay as it was.
-                body: dict[str, Any] = {
-                    "content": "",
-                    "embeds": [],
-                    "components": [],
-                    "attachments": [],
-                    **written.body,
-                }
-                body.pop("tts", None)
-                answer = await self._ask(account, "PATCH", message, body)
+                bare: dict[str, Any] = {"content": "", "embeds": [], "components": [], "attachments": []}
+                written = (await self.written(action)).body
+                body = bare | {name: value for name, value in written.items() if name != "tts"}
+                answer = await self._ask(account, "PATCH", await self._message(account, outgoing, action), body)
             case Delete():
-                answer = await self._undo(account, message, "message_unknown")
+                answer = await self._undo(account, await self._message(account, outgoing, action), "message_unknown")
             case _:
                 return await super().act(account, outgoing)
         return SentReceipt(None, None if answer is None else pace(answer.response))
@@ -238,6 +236,17 @@ class DiscordAdapter(CallingAdapter):
                 raise TemporaryError("platform_unavailable", "Discord did not say which channel it opened")
             known = self._channels[place] = str(answer.data["id"])
         return known
+
+    async def _message(
+        self, account: Account, outgoing: OutgoingAction, action: React | Unreact | Edit | Delete
+    ) -> str:
+        """The path of a message; one without a channel in its id is in the target's."""
+        channel, _, number = action.message_id.rpartition(":")
+        return f"/channels/{channel or await self._channel(account, outgoing.target)}/messages/{number}"
+
+    async def _reaction(self, account: Account, outgoing: OutgoingAction, action: React | Unreact) -> str:
+        message = await self._message(account, outgoing, action)
+        return f"{message}/reactions/{_emoji(action.emoji)}/@me"
 
     async def _undo(self, account: Account, path: str, gone: str) -> Answer | None:
         """Take something away; what is not there any more (`gone`) is as good as that."""

@@ -138,19 +138,21 @@ def _deleted(event: Part, _: _Us, __: str) -> Iterator[Envelope]:
         yield _envelope(f"{id_}:deleted", event, content, None, None)
 
 
-def _reaction(removed: bool) -> Callable[[Part, _Us, str], Iterator[Envelope]]:  # noqa: FBT001 - one word of a table
-    def read(event: Part, us: _Us, dispatch: str) -> Iterator[Envelope]:
-        if us.did(event["user_id"]):
-            return
-        emoji = emoji_of(event["emoji"])
-        content = Reaction(
-            message_id=message_id(event["channel_id"], event["message_id"]), emoji=emoji, removed=removed
-        )
-        word = "removed" if removed else "added"
-        id_ = f"{event['message_id']}:{event['user_id']}:{emoji}:{word}:{dispatch}"
-        yield _envelope(id_, event, content, _member(event), None)
+def _reacted(event: Part, us: _Us, dispatch: str) -> Iterator[Envelope]:
+    return _reaction(event, us, f"added:{dispatch}")
 
-    return read
+
+def _unreacted(event: Part, us: _Us, dispatch: str) -> Iterator[Envelope]:
+    return _reaction(event, us, f"removed:{dispatch}")
+
+
+def _reaction(event: Part, us: _Us, done: str) -> Iterator[Envelope]:
+    if not us.did(event["user_id"]):
+        emoji, where = emoji_of(event["emoji"]), message_id(event["channel_id"], event["message_id"])
+        content = Reaction(message_id=where, emoji=emoji, removed=done.startswith("removed"))
+        yield _envelope(
+            f"{event['message_id']}:{event['user_id']}:{emoji}:{done}", event, content, _member(event), None
+        )
 
 
 def _typing(event: Part, us: _Us, _: str) -> Iterator[Envelope]:
@@ -183,8 +185,8 @@ _READERS: Final[dict[str, Callable[[Part, _Us, str], Iterator[Envelope]]]] = {
     "MESSAGE_UPDATE": _changed,
     "MESSAGE_DELETE": _deleted,
     "MESSAGE_DELETE_BULK": _deleted,
-    "MESSAGE_REACTION_ADD": _reaction(removed=False),
-    "MESSAGE_REACTION_REMOVE": _reaction(removed=True),
+    "MESSAGE_REACTION_ADD": _reacted,
+    "MESSAGE_REACTION_REMOVE": _unreacted,
     "TYPING_START": _typing,
     "GUILD_MEMBER_ADD": _joined,
     "GUILD_MEMBER_REMOVE": _left,
