@@ -12,18 +12,18 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 import msgspec
 
 from msgcore.core.content import LONG_CONTENT
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.layout import Layout, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.error_table import Problem
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions
@@ -54,9 +54,6 @@ class Answer:
 
 class CallingAdapter(PlatformAdapter):
     """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
-
-    shows: ClassVar[Shows]
-    errors: ClassVar[ErrorTable]
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)

@@ -48,11 +48,17 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets"),
-        CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
-        CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
         CapabilityInfo(Capability.REACTIONS, "One at a time; of Telegram's own set of emojis"),
-        CapabilityInfo(Capability.THREADS, "Topics of forums, by options.threadId"),
+        CapabilityInfo(Capability.THREADS, "Topics of forums"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.VOICE_RECEIVE,
+        Capability.RECEIVE_EDIT,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_COMMAND,
+        Capability.RECEIVE_MEMBERSHIP,
     ),
     credentials=(
         CredentialField(

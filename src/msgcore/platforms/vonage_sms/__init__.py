@@ -55,8 +55,12 @@ DECLARATION = PlatformDeclaration(
     name=PLATFORM,
     display_name="Vonage SMS",
     capabilities=(
-        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text; of up to 3,200 characters in one message"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By signed webhook; also whether messages arrived"),
+        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By signed webhook"),
+    ),
+    tells=(
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_FAILED,
     ),
     credentials=(
         CredentialField("apiKey", "the account's API key", secret=True, example="abcd1234", max_length=32),

@@ -48,10 +48,20 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(
             Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets; votes and edits are not told"
         ),
-        CapabilityInfo(Capability.ATTACHMENTS, "Audio becomes voice messages"),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
+        CapabilityInfo(Capability.BUTTONS, "WhatsApp does not show buttons of linked devices"),
         CapabilityInfo(Capability.REACTIONS, "One at a time"),
-        CapabilityInfo(Capability.BUTTONS, "A numbered list: WhatsApp does not show buttons of linked devices"),
+        CapabilityInfo(Capability.VOICE_SEND, "Audio becomes voice messages"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.VOICE_RECEIVE,
+        Capability.RECEIVE_DELETE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_MEMBERSHIP,
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_READ,
+        Capability.RECEIVE_TYPING,
     ),
     credentials=(
         CredentialField(
