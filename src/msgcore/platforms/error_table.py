@@ -85,17 +85,6 @@ class ErrorTable:
         return _by_status(problem, platform, said)
 
 
-BY_STATUS = ErrorTable(
-    (
-        ErrorRule("rate_limited", Ending.THROTTLED, "The platform asks to go slower", status=429),
-        ErrorRule("credentials_refused", Ending.AUTHENTICATION, "The platform refuses the credentials", status=401),
-        ErrorRule("platform_unavailable", Ending.TEMPORARY, "The platform has a problem of its own", status=500),
-        ErrorRule("platform_refused", Ending.PERMANENT, "The platform refuses the message", status=400),
-    )
-)
-"""What an answer means that no rule of a platform's is about: in words what `_by_status` does."""
-
-
 def _matches(rule: ErrorRule, problem: Problem) -> bool:
     return (
         (rule.status is None or rule.status == problem.status)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 
 from msgcore.outbound.layout import AS_GIVEN, ButtonRules, FileRules, PollRules, Shows
 from msgcore.platforms.base import Capability, CapabilityInfo, PlatformAdapter, PlatformDeclaration
 from msgcore.platforms.calling import CallingAdapter
-from msgcore.platforms.error_table import BY_STATUS, ErrorRule, ErrorTable
+from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable
 from msgcore.platforms.schemas import credentials_schema, options_schema
 
 KILOBYTE = 1024
@@ -42,6 +43,27 @@ class Ability:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorFact:
+    """A failure as its user sees it: the code, what becomes of the delivery, the remedy; `answers` bring it about."""
+
+    code: str
+    ending: Ending
+    remedy: str
+    answers: tuple[str, ...]
+
+
+BY_HTTP = (
+    ErrorFact("rate_limited", Ending.THROTTLED, "The platform asks to go slower", ("HTTP 429",)),
+    ErrorFact("credentials_refused", Ending.AUTHENTICATION, "The platform refuses the credentials", ("HTTP 401, 403",)),
+    ErrorFact(
+        "platform_unavailable", Ending.TEMPORARY, "The platform has a problem of its own", ("HTTP 5xx, 408, 425",)
+    ),
+    ErrorFact("platform_refused", Ending.PERMANENT, "The platform refuses the message", ("any other",)),
+)
+"""What answers mean that no rule of a platform's is about: what `ErrorTable.error` does with them, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class FactSheet:
     """A platform, as far as it can be told without an account."""
 
@@ -50,11 +72,12 @@ class FactSheet:
     shows: Shows
     ways: tuple[Way, ...]
     signature: str | None
-    errors: tuple[ErrorRule, ...]
+    errors: tuple[ErrorFact, ...]
     credentials_schema: dict[str, Any]
     options_schema: dict[str, Any] | None
 
 
+@cache
 def fact_sheet(adapter: type[PlatformAdapter]) -> FactSheet:
     """The facts of the platform of an adapter."""
     declared = adapter.declaration
@@ -64,7 +87,7 @@ def fact_sheet(adapter: type[PlatformAdapter]) -> FactSheet:
         shows=adapter.shows,
         ways=tuple(_ways(adapter)),
         signature=adapter.inbound.signature if adapter.inbound is not None and declared.supports_webhooks else None,
-        errors=_told(adapter.errors, issubclass(adapter, CallingAdapter)),
+        errors=_failures(adapter.errors, by_http=issubclass(adapter, CallingAdapter)),
         credentials_schema=credentials_schema(declared.credentials),
         options_schema=None if declared.options is None else options_schema(declared.options),
     )
@@ -82,10 +105,23 @@ def _ways(adapter: type[PlatformAdapter]) -> Iterator[Way]:
         yield adapter.live.way
 
 
-def _told(table: ErrorTable, by_http: bool) -> tuple[ErrorRule, ...]:  # noqa: FBT001 - a fact, not a choice
-    """The rules of a table, and behind them what HTTP itself says of answers that none is about."""
-    known = {rule.code for rule in table.rules}
-    return table.rules + tuple(rule for rule in BY_STATUS.rules if by_http and rule.code not in known)
+def _failures(table: ErrorTable, *, by_http: bool) -> tuple[ErrorFact, ...]:
+    """The rules of a table, those of the same meaning together; behind them what HTTP itself says of other answers."""
+    answers: dict[tuple[str, Ending, str], list[str]] = {}
+    for rule in table.rules:
+        answers.setdefault((rule.code, rule.ending, rule.message), []).extend(_answer(rule))
+    told = tuple(ErrorFact(*meaning, tuple(dict.fromkeys(given))) for meaning, given in answers.items())
+    known = {fact.code for fact in told}
+    return told + tuple(fact for fact in BY_HTTP if by_http and fact.code not in known)
+
+
+def _answer(rule: ErrorRule) -> Iterator[str]:
+    if rule.platform_code is not None:
+        yield str(rule.platform_code)
+    elif rule.text is not None:
+        yield f'"{rule.text}"'
+    elif rule.status is not None:
+        yield f"HTTP {rule.status}"
 
 
 # --- abilities

@@ -45,10 +45,24 @@ _OURS = frozenset(
 class EmailOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.email`: more recipients, where answers go, and headers of one's own."""
 
-    cc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
-    bcc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
-    reply_to: str | None = None
-    headers: Annotated[dict[str, Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=50)] = {}
+    cc: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=MAX_RECIPIENTS,
+            description="more recipients, fewer than 100 with `bcc`; a refused copy does not fail the mail",
+        ),
+    ] = []
+    bcc: Annotated[
+        list[str], msgspec.Meta(max_length=MAX_RECIPIENTS, description="the same, which nobody else sees")
+    ] = []
+    reply_to: Annotated[str, msgspec.Meta(description="where answers go")] | None = None
+    headers: Annotated[
+        dict[str, Annotated[str, msgspec.Meta(max_length=2000)]],
+        msgspec.Meta(
+            max_length=50,
+            description="headers of your own, such as `List-Unsubscribe`; those that the gateway sets are refused",
+        ),
+    ] = {}
 
 
 # A mail has no length of its own: these are the limits of a request, and MSGCORE_MAX_ATTACHMENT_BYTES.

@@ -87,7 +87,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "signingSecret",
-            "the app's Signing Secret, to receive",
+            "the app's Signing Secret, to receive; without it no webhook is taken",
             required=False,
             secret=True,
             example="0123456789abcdef0123456789abcdef",

@@ -80,7 +80,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "messagingServiceSid",
-            "the messaging service that chooses a sender, MG and 32 hex digits; needed without from",
+            "the messaging service that chooses a sender, MG and 32 hex digits; with both, from is one of its senders",
             required=False,
             example="MG0123456789abcdef0123456789abcdef",
             pattern=r"MG[0-9a-fA-F]{32}",

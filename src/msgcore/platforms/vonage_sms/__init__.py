@@ -46,9 +46,21 @@ TTL = (20_000, 604_800_000)
 class VonageSmsOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.vonage-sms`: what the SMS API has beyond the universal message."""
 
-    message_class: Annotated[int, msgspec.Meta(ge=0, le=3)] | None = None
-    entity_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-    content_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    message_class: (
+        Annotated[int, msgspec.Meta(ge=0, le=3, description="0 (shown at once, and not stored) to 3")] | None
+    ) = None
+    entity_id: (
+        Annotated[
+            str, msgspec.Meta(min_length=1, max_length=64, description="what some countries, such as India, ask for")
+        ]
+        | None
+    ) = None
+    content_id: (
+        Annotated[
+            str, msgspec.Meta(min_length=1, max_length=64, description="what some countries, such as India, ask for")
+        ]
+        | None
+    ) = None
 
 
 DECLARATION = PlatformDeclaration(

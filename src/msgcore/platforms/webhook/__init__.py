@@ -53,7 +53,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "secret",
-            "whsec_ and 24 to 64 random bytes in base64, which sign each message",
+            'whsec_ and 24 to 64 random bytes in base64, signing each message: echo "whsec_$(openssl rand -base64 32)"',
             secret=True,
             example="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             max_length=128,

@@ -78,7 +78,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "instanceName",
-            "the name of the instance: letters, digits, hyphens and underscores",
+            "the name of the instance, which has to exist: letters, digits, hyphens and underscores",
             required=False,
             default="msgcore",
             example="msgcore",
