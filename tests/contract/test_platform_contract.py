@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 
 from msgcore.core.errors import InvalidInputError
 from msgcore.platforms.base import Capability, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from servers.deliveries import make_content
 
 REGISTRY = PlatformRegistry()
 DOCS = Path(__file__).parents[2] / "docs" / "platforms"
+RAISED = re.compile(r"(?:Permanent|Temporary|Throttled|Authentication)Error\(\s*\"([a-z_0-9]+)\"")
 SECRET_NAME = re.compile(r"password|secret|token|key", re.IGNORECASE)
 
 pytestmark = pytest.mark.parametrize("name", REGISTRY.names)
@@ -96,6 +99,23 @@ def test_options_refuse_what_they_do_not_know(name: str, declaration: PlatformDe
     [error] = REGISTRY.check_content(name, content)
     assert error.pointer == f"/content/platformOptions/{name}"
     assert "surprise" in error.message
+
+
+def test_options_say_what_they_mean(name: str) -> None:
+    schema = REGISTRY.fact_sheet(name).options_schema or {"properties": {}}
+    for option, given in schema["properties"].items():
+        forms = given.get("anyOf", [given])
+        told = any("description" in form or "$ref" in form for form in forms)
+        assert told, f"{name}: say what {option} means: Annotated[..., msgspec.Meta(description=...)]"
+
+
+def test_each_error_that_is_raised_is_in_the_table(name: str) -> None:
+    adapter = REGISTRY.adapter_class(name)
+    if issubclass(adapter, CallingAdapter):  # raises by the table itself
+        return
+    folder = Path(inspect.getfile(adapter)).parent
+    raised = {code for file in folder.glob("*.py") for code in RAISED.findall(file.read_text(encoding="utf-8"))}
+    assert raised <= {rule.code for rule in adapter.errors.rules}, f"{name}: errors.py does not say what they mean"
 
 
 def test_another_platforms_options_do_not_matter(name: str) -> None:

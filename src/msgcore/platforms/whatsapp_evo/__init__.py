@@ -61,6 +61,7 @@ DECLARATION = PlatformDeclaration(
         Capability.RECEIVE_MEMBERSHIP,
         Capability.RECEIVE_DELIVERED,
         Capability.RECEIVE_READ,
+        Capability.RECEIVE_FAILED,
         Capability.RECEIVE_TYPING,
     ),
     credentials=(
