@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from msgcore.cli.new_platform import NEXT
 from msgcore.core.errors import InvalidInputError
 from msgcore.platforms.base import Capability, PlatformAdapter, PlatformDeclaration
 from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from servers.deliveries import make_content
+from servers.facts import folder_of
 
 REGISTRY = PlatformRegistry()
 DOCS = Path(__file__).parents[2] / "docs" / "platforms"
@@ -121,6 +123,19 @@ def test_each_error_that_is_raised_is_in_the_table(name: str) -> None:
 def test_another_platforms_options_do_not_matter(name: str) -> None:
     content = make_content(subject="Hi", text="Hello", platformOptions={"another": {"surprise": 1}})
     assert REGISTRY.check_content(name, content) == []
+
+
+def test_nothing_is_left_of_what_the_generator_made(name: str) -> None:
+    source = Path(inspect.getfile(REGISTRY.adapter_class(name))).parent
+    files = [*source.glob("*.py"), folder_of(name) / "facts.py", DOCS / f"{name}.md"]
+    left = [
+        f"{file.relative_to(DOCS.parents[1])}:{number}: {line.strip()}"
+        for file in files
+        if file.is_file()
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if NEXT in line
+    ]
+    assert not left, "\n".join(("what comes next:", *left))
 
 
 def test_the_docs_tell_everything(name: str, declaration: PlatformDeclaration) -> None:

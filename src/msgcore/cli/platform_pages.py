@@ -177,6 +177,8 @@ def _options(sheet: FactSheet) -> str:
     schema = sheet.options_schema
     if schema is None:
         return "Whatever stands there is passed on."
+    if not schema["properties"]:
+        return "There are none."
     intro = f"In `content.platformOptions.{sheet.declaration.name}`:"
     rows = [_option(name, given, schema) for name, given in schema["properties"].items()]
     return f"{intro}\n\n{_table(['option', 'type', 'meaning'], rows)}"

@@ -84,3 +84,16 @@ def docs() -> None:
     from msgcore.cli.platform_facts import write_docs
 
     write_docs()
+
+
+@app.command(epilog=examples("msgcore platforms new paper-plane --title 'Paper Plane'"))
+def new(
+    name: PlatformName,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Its name for people. [dim]Else: made from NAME[/dim]")
+    ] = None,
+) -> None:
+    """Make the files of a new platform (in a source checkout); their tests fail, and say what comes next."""
+    from msgcore.cli.new_platform import make_platform
+
+    make_platform(name, title)
