@@ -50,7 +50,8 @@ def test_an_installed_package_has_no_pages(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_platforms_are_listed_and_shown(msgcore: Msgcore, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = msgcore.run("platforms", "supported", "--json").stdout.splitlines()
+    list_supported(as_json=True)
+    lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["name"] for line in lines] == list(REGISTRY.names)
     show_platform("slack", as_json=True)
     assert capsys.readouterr().out.splitlines() == [line for line in lines if '"name":"slack"' in line]

@@ -40,7 +40,11 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.SEND_MESSAGE, "The receiver decides what to do with a message"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Reports in MsgCore's own shape, signed with the same secret"),
         CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
+        CapabilityInfo(Capability.EDIT_MESSAGE, "Posted as contents of the kind edit"),
+        CapabilityInfo(Capability.DELETE_MESSAGE, "Posted as contents of the kind delete"),
         CapabilityInfo(Capability.REACTIONS, "Posted as contents of the kind reaction"),
+        CapabilityInfo(Capability.TYPING, "Posted as contents of the kind typing"),
+        CapabilityInfo(Capability.MARK_READ, "Posted as contents of the kind receipt"),
     ),
     tells=ALL_TOLD,
     credentials=(
@@ -53,7 +57,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "secret",
-            'whsec_ and 24 to 64 random bytes in base64, signing each message: echo "whsec_$(openssl rand -base64 32)"',
+            "whsec_ and 24 to 64 random bytes in base64, which sign each message",
             secret=True,
             example="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             max_length=128,
