@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 import msgcore
 from msgcore.core.errors import StartupError
 from msgcore.core.limits import Budget, RateLimits
@@ -191,7 +193,7 @@ def _option(name: str, given: dict[str, Any], schema: dict[str, Any]) -> list[st
         form = schema["$defs"][form["$ref"].rpartition("/")[2]]
     words = [each for each in (form.get("description"), *_bounds(form)) if each]
     if given.get("default"):
-        words.append(f"as set: `{given['default']}`")
+        words.append(f"as set: `{msgspec.json.encode(given['default']).decode()}`")
     return [f"`{name}`", str(form.get("type", "any")), "; ".join(words)]
 
 
