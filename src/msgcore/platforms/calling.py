@@ -20,11 +20,11 @@ import msgspec
 from msgcore.core.actions import Edit
 from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
+from msgcore.outbound.layout import Layout, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.error_table import Problem
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
@@ -59,8 +59,6 @@ class Answer:
 class CallingAdapter(PlatformAdapter):
     """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
 
-    shows: ClassVar[Shows]
-    errors: ClassVar[ErrorTable]
     editable: ClassVar[frozenset[str]] = frozenset()
     """Methods of the calls whose body can be written into a message that is there, on platforms that edit."""
 

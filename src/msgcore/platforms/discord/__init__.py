@@ -64,14 +64,20 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Commands and buttons by webhook, all else over the gateway"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Of the bot's own; no polls"),
         CapabilityInfo(Capability.DELETE_MESSAGE),
-        CapabilityInfo(Capability.ATTACHMENTS, "Up to 10 of 10 MiB each, 25 MiB in all"),
-        CapabilityInfo(Capability.EMBEDS, "Up to 10, with 25 fields each and 6,000 characters together"),
-        CapabilityInfo(
-            Capability.BUTTONS, "25, with texts of 80 and values of 100 bytes; others become a numbered list"
-        ),
+        CapabilityInfo(Capability.ATTACHMENTS, "25 MiB in all"),
+        CapabilityInfo(Capability.EMBEDS, "25 fields each and 6,000 characters together"),
         CapabilityInfo(Capability.REACTIONS, "Emojis, and a server's own as name:id"),
-        CapabilityInfo(Capability.THREADS, "options.threadId is the thread's id"),
         CapabilityInfo(Capability.TYPING, "For ten seconds"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.RECEIVE_EDIT,
+        Capability.RECEIVE_DELETE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_COMMAND,
+        Capability.RECEIVE_MEMBERSHIP,
+        Capability.RECEIVE_TYPING,
     ),
     credentials=(
         CredentialField(
