@@ -68,6 +68,12 @@ class CallingAdapter(PlatformAdapter):
         self._renderings: OrderedDict[str, Rendering] = OrderedDict()
 
     @classmethod
+    def shows_of(cls, content: Content) -> Shows:
+        """What the platform shows of this content, where that is not the same for all."""
+        del content
+        return cls.shows
+
+    @classmethod
     @abstractmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
         """The calls that a content becomes, in order; only the first one answers `options.reply_to`.
@@ -89,7 +95,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """The platform's calls for a content."""
-        layout = lay_out(content, options, cls.shows)
+        layout = lay_out(content, options, cls.shows_of(content))
         calls = () if layout.errors else tuple(cls.calls(content, options, layout))
         errors = tuple(layout.errors)
         if not calls and not errors:
