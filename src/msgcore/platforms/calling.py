@@ -20,7 +20,7 @@ import msgspec
 from msgcore.core.actions import Edit
 from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
@@ -28,12 +28,13 @@ from msgcore.platforms.error_table import ErrorTable, Problem
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
-    from msgcore.core.content import Content
+    from msgcore.core.content import Button, Content
     from msgcore.outbound.services import AdapterServices
 
 KEPT_RENDERINGS = 256
 """Renderings kept for the next target, or the next call, of the same message."""
 PLAIN = SendOptions()
+_BESIDE_TEXT = ("attachments", "location", "contact", "poll")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -103,6 +104,11 @@ class CallingAdapter(PlatformAdapter):
         return Rendering(calls, tuple(layout.degradations), errors)
 
     @classmethod
+    def numbered(cls, content: Content) -> Sequence[Button]:
+        """Those that the layout makes a list."""
+        return () if buttons_shown(content, cls.shows) else choices_of(content)
+
+    @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """What keeps a content from being shown."""
         return list(cls.render(content, options).errors)
@@ -110,7 +116,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def check_action(cls, action: Action) -> list[FieldError]:
         """A content can take the place of a message where it becomes one call, of a kind that can be changed later."""
-        return edit_errors(cls.render(action.content, PLAIN), cls) if isinstance(action, Edit) else []
+        return edit_errors(action.content, cls.render(action.content, PLAIN), cls) if isinstance(action, Edit) else []
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Make the next call of a delivery; the receipt tells whether more follow."""
@@ -124,7 +130,7 @@ class CallingAdapter(PlatformAdapter):
     async def written(self, edit: Edit) -> Call:
         """The call that would send the new content of a message. Raises PermanentError where it is not just one."""
         rendering = await self._rendered(edit.content, PLAIN)
-        errors = edit_errors(rendering, type(self))
+        errors = edit_errors(edit.content, rendering, type(self))
         if errors:  # another version accepted it
             raise PermanentError("edit_impossible", errors[0].message)
         return rendering.calls[0]
@@ -164,17 +170,19 @@ class CallingAdapter(PlatformAdapter):
         return self.render(content, options)
 
 
-def edit_errors(rendering: Rendering, adapter: type[CallingAdapter]) -> list[FieldError]:
+def edit_errors(content: Content, rendering: Rendering, adapter: type[CallingAdapter]) -> list[FieldError]:
     """What keeps a rendered content from taking the place of one message; pointers start with `/content`."""
     calls, name = rendering.calls, adapter.declaration.display_name
     if rendering.errors:
         return list(rendering.errors)
     if any(call.files or call.method not in adapter.editable for call in calls):
+        parts = [part for part in _BESIDE_TEXT if getattr(content, part) is not None]
+        part = f"content.{parts[0]}" if parts else "content"
         message = (
-            f"content: only text, with what stands below it, can take the place of a message on {name}; "
-            "leave files, places, contacts and polls out, or delete the message and send another"
+            f"{part} cannot take the place of a message on {name}, only text can, with what stands below it: "
+            "leave it out, or delete the message and send another"
         )
-        return [FieldError("/content", message)]
+        return [FieldError(f"/{part.replace('.', '/')}", message)]
     if len(calls) > 1:
         message = f"content would become {len(calls)} messages on {name}, and an edit is one: shorten it"
         return [FieldError("/content", message)]

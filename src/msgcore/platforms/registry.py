@@ -102,7 +102,12 @@ class PlatformRegistry:
     def user_key(self, platform: str, user_id: str) -> str:
         """An id of a user in the form by which two of them are compared; of an unknown platform as it is."""
         found = self._classes.get(platform)
-        return user_id if found is None else found.declaration.user_key(user_id)
+        return user_id if found is None else found.declaration.user_key(found.address(user_id))
+
+    def address(self, platform: str, id_: str) -> str:
+        """An id of a chat or a person as the platform tells it; of an unknown platform as it is."""
+        found = self._classes.get(platform)
+        return id_ if found is None else found.address(id_)
 
     def ignoring_case(self) -> list[str]:
         """The platforms whose ids of users may differ in capitals and be the same."""

@@ -100,7 +100,7 @@ class ActionService:
         errors = self._registry.check_target(record.platform, target)
         if errors:
             raise InvalidInputError.of(errors)
-        return target
+        return msgspec.structs.replace(target, id=self._registry.address(record.platform, target.id))
 
     def _require(self, record: AccountRecord, kind: type[Action]) -> None:
         needed = CAPABILITY_OF[kind]
