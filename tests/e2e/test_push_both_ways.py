@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from e2e.test_mail_both_ways import as_admin, wait_until_connected
-from platforms.ntfy.test_ntfy import press
 from servers.gateway import GatewayProcess
-from servers.ntfy import NtfyServer
+from servers.ntfy import NtfyServer, press
 from servers.patience import PATIENCE
 
 TOPIC = "e2e"

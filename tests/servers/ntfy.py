@@ -17,13 +17,17 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.request import Request, urlopen
 
+from msgcore.platforms.base import Account
+from msgcore.platforms.registry import PlatformRegistry
 from servers.debian import suite_lists, unpack
+from servers.deliveries import make_account
 from servers.gateway import free_port
 from servers.patience import PATIENCE
 from servers.postgres import GUARD
 
 USER, PASSWORD = "ann", "geheim"
 TOKEN = "tk_a0b1c2d3e4f5g6h7i8j9k0l1m2n3o"
+WRONG = "tk_wrongwrongwrongwrongwrongwro"
 HASH = "$2a$10$WnHKWysTVanYdEIW2c1lJ.caKwI9KkotSCK8IjxujeZfx7oE75itq"
 """Of the password, by `ntfy user hash`."""
 OLDEST = (2, 16)
@@ -131,6 +135,20 @@ class NtfyServer:
 
     def _login(self, path: str) -> Request:
         return Request(f"{self.url}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+def ntfy_account(url: str, **more: Any) -> Account:
+    """An account at a server, with good credentials."""
+    credentials = {"serverUrl": f"{url}/", **more}
+    assert PlatformRegistry().check_credentials("ntfy", credentials) == []
+    return make_account("ntfy", credentials)
+
+
+def press(action: dict[str, Any]) -> None:
+    """Press a button, as an app does it."""
+    asked = Request(action["url"], data=action["body"].encode(), method=action["method"])
+    with urlopen(asked, timeout=PATIENCE) as answer:
+        assert answer.status == 200
 
 
 # --- where it comes from

@@ -181,8 +181,7 @@ class NtfyAdapter(CallingAdapter):
         topic, action, server = outgoing.target.id, outgoing.action, server_of(account)
         match action:
             case Edit():
-                sequence = action.message_id.rpartition(":")[2]
-                return await self._publish(account, topic, sequence, await self.written(action))
+                await self._publish(account, topic, action.message_id.rpartition(":")[2], await self.written(action))
             case Delete():
                 url = f"{server}{message_path(topic, action.message_id)}"
                 await self.ask(HttpCall("DELETE", url, login(account)))
