@@ -132,7 +132,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
         _note_length(options, shows, layout)
     if body is None:
         _move_text_beside_files(shows, layout)
-    if layout.buttons and not layout.texts and (body is not None or not layout.files):
+    if layout.buttons and not (layout.texts or layout.embeds) and (body is not None or not layout.files):
         layout.errors.append(FieldError("/content/text", "content.text is required with buttons on this platform"))
     if options.degradation == "refuse":
         layout.errors += [
