@@ -100,14 +100,69 @@ async def test_how_a_socket_ends(transport: Transport, sink: HttpSink) -> None:
             await it.receive()
 
 
-async def test_sockets_take_no_places_of_requests(transport: Transport, sink: HttpSink) -> None:
+async def test_one_that_answers_no_ping_has_ended(transport: Transport, sink: HttpSink) -> None:
+    async def deaf(request: web.BaseRequest) -> web.StreamResponse:
+        opened = web.WebSocketResponse(autoping=False)
+        await opened.prepare(request)
+        while (await opened.receive()).type is web.WSMsgType.PING:
+            pass
+        return opened
+
+    sink.answer = deaf
+    where = f"ws://127.0.0.1:{sink.port}/"
+    async with asyncio.timeout(PATIENCE), transport.socket(where, max_bytes=9, heartbeat=0.1) as it:
+        with pytest.raises(SocketClosedError) as closed:
+            await it.receive()
+        assert closed.value.code is None
+
+
+async def test_what_is_held_open_takes_no_places_of_requests(transport: Transport, sink: HttpSink) -> None:
     async def wait(opened: web.WebSocketResponse) -> None:
         await opened.receive()
 
+    news = asyncio.Event()
+
+    async def hold(_: web.BaseRequest) -> web.StreamResponse:
+        await news.wait()
+        return web.Response(body=b"news")
+
     where = talking(sink, wait)
     async with asyncio.timeout(PATIENCE), transport.socket(where, max_bytes=9), transport.socket(where, max_bytes=9):
+        sink.answer = hold
+        sink.arrived.clear()
+        polling = asyncio.create_task(transport.poll(sink.url, b"?", headers={}, seconds=PATIENCE, max_bytes=9))
+        await sink.arrived.wait()
         sink.answers(200)
         assert (await transport.request("GET", sink.url)).status == 200
+        news.set()
+        answer = await polling
+        assert (answer.status, answer.body) == (200, b"news")
+
+
+async def test_an_answer_that_goes_on_takes_no_place_and_ends_when_it_falls_silent(
+    transport: Transport, sink: HttpSink
+) -> None:
+    async def talk(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=302, headers={"Location": "/elsewhere"})
+        await answer.prepare(request)
+        await answer.write(b"news")
+        await asyncio.Event().wait()
+        return answer
+
+    sink.answer = talk
+    async with transport.listen(sink.url, headers={"X-Who": "me"}, silence=0.2) as answer:
+        sink.answers(200)
+        assert (await transport.request("GET", sink.url)).status == 200
+        assert (answer.status, sink.requests[0].headers["X-Who"]) == (302, "me")
+        pieces: list[bytes] = []
+        with pytest.raises(DeliveryError) as silent:
+            async for piece in answer.pieces(2**62):
+                pieces.append(piece)  # noqa: PERF401 - it ends with an error
+    assert (silent.value.code, pieces) == ("timeout", [b"news"])
+    with pytest.raises(DeliveryError) as refused:
+        async with transport.listen(f"http://127.0.0.2:{sink.port}", headers={}, silence=1):
+            raise AssertionError
+    assert refused.value.code == "egress_denied"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def open_transport(
     `tls` verifies servers in place of the system's certificates.
     """
     async with AsyncExitStack() as open_ones:
-        requests, sockets = [
+        requests, held = [
             await open_ones.enter_async_context(
                 aiohttp.ClientSession(
                     connector=_GuardedConnector(guard, at_once, tls),
@@ -81,15 +81,15 @@ async def open_transport(
             for at_once, traces in (
                 (limit, None),
                 (0, [_without_redirects()]),
-            )  # WebSockets stay, and must not take the places of requests
+            )  # what is held open must not take the places of requests
         ]
-        yield _AiohttpTransport(requests, sockets, guard)
+        yield _AiohttpTransport(requests, held, guard)
 
 
 class _AiohttpTransport:
-    def __init__(self, session: aiohttp.ClientSession, sockets: aiohttp.ClientSession, guard: EgressGuard) -> None:
+    def __init__(self, session: aiohttp.ClientSession, held: aiohttp.ClientSession, guard: EgressGuard) -> None:
         self._session = session
-        self._sockets = sockets
+        self._held = held
         self._guard = guard
         # Most requests go where others went lately.
         self._target = lru_cache(KNOWN_URLS)(self._check)
@@ -108,6 +108,12 @@ class _AiohttpTransport:
         answer = await self._send(method, target, headers, _as_payload(body), timeout)
         return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
 
+    async def poll(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> Response:
+        answer = await self._send("POST", self._target(url), headers, _as_payload(body), seconds, self._held)
+        return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
+
     @asynccontextmanager
     async def download(
         self,
@@ -121,14 +127,27 @@ class _AiohttpTransport:
             yield _Download(answer)
 
     @asynccontextmanager
-    async def socket(self, url: str, *, max_bytes: int, leave_with: int = 1000) -> AsyncGenerator[Socket]:
+    async def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AsyncGenerator[Download]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        target = self._target(url)
+        try:
+            answer = await self._held.get(target, headers=headers, allow_redirects=False, timeout=timeout)
+        except _LOST as error:
+            raise _as_delivery_error(error, target.host or "") from error
+        async with answer:
+            yield _Download(answer)
+
+    @asynccontextmanager
+    async def socket(
+        self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
+    ) -> AsyncGenerator[Socket]:
         if not url.startswith(("ws://", "wss://")):
             raise PermanentError("url_invalid", "The URL of a WebSocket must start with wss:// or ws://")
         target = self._target(f"http{url[2:]}")
         try:
             async with asyncio.timeout(UPGRADE_SECONDS):
-                opened = await self._sockets.ws_connect(
-                    target, max_msg_size=max_bytes, timeout=GOODBYE, decode_text=False
+                opened = await self._held.ws_connect(
+                    target, max_msg_size=max_bytes, timeout=GOODBYE, decode_text=False, heartbeat=heartbeat
                 )
         except _LOST as error:
             raise _as_delivery_error(error, target.host or "") from error
@@ -145,11 +164,17 @@ class _AiohttpTransport:
             raise PermanentError("url_invalid", "The URL is malformed") from None
 
     async def _send(
-        self, method: str, target: URL, headers: Mapping[str, str] | None, body: _Body, seconds: float | None
+        self,
+        method: str,
+        target: URL,
+        headers: Mapping[str, str] | None,
+        body: _Body,
+        seconds: float | None,
+        session: aiohttp.ClientSession | None = None,
     ) -> aiohttp.ClientResponse:
         timeout = BY_DEFAULT if seconds is None else _bounded(seconds)
         try:
-            return await self._session.request(
+            return await (session or self._session).request(
                 method, target, data=body, headers=headers, allow_redirects=False, timeout=timeout
             )
         except _LOST as error:

@@ -98,7 +98,7 @@ class Transport(Protocol):
     cookies nor proxies from the environment are used: requests of one tenant must not colour those of
     another. TLS certificates are verified. A cancelled request closes its connection.
 
-    Both calls raise PermanentError (`url_invalid`, `egress_denied`) and TemporaryError, whose `reached` is
+    All calls raise PermanentError (`url_invalid`, `egress_denied`) and TemporaryError, whose `reached` is
     `no` only where nothing can have been sent: `connection_failed`, `timeout`, `connection_lost`.
     """
 
@@ -129,11 +129,31 @@ class Transport(Protocol):
         """A GET whose body is read as the caller likes; what is left unread is dropped with the connection."""
         ...
 
-    def socket(self, url: str, *, max_bytes: int, leave_with: int = 1000) -> AbstractAsyncContextManager[Socket]:
+    async def poll(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> Response:
+        """The answer to a POST that is held back until there is something to tell, for `seconds` at most.
+
+        It does not count among the requests under way.
+        """
+        ...
+
+    def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AbstractAsyncContextManager[Download]:
+        """A GET whose answer goes on for as long as there is something to tell; its body is read as it comes.
+
+        After `silence` seconds without a byte it has ended (TemporaryError, `timeout`). It does not count among the
+        requests under way.
+        """
+        ...
+
+    def socket(
+        self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
+    ) -> AbstractAsyncContextManager[Socket]:
         """A WebSocket to a `ws:` or `wss:` URL, whose messages have at most `max_bytes` bytes.
 
         It is closed with the code `leave_with` at the end, without waiting long for an answer. It does not count
         among the requests under way. Raises what requests raise, and TemporaryError (`socket_refused`) where it is
-        answered by something else.
+        answered by something else. After `heartbeat` seconds without a sound it is pinged, and it has ended if half as
+        many pass without one again.
         """
         ...

@@ -20,7 +20,7 @@ import msgspec
 from msgcore.core.actions import Edit
 from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.layout import Layout, buttons_shown, choices_of, lay_out
+from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
@@ -67,6 +67,12 @@ class CallingAdapter(PlatformAdapter):
         self._renderings: OrderedDict[str, Rendering] = OrderedDict()
 
     @classmethod
+    def shows_of(cls, content: Content) -> Shows:
+        """What the platform shows of this content, where that is not the same for all."""
+        del content
+        return cls.shows
+
+    @classmethod
     @abstractmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
         """The calls that a content becomes, in order; only the first one answers `options.reply_to`.
@@ -88,7 +94,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """The platform's calls for a content."""
-        layout = lay_out(content, options, cls.shows)
+        layout = lay_out(content, options, cls.shows_of(content))
         calls = () if layout.errors else tuple(cls.calls(content, options, layout))
         errors = tuple(layout.errors)
         if not calls and not errors:
@@ -98,7 +104,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def numbered(cls, content: Content) -> Sequence[Button]:
         """Those that the layout makes a list."""
-        return () if buttons_shown(content, cls.shows) else choices_of(content)
+        return () if buttons_shown(content, cls.shows_of(content)) else choices_of(content)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
