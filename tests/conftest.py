@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CalledProcessError
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from msgcore.store.database import Database
 from msgcore.store.migrate import upgrade
 from servers.gateway import GatewayProcess
+from servers.ntfy import NtfyServer, program
 from servers.postgres import PostgresServer
 from servers.processes import fork
 
@@ -54,6 +56,17 @@ def migrate(url: str) -> None:
 def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL of this test process. A test that restarts or kills one starts its own."""
     with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ntfy() -> Iterator[NtfyServer]:
+    """The ntfy server of this test process; tests take topics of their own."""
+    try:
+        program()
+    except (RuntimeError, OSError, CalledProcessError) as error:
+        pytest.skip(f"no ntfy server can be had here: {error}")
+    with NtfyServer() as server:
         yield server
 
 

@@ -139,6 +139,32 @@ async def test_what_is_held_open_takes_no_places_of_requests(transport: Transpor
         assert (answer.status, answer.body) == (200, b"news")
 
 
+async def test_an_answer_that_goes_on_takes_no_place_and_ends_when_it_falls_silent(
+    transport: Transport, sink: HttpSink
+) -> None:
+    async def talk(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=302, headers={"Location": "/elsewhere"})
+        await answer.prepare(request)
+        await answer.write(b"news")
+        await asyncio.Event().wait()
+        return answer
+
+    sink.answer = talk
+    async with transport.listen(sink.url, headers={"X-Who": "me"}, silence=0.2) as answer:
+        sink.answers(200)
+        assert (await transport.request("GET", sink.url)).status == 200
+        assert (answer.status, sink.requests[0].headers["X-Who"]) == (302, "me")
+        pieces: list[bytes] = []
+        with pytest.raises(DeliveryError) as silent:
+            async for piece in answer.pieces(2**62):
+                pieces.append(piece)  # noqa: PERF401 - it ends with an error
+    assert (silent.value.code, pieces) == ("timeout", [b"news"])
+    with pytest.raises(DeliveryError) as refused:
+        async with transport.listen(f"http://127.0.0.2:{sink.port}", headers={}, silence=1):
+            raise AssertionError
+    assert refused.value.code == "egress_denied"
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [

@@ -60,6 +60,7 @@ class RateLimits:
 class LaneKind:
     """Conversations whose target's id begins as `targets` says, and all limits that hold for what goes there."""
 
+    name: str
     targets: re.Pattern[str]
     limits: RateLimits
 

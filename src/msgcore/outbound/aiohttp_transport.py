@@ -127,6 +127,17 @@ class _AiohttpTransport:
             yield _Download(answer)
 
     @asynccontextmanager
+    async def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AsyncGenerator[Download]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        target = self._target(url)
+        try:
+            answer = await self._held.get(target, headers=headers, allow_redirects=False, timeout=timeout)
+        except _LOST as error:
+            raise _as_delivery_error(error, target.host or "") from error
+        async with answer:
+            yield _Download(answer)
+
+    @asynccontextmanager
     async def socket(
         self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
     ) -> AsyncGenerator[Socket]:

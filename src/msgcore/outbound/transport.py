@@ -138,6 +138,14 @@ class Transport(Protocol):
         """
         ...
 
+    def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AbstractAsyncContextManager[Download]:
+        """A GET whose answer goes on for as long as there is something to tell; its body is read as it comes.
+
+        After `silence` seconds without a byte it has ended (TemporaryError, `timeout`). It does not count among the
+        requests under way.
+        """
+        ...
+
     def socket(
         self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
     ) -> AbstractAsyncContextManager[Socket]:

@@ -24,7 +24,7 @@ from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, la
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.error_table import Problem
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
@@ -59,14 +59,18 @@ class Answer:
 class CallingAdapter(PlatformAdapter):
     """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
 
-    shows: ClassVar[Shows]
-    errors: ClassVar[ErrorTable]
     editable: ClassVar[frozenset[str]] = frozenset()
     """Methods of the calls whose body can be written into a message that is there, on platforms that edit."""
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
         self._renderings: OrderedDict[str, Rendering] = OrderedDict()
+
+    @classmethod
+    def shows_of(cls, content: Content) -> Shows:
+        """What the platform shows of this content, where that is not the same for all."""
+        del content
+        return cls.shows
 
     @classmethod
     @abstractmethod
@@ -90,7 +94,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """The platform's calls for a content."""
-        layout = lay_out(content, options, cls.shows)
+        layout = lay_out(content, options, cls.shows_of(content))
         calls = () if layout.errors else tuple(cls.calls(content, options, layout))
         errors = tuple(layout.errors)
         if not calls and not errors:
@@ -100,7 +104,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def numbered(cls, content: Content) -> Sequence[Button]:
         """Those that the layout makes a list."""
-        return () if buttons_shown(content, cls.shows) else choices_of(content)
+        return () if buttons_shown(content, cls.shows_of(content)) else choices_of(content)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:

@@ -9,6 +9,7 @@ import msgspec
 
 from msgcore.core.content import Attachment, Content, SendOptions
 from msgcore.core.errors import FieldError
+from msgcore.outbound.file_groups import file_groups
 from msgcore.outbound.layout import ButtonRules, FileRules, Layout, Shows
 from msgcore.outbound.rendering import Call
 from msgcore.platforms.slack.blocks import (
@@ -48,12 +49,22 @@ _WITH_MARKS = frozenset(("content.subject", "content.poll", "content.embeds"))
 class SlackOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.slack`: what chat.postMessage has beyond the universal message."""
 
-    unfurl_links: bool | None = None
-    unfurl_media: bool | None = None
-    reply_broadcast: bool | None = None
-    username: Annotated[str, msgspec.Meta(max_length=80)] | None = None
-    icon_emoji: Annotated[str, msgspec.Meta(max_length=100)] | None = None
-    icon_url: Annotated[str, msgspec.Meta(max_length=3000, pattern=r"^https?://[^\s]+$")] | None = None
+    unfurl_links: Annotated[bool, msgspec.Meta(description="previews of links to pages")] | None = None
+    unfurl_media: Annotated[bool, msgspec.Meta(description="previews of links to pictures and the like")] | None = None
+    reply_broadcast: (
+        Annotated[bool, msgspec.Meta(description="an answer in a thread is shown in the channel as well")] | None
+    ) = None
+    username: Annotated[str, msgspec.Meta(max_length=80, description="another name than the app's")] | None = None
+    icon_emoji: (
+        Annotated[str, msgspec.Meta(max_length=100, description="an emoji in place of the app's picture")] | None
+    ) = None
+    icon_url: (
+        Annotated[
+            str,
+            msgspec.Meta(max_length=3000, pattern=r"^https?://[^\s]+$", description="another picture than the app's"),
+        ]
+        | None
+    ) = None
 
 
 SHOWS = Shows(
@@ -84,7 +95,7 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
         if not made:
             made.append(Call(POST, dict(own)))
         _add_blocks(made[-1].body, layout, paragraph)
-    made += _shares(layout.files, captions)
+    made += [_share(files, comment) for files, comment in file_groups(layout.files, captions, MOST_FILES)]
     # A reply is a thread in Slack: all of the message belongs there. `thread_id` is the thread that a reply is in.
     thread = options.thread_id or options.reply_to
     if thread is not None:
@@ -135,24 +146,6 @@ def _add_blocks(body: dict[str, Any], layout: Layout, paragraph: Callable[[str],
         body.setdefault("text", " | ".join(DIALECT.escape(button.text) for button in layout.buttons))
     if layout.embeds:
         body["attachments"] = [attachment(embed) for embed in layout.embeds]
-
-
-def _shares(files: Sequence[Attachment], captions: Sequence[str | None]) -> list[Call]:
-    """Files as many at once as they may be; one with a caption of its own stands alone."""
-    made: list[Call] = []
-    group: list[Attachment] = []
-    comment: str | None = None
-    for file, caption in zip(files, captions, strict=True):
-        alone = file.caption is not None and caption is not None
-        if group and (alone or caption is not None or len(group) == MOST_FILES):
-            made.append(_share(group, comment))
-            group, comment = [], None
-        group.append(file)
-        comment = comment or caption
-        if alone:
-            made.append(_share(group, comment))
-            group, comment = [], None
-    return [*made, _share(group, comment)] if group else made
 
 
 def _share(files: Sequence[Attachment], comment: str | None) -> Call:
