@@ -247,3 +247,15 @@ def test_a_forged_mail_is_not_linked(running: Running, mailbox: str) -> None:
     assert [event["data"]["identity_id"] for event in heard] == [None, identity]
     [linked] = next_events(running, after, 1, types="identity.linked")
     assert linked["data"]["user_id"] == address
+
+
+def test_a_phone_number_is_one_however_it_is_written(running: Running) -> None:
+    credentials = {"accessToken": "EAAJB" + "x" * 40, "phoneNumberId": "106540352242922"}
+    added = running.key.ask(
+        "POST", "projects/shop/platforms", {"platform": "whatsapp-cloud", "name": "wa", "credentials": credentials}
+    )
+    assert added.status == 201, added
+    box = added.body["id"]
+    entered = running.key.ask("POST", PATH, {"platformId": box, "providerUserId": "+4915112345678"})
+    assert entered.body["providerUserId"] == "4915112345678"
+    assert outcomes(running, send(running, box, "+4915112345678", "4915112345678")) == [*GONE, *GONE]

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
+from msgcore.core.content import Content
 from msgcore.platforms.base import Account
 from servers.http_sink import Request
 
@@ -46,6 +48,18 @@ class Facts:
     message_id: str = "17"
     credentials: Callable[[str], dict[str, Any]] = _none
     sign: Callable[[Account, bytes], dict[str, str]] | None = None
+
+
+def every_action(message_id: str) -> list[Action]:
+    """One of each kind."""
+    return [
+        React(message_id=message_id, emoji="\U0001f44d"),
+        Unreact(message_id=message_id, emoji="\U0001f44d"),
+        Edit(message_id=message_id, content=Content(markdown="**New** & better", platform_options={})),
+        Delete(message_id=message_id),
+        Type(message_id=message_id),
+        MarkRead(message_id=message_id),
+    ]
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,27 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="edit"
     content: Content
 
 
-class Delete(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="delete", tag_field="action"):
-    """Take a message of ours away for everybody. One that is gone already is as good as taken away."""
+class Delete(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="delete", tag_field="action"
+):
+    """Take a message of ours away for everybody. One that is gone already is as good as taken away.
+
+    `other_parts` are the rest of a message that went out in several calls. Adapters are given one part at a time.
+    """
 
     message_id: MessageId
+    other_parts: tuple[MessageId, ...] = ()
 
 
-class Type(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="typing", tag_field="action"):
-    """Show in the chat that an answer is being written, for as long as the platform shows it (5 to 10 seconds)."""
+class Type(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="typing", tag_field="action"
+):
+    """Show in the chat that an answer is being written, for as long as the platform shows it (5 to 25 seconds).
+
+    `message_id` is the newest message that was received there, where there is one: some platforms want to know it.
+    """
+
+    message_id: MessageId | None = None
 
 
 class MarkRead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="read", tag_field="action"):

@@ -229,3 +229,8 @@ def test_the_server_has_a_url(url: str) -> None:
     credentials = {"evolutionApiUrl": url, "evolutionApiKey": "k"}
     [error] = PlatformRegistry().check_credentials("whatsapp-evo", credentials)
     assert error.pointer == "/credentials/evolutionApiUrl"
+
+
+@pytest.mark.parametrize("id_", ["4915112345678", "+4915112345678", "4915112345678@s.whatsapp.net"])
+def test_a_person_is_one_chat_however_the_number_is_written(id_: str) -> None:
+    assert WhatsAppEvoAdapter.address(id_) == "4915112345678@s.whatsapp.net"

@@ -185,9 +185,12 @@ def unreact(message_id: str, emoji: str) -> Call:
 def edit(message_id: str, written: Call) -> Call:
     """Change a message to what a rendered `chat.postMessage` says (https://docs.slack.dev/reference/methods/chat.update).
 
-    What is not given would stay as it was, and `parse` would find mentions in the text.
+    What is not given would stay as it was, `parse` would find mentions in the text, and there is no `mrkdwn` to say
+    that a text is plain, so that it becomes a block that is.
     """
     shown = {name: written.body[name] for name in ("text", "blocks", "attachments") if name in written.body}
+    if written.body.get("mrkdwn") is False and "blocks" not in shown:
+        shown["blocks"] = [plain(shown["text"])]
     return Call(UPDATE, {**_place(message_id, "ts"), "parse": "none", "blocks": [], "attachments": [], **shown})
 
 
