@@ -16,6 +16,7 @@ from msgcore.store.migrate import upgrade
 from servers.gateway import GatewayProcess
 from servers.postgres import PostgresServer
 from servers.processes import fork
+from servers.synapse import SynapseServer
 
 GatewayProcess.start_process = staticmethod(fork)
 
@@ -54,6 +55,13 @@ def migrate(url: str) -> None:
 def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL of this test process. A test that restarts or kills one starts its own."""
     with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def synapse_server() -> Iterator[SynapseServer]:
+    """The Matrix homeserver of this test process. Tests register users of their own."""
+    with SynapseServer() as server:
         yield server
 
 

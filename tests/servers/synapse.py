@@ -82,6 +82,7 @@ class SynapseServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._users = 0
         self._secret = secrets.token_hex(16)
         self._folder = Path(tempfile.mkdtemp(prefix="msgcore-synapse-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,12 +134,14 @@ class SynapseServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def register(self, name: str, *, admin: bool = False) -> User:
-        """A new user, logged in (shared-secret registration of Synapse's admin API)."""
+        """A new user with this display name, logged in (shared-secret registration of Synapse's admin API)."""
+        self._users += 1
+        localpart = f"{name}{self._users}"
         path = "/_synapse/admin/v1/register"
         nonce = self.ask("GET", path)["nonce"]
-        words = "\0".join((nonce, name, PASSWORD, "admin" if admin else "notadmin"))
+        words = "\0".join((nonce, localpart, PASSWORD, "admin" if admin else "notadmin"))
         mac = hmac.new(self._secret.encode(), words.encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": name, "password": PASSWORD, "admin": admin, "mac": mac}
+        body = {"nonce": nonce, "username": localpart, "password": PASSWORD, "admin": admin, "mac": mac}
         made = self.ask("POST", path, {**body, "displayname": name.title()})
         return User(self, made["user_id"], made["access_token"])
 
@@ -168,6 +171,7 @@ class SynapseServer:
             "federation_domain_whitelist": [],
             "bcrypt_rounds": 4,
             "max_upload_size": "300K",
+            "caches": {"sync_response_cache_duration": "0s"},  # else who asks from the start sees what was
             **dict.fromkeys(("rc_message", "rc_login", "rc_room_creation"), OFTEN),
             "rc_joins": {"local": OFTEN},
             "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), OFTEN),

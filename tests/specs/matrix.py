@@ -101,5 +101,8 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(value: Any, schema: Mapping[str, Any]) -> None:
-    problems = [f"{error.instance_path}: {error.message}" for error in jsonschema_rs.validator_for(dict(schema)).iter_errors(value)]
+    problems = [
+        f"{error.instance_path}: {error.message}"
+        for error in jsonschema_rs.validator_for(dict(schema)).iter_errors(value)
+    ]
     assert not problems, problems

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from cachetools import TTLCache
 
 from msgcore.core.actions import Delete, Edit, MarkRead, React, Type, Unreact
-from msgcore.core.content import SendOptions, TargetType
+from msgcore.core.content import TargetType
 from msgcore.core.errors import AuthenticationError, DeliveryError, FieldError, PermanentError
 from msgcore.core.limits import RateLimits
 from msgcore.platforms.base import (
@@ -25,16 +25,15 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import CallingAdapter
-from msgcore.platforms.matrix.client import MEDIA, RELATIONS, Homeserver, listed, mapping, needed, path, text
+from msgcore.platforms.matrix import actions
+from msgcore.platforms.matrix.client import MEDIA, Homeserver, needed, path
 from msgcore.platforms.matrix.errors import ERRORS, read_problem
 from msgcore.platforms.matrix.inbound import MatrixInbound
 from msgcore.platforms.matrix.live import MatrixLive
 from msgcore.platforms.matrix.render import (
     MESSAGE,
-    REACTION,
     SHOWS,
     MatrixOptions,
-    annotation,
     calls,
     read_options,
     replacement,
@@ -44,7 +43,7 @@ from msgcore.platforms.matrix.rooms import KEPT, KEPT_SECONDS, Rooms
 from msgcore.security.egress import url_problem
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, Target
+    from msgcore.core.content import Content, SendOptions, Target
     from msgcore.core.envelope import File
     from msgcore.outbound.layout import Layout
     from msgcore.outbound.rendering import Call
@@ -52,11 +51,6 @@ if TYPE_CHECKING:
     from msgcore.outbound.transport import Response
     from msgcore.platforms.error_table import Problem
 
-TYPING_MILLISECONDS = 10_000
-LOOKED_AT = 20
-"""Pages of reactions that are looked through for one of our own."""
-LARGEST_PAGE = 4 * 1024 * 1024
-PAGE = 50
 MXC: Final = re.compile(r"mxc://(?P<server>[A-Za-z0-9.:\[\]-]{1,255})/(?P<media>[A-Za-z0-9_-]{1,255})")
 
 # https://spec.matrix.org/v1.18/appendices/#identifier-grammar; the rooms of version 12 have no server in their ids.
@@ -67,7 +61,10 @@ _TARGETS = {
     TargetType.USER: (re.compile(f"{_USER}|{_ROOM}"), "the id of a user, such as @ann:example.org, or of a room"),
     TargetType.CHAT: (re.compile(f"{_USER}|{_ROOM}|{_ALIAS}"), "the id of a room or a user, or an alias"),
 }
-_PLACES = (re.compile(f"{_ROOM}|{_ALIAS}"), "the id of a room, such as !abc:example.org, or an alias such as #news:example.org")
+_PLACES = (
+    re.compile(f"{_ROOM}|{_ALIAS}"),
+    "the id of a room, such as !abc:example.org, or an alias such as #news:example.org",
+)
 _EVENT = re.compile(r"\$[^\s]{1,254}")
 
 DECLARATION = PlatformDeclaration(
@@ -127,6 +124,7 @@ class MatrixAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    editable = frozenset((MESSAGE,))
     inbound = MatrixInbound()
     live = MatrixLive
 
@@ -138,7 +136,7 @@ class MatrixAdapter(CallingAdapter):
     @classmethod
     def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
         """The homeserver's URL is one, of a server and not of a page."""
-        url = credentials["homeserverUrl"]
+        url: str = credentials["homeserverUrl"]
         problem = url_problem(url)
         if problem is None and (urlsplit(url).query or urlsplit(url).fragment):
             problem = "must have neither ? nor #"
@@ -157,7 +155,8 @@ class MatrixAdapter(CallingAdapter):
         """Messages are known by the ids of their events."""
         errors = [
             FieldError(
-                f"/options/{name}", f"options.{name} must be the id of a message, such as $143273582443PhrSn, for matrix"
+                f"/options/{name}",
+                f"options.{name} must be the id of a message, such as $143273582443PhrSn, for matrix",
             )
             for name, given in (("replyTo", options.reply_to), ("threadId", options.thread_id))
             if given is not None and not _EVENT.fullmatch(given)
@@ -198,23 +197,23 @@ class MatrixAdapter(CallingAdapter):
             raise PermanentError("recipient_unknown", "There is no direct chat with this user yet")
         match action:
             case React():
-                await self._react(server, room, action, key)
+                await actions.react(server, room, action, key)
             case Unreact():
-                await self._unreact(server, await self._rooms.user(server, account), room, action, key)
+                await actions.unreact(server, await self._rooms.user(server, account), room, action, key)
             case Edit():
-                await self._edit(server, account, room, action, key)
+                body = replacement(action.message_id, (await self.written(action)).body)
+                in_the_clear = read_options(action.content).unencrypted
+                await self._put(server, account, room, body, key, in_the_clear=in_the_clear)
             case Delete():
-                await _redact(server, room, action.message_id, key)
+                await actions.redact(server, room, action.message_id, key)
             case Type():
-                me = await self._rooms.user(server, account)
-                typing = {"typing": True, "timeout": TYPING_MILLISECONDS}
-                await server.send("PUT", path("rooms", room, "typing", me), typing)
+                await actions.show_typing(server, await self._rooms.user(server, account), room)
             case MarkRead():
                 await server.send("POST", path("rooms", room, "receipt", "m.read", action.message_id), {})
         return SentReceipt()
 
     async def locate_file(self, account: Account, file: File) -> FileSource:
-        """In the media repository, which wants the account's token (#get_matrixclientv1mediadownloadservernamemediaid)."""
+        """In the media repository, which wants the account's token (v1.11, #content-repository)."""
         found = MXC.fullmatch(file.id or "")
         if found is None:
             raise PermanentError("attachment_not_found", "The message names no file of the media repository")
@@ -262,56 +261,6 @@ class MatrixAdapter(CallingAdapter):
                 said = None
             known = self._largest[place] = said if isinstance(said, int) and said > 0 else 2**63
         return known
-
-    async def _react(self, server: Homeserver, room: str, action: React, key: str) -> None:
-        try:
-            body = annotation(action.message_id, action.emoji)
-            await server.send("PUT", path("rooms", room, "send", REACTION, key), body)
-        except PermanentError as error:
-            if error.code != "reaction_duplicate":
-                raise
-
-    async def _unreact(self, server: Homeserver, me: str, room: str, action: Unreact, key: str) -> None:
-        """Redact the user's own annotations with this emoji, with whichever variation selector they have."""
-        parts = (room, action.message_id, "m.annotation", REACTION)
-        ids = tuple(quote(part, safe="") for part in parts)
-        endpoint = f"{RELATIONS}/rooms/{ids[0]}/relations/{'/'.join(ids[1:])}"
-        asked = {"limit": str(PAGE), "dir": "b"}
-        number = 0
-        for _ in range(LOOKED_AT):
-            page = await server.get(endpoint, asked, largest=LARGEST_PAGE)
-            for event in map(mapping, listed(page.get("chunk"))):
-                emoji = text(mapping(mapping(event.get("content")).get("m.relates_to")).get("key"))
-                if event.get("sender") == me and _plain(emoji) == _plain(action.emoji):
-                    await _redact(server, room, needed(event, "event_id"), f"{key}.{number}")
-                    number += 1
-            following = text(page.get("next_batch"))
-            if not following:
-                return
-            asked["from"] = following
-
-    async def _edit(self, server: Homeserver, account: Account, room: str, action: Edit, key: str) -> None:
-        rendering = self.render(action.content, SendOptions())
-        if rendering.errors:
-            raise PermanentError("message_refused", rendering.errors[0].message)
-        if len(rendering.calls) != 1:
-            raise PermanentError("edit_too_long", "An edit is one event: the content would become several messages")
-        body = replacement(action.message_id, await self._loaded(server, account, rendering.calls[0]))
-        clear = read_options(action.content).unencrypted
-        await self._put(server, account, room, body, key, in_the_clear=clear)
-
-
-async def _redact(server: Homeserver, room: str, event_id: str, key: str) -> None:
-    try:
-        await server.send("PUT", path("rooms", room, "redact", event_id, key), {})
-    except PermanentError as error:
-        if error.code != "recipient_unknown":  # it is gone already
-            raise
-
-
-def _plain(emoji: str) -> str:
-    """An emoji without what only says how to draw it (#mreaction: some clients add it)."""
-    return emoji.replace("\ufe0f", "")
 
 
 ADAPTER = MatrixAdapter

@@ -15,6 +15,7 @@ from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
+_NO_HOMESERVER = "What is at homeserverUrl does not know this part of Matrix: it is no homeserver, or one before v1.11"
 _GET_A_TOKEN = "log in again and give the account the new accessToken"  # noqa: S105 - no token
 
 
@@ -82,8 +83,8 @@ ERRORS = ErrorTable(
         _rule(
             "homeserver_wrong",
             Ending.AUTHENTICATION,
-            "What is at homeserverUrl does not know this part of Matrix: it is no homeserver, or one before v1.11",
-            404,
+            _NO_HOMESERVER,
+            None,
             "M_UNRECOGNIZED",
             "Unrecognized request",
         ),
@@ -137,6 +138,8 @@ ERRORS = ErrorTable(
             "M_NOT_FOUND",
             "Room alias #monkeys:matrix.org not found.",
         ),
+        # Homeservers say what they do not find: this is another server.
+        ErrorRule("homeserver_wrong", Ending.AUTHENTICATION, _NO_HOMESERVER, status=404, example={}),
         _rule(
             "reaction_duplicate",
             Ending.PERMANENT,

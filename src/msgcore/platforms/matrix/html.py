@@ -17,7 +17,7 @@ from msgcore.outbound.rich.dialect import Dialect, spelled_out, text_of
 from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.tree import Block, Code, Listing, Mark, Paragraph, Quote, Rule, Table
 
-LONGEST = 30_000
+LONGEST = 29_000
 """Bytes of a text as JSON. A whole event has 65,536 (#size-limits): the text twice, and what the server adds."""
 
 _SCHEMES = ("https://", "http://", "ftp://", "mailto:", "magnet:")

@@ -47,7 +47,8 @@ Part = Mapping[str, Any]
 _KINDS = {"m.image": "image", "m.video": "video", "m.audio": "audio", "m.file": "document"}
 _VOICE = "org.matrix.msc3245.voice"
 """How clients mark voice messages (https://github.com/matrix-org/matrix-spec-proposals/pull/3245)."""
-_FALLBACK = re.compile(r"(?:> [^\n]*\n)+\n?")
+_LARGEST = 2**53
+_FALLBACK = re.compile(r"\A(?:> [^\n]*\n)+\n?")
 """What answers began with before v1.13, and what is to be taken away (#rich-replies)."""
 
 
@@ -88,7 +89,9 @@ def _envelopes(found: Part) -> Iterator[Envelope]:
         id_ = _made_id("read", each["event"], each["user"])
         yield _envelope(id_, place, receipt, Person(id=each["user"]), each.get("at"), each)
     for each in found.get("typing", ()):
-        yield _envelope(_made_id("typing", place.id, each["user"], each["id"]), place, Typing(), Person(id=each["user"]))
+        yield _envelope(
+            _made_id("typing", place.id, each["user"], each["id"]), place, Typing(), Person(id=each["user"])
+        )
 
 
 def _happening(event: Part, found: Part) -> Happening | None:
@@ -98,7 +101,7 @@ def _happening(event: Part, found: Part) -> Happening | None:
             return _written(event, content)
         case "m.reaction":
             relation: Part = content["m.relates_to"]
-            return Reaction(message_id=relation["event_id"], emoji=relation["key"])
+            return Reaction(message_id=_given(relation, "event_id"), emoji=_given(relation, "key"))
         case "m.room.redaction":
             was: Part = found["was"]
             if "emoji" in was:
@@ -113,43 +116,45 @@ def _happening(event: Part, found: Part) -> Happening | None:
 def _written(event: Part, content: Part) -> Happening:
     relation = mapping(content.get("m.relates_to"))
     if relation.get("rel_type") == "m.replace":
-        shown: Part = content["m.new_content"]
-        words, files = _parts(event, shown)
-        return Edit(id=relation["event_id"], text=words, attachments=files)
+        words, files = _parts(event, content["m.new_content"])
+        return Edit(id=_given(relation, "event_id"), text=words, attachments=files)
     words, files = _parts(event, content)
-    thread = relation["event_id"] if relation.get("rel_type") == "m.thread" else None
-    answered = mapping(relation.get("m.in_reply_to")).get("event_id")
-    if thread is not None and relation.get("is_falling_back") is True:
-        answered = None  # for clients without threads
-    if answered is not None and words is not None:
-        words = _FALLBACK.sub("", words, count=1) if words.startswith("> ") else words
-    return Message(id=event["event_id"], text=words, attachments=files, reply_to=answered, thread_id=thread)
+    thread = text(relation.get("event_id")) if relation.get("rel_type") == "m.thread" else ""
+    answered = text(mapping(relation.get("m.in_reply_to")).get("event_id"))
+    if thread and relation.get("is_falling_back") is True:
+        answered = ""  # it is for clients without threads
+    if answered and words is not None:
+        words = _FALLBACK.sub("", words, count=1)
+    return Message(
+        id=event["event_id"], text=words, attachments=files, reply_to=answered or None, thread_id=thread or None
+    )
 
 
 def _parts(event: Part, content: Part) -> tuple[str | None, tuple[File, ...]]:
-    """The text and the file of a message; beside a file, `body` is a caption where it is not the name (#media-captions)."""
-    body: str = content["body"]
-    kind = "sticker" if event["type"] == "m.sticker" else _KINDS.get(content["msgtype"])
+    """The text and the file of a message; `body` is a caption where it is not the file's name (#media-captions)."""
+    body = _given(content, "body")
+    is_sticker = event["type"] == "m.sticker"
+    kind = "sticker" if is_sticker else _KINDS.get(_given(content, "msgtype"))
     if kind is None:
         return body, ()
     if kind == "audio" and _VOICE in content:
         kind = "voice"
-    name = content.get("filename") or body
+    name = text(content.get("filename")) or body
     about = mapping(content.get("info"))
     size = about.get("size")
     known = {
         "type": kind,
-        "id": content.get("url"),
-        "filename": None if kind == "sticker" else name,
+        "id": _given(content, "url"),
+        "filename": None if is_sticker else name,
         "mimeType": text(about.get("mimetype")) or None,
-        "size": size if isinstance(size, int) and size >= 0 else None,
+        "size": size if isinstance(size, int) and 0 <= size <= _LARGEST else None,
     }
-    return (None if name == body and kind != "sticker" else body), (read_file(known),)
+    return (None if name == body and not is_sticker else body), (read_file(known),)
 
 
 def _moved(event: Part, content: Part, found: Part) -> Membership | None:
     """Who came or went, of all that a membership tells: invitations and new names are none of it."""
-    before, after = previous_membership(event), content["membership"]
+    before, after = previous_membership(event), _given(content, "membership")
     if (before == "join") == (after == "join"):
         return None
     member: str = event["state_key"]
@@ -158,9 +163,15 @@ def _moved(event: Part, content: Part, found: Part) -> Membership | None:
     return Membership(joined=after == "join", member=about)
 
 
-def _envelope(
-    id_: str, place: Place, content: Happening, author: Person, at: Any = None, raw: Any = None
-) -> Envelope:
+def _given(content: Part, name: str) -> str:
+    """A text that there has to be; people put anything into their events. Raises KeyError or TypeError."""
+    value = content[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _envelope(id_: str, place: Place, content: Happening, author: Person, at: Any = None, raw: Any = None) -> Envelope:
     moment = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int | float) else None
     return Envelope(event_id=id_, chat=place, content=content, author=author, occurred_at=moment, raw=raw)
 

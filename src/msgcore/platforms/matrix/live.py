@@ -29,9 +29,9 @@ STALE_SECONDS = 600.0
 """How old a position may become while nothing happens that is stored."""
 LONGEST_WAIT = 60.0
 
-_NONE = {"types": []}
+_NONE: dict[str, Any] = {"types": []}
 _MEMBERS = {"lazy_load_members": True, "include_redundant_members": True}
-START = {"presence": _NONE, "account_data": _NONE, "room": {
+START: dict[str, Any] = {"presence": _NONE, "account_data": _NONE, "room": {
     "timeline": {"limit": 1, "types": ["m.room.create"]}, "state": _NONE, "ephemeral": _NONE, "account_data": _NONE,
 }}  # fmt: skip
 """Of a first answer only the position is wanted, and the invitations."""
@@ -98,7 +98,9 @@ class _Sync:
             except PermanentError as error:
                 if error.code not in ("platform_refused", "message_refused", "recipient_unknown"):
                     raise
-                self._notes.append(f"The homeserver does not know where we were: what came since is left out ({error.message})")
+                self._notes.append(
+                    f"The homeserver does not know where we were, so what came since is left out: {error}"
+                )
             else:
                 return
         answer = await self._server.get(
@@ -140,7 +142,7 @@ class _Sync:
                     raise
         raise AssertionError
 
-    async def _ask(self, endpoint: str, query: Mapping[str, str] | None = None) -> Fields:
+    async def _ask(self, endpoint: str, query: Mapping[str, str] | None) -> Fields:
         """A request within a step, which is not begun anew because the homeserver wants us to be slow."""
         while True:
             try:
@@ -169,7 +171,7 @@ class _Sync:
     async def _invitations(self, invited: Fields) -> None:
         for room, told in invited.items():
             events = [mapping(event) for event in listed(mapping(mapping(told).get("invite_state")).get("events"))]
-            mine = next((event for event in events if event.get("state_key") == self._me), {})
+            mine = next((event for event in events if event.get("state_key") == self._me), mapping(None))
             person = text(mine.get("sender"))
             if not self._joins:
                 self._notes.append(f"{person} invited the user to {room}: autoJoin is off, so it was not joined")

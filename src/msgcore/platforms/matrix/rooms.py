@@ -115,9 +115,9 @@ class Rooms:
             try:
                 # Of a room that one has left, this is how it was then.
                 members = [await _state(server, room, "m.room.member", user) for user in (me, person)]
-                if members[0].get("membership") == "join" and members[1].get("membership") in _HERE:
-                    if not await self.is_encrypted(server, account, room):
-                        return room
+                are_there = members[0].get("membership") == "join" and members[1].get("membership") in _HERE
+                if are_there and not await self.is_encrypted(server, account, room):
+                    return room
             except PermanentError:
                 continue  # one that it never was in
         return ""

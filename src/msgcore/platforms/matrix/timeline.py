@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from cachetools import LRUCache
@@ -27,16 +27,10 @@ _WRITTEN = ("m.room.message", "m.sticker", "m.room.encrypted")
 _NO_MESSAGE = "m.key.verification.request"
 
 
-class Ask(Protocol):
-    """Gets what is at an endpoint."""
-
-    def __call__(self, endpoint: str, query: Mapping[str, str] | None = None) -> Awaitable[Fields]: ...
-
-
-class Store(Protocol):
-    """Stores what waits; where it was stays where it was."""
-
-    def __call__(self) -> Awaitable[None]: ...
+Ask = Callable[[str, Mapping[str, str] | None], Awaitable[Fields]]
+"""Gets what is at an endpoint, with a query."""
+Store = Callable[[], Awaitable[None]]
+"""Stores what waits; the position stays where it was."""
 
 
 class Timelines:
@@ -95,7 +89,7 @@ class Timelines:
         before = text(timeline.get("prev_batch"))
         if timeline.get("limited") is True and before and start < 0:
             await self._fill(room, before, None if is_new else since)
-        await self._events(room, events[start + 1 :], state)
+        await self._events(room, events[start + 1 :], [*state, *events[: start + 1]])
         self._ephemeral(room, told, following)
 
     async def _fill(self, room: str, before: str, until: str | None) -> None:
@@ -120,9 +114,7 @@ class Timelines:
         if event.get("type") != "m.room.member" or event.get("state_key") != self._me:
             return False
         membership = mapping(event.get("content")).get("membership")
-        return membership == "invite" or (
-            membership == "join" and previous_membership(event) not in ("join", "invite")
-        )
+        return membership == "invite" or (membership == "join" and previous_membership(event) not in ("join", "invite"))
 
     # --- events
 
@@ -141,39 +133,41 @@ class Timelines:
                 continue
             more = await self._looked_into(room, event)
             if more is not None:
-                about = {"name": names.get(text(event.get("sender"))), "member": names.get(text(event.get("state_key")))}
-                self._add({"room": await self._place(room), **about, **more, "event": event})
+                who, whom = (names.get(text(event.get(name))) for name in ("sender", "state_key"))
+                place = await self._place(room)
+                self._add({"room": place, "name": who, "member": whom, **more, "event": event})
 
     async def _looked_into(self, room: str, event: Fields) -> dict[str, Any] | None:
         """What has to be known to read an event; None for one that does not matter."""
-        content, unsigned = mapping(event.get("content")), mapping(event.get("unsigned"))
-        match event.get("type"):
-            case "m.room.encrypted":
-                self._note_encrypted(room)
-                return None
-            case _ if "redacted_because" in unsigned:
-                return None
-            case "m.room.message" | "m.sticker":
-                if not content or content.get("msgtype") == _NO_MESSAGE:
-                    return None
-                relation = mapping(content.get("m.relates_to"))
-                is_edit = relation.get("rel_type") == "m.replace"
-                return None if is_edit and not await self._may_edit(room, event, text(relation.get("event_id"))) else {}
-            case "m.reaction":
-                self._reactions.saw(event)
-                return {}
-            case "m.room.redaction":
-                was = await self._was(room, text(event.get("redacts")) or text(content.get("redacts")))
-                return None if was is None else {"was": was}
-            case "m.room.member":
-                return {}
-            case _:
-                return None
+        kind, content = event.get("type"), mapping(event.get("content"))
+        if kind == "m.room.encrypted":
+            self._note_encrypted(room)
+            return None
+        if "redacted_because" in mapping(event.get("unsigned")):
+            return None
+        if kind == "m.room.redaction":
+            was = await self._was(room, text(event.get("redacts")) or text(content.get("redacts")))
+            return None if was is None else {"was": was}
+        if kind == "m.reaction":
+            self._reactions.saw(event)
+        is_told = kind in ("m.reaction", "m.room.member") or (
+            kind in _WRITTEN and await self._is_written(room, event, content)
+        )
+        return {} if is_told else None
+
+    async def _is_written(self, room: str, event: Fields, content: Fields) -> bool:
+        """Whether it is what somebody wrote, and may have written."""
+        if content.get("msgtype") == _NO_MESSAGE or not isinstance(content.get("body"), str):
+            return False
+        relation = mapping(content.get("m.relates_to"))
+        return relation.get("rel_type") != "m.replace" or await self._may_edit(
+            room, event, text(relation.get("event_id"))
+        )
 
     def _note_encrypted(self, room: str) -> None:
         if room not in self._encrypted:
             self._encrypted[room] = None
-            self._notes.append(f"{room} is encrypted: what is written there cannot be read; use a room without encryption")
+            self._notes.append(f"{room} is encrypted, so what is written there cannot be read: use a room without it")
 
     async def _may_edit(self, room: str, event: Fields, original: str) -> bool:
         """Whether it is an edit of the sender's own message: servers pass on any (#validity-of-replacement-events)."""
@@ -198,7 +192,7 @@ class Timelines:
         if not event_id:
             return None
         try:
-            return await self._ask(path("rooms", room, "event", event_id))
+            return await self._ask(path("rooms", room, "event", event_id), None)
         except PermanentError:
             return None
 
@@ -208,7 +202,7 @@ class Timelines:
         name = self._names.get(room)
         if name is None:
             try:
-                name = text((await self._ask(path("rooms", room, "state", "m.room.name", ""))).get("name"))
+                name = text((await self._ask(path("rooms", room, "state", "m.room.name", ""), None)).get("name"))
             except PermanentError:
                 name = ""
             self._names[room] = name

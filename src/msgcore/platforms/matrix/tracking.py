@@ -67,7 +67,7 @@ class Typists:
 
     def began(self, me: str, room: str, content: Fields) -> list[str]:
         """The users who type now and did not before."""
-        now = frozenset(filter(None, map(text, listed(content.get("user_ids"))))) - {me}
+        now = frozenset(text(user) for user in listed(content.get("user_ids"))) - {me, ""}
         before = self._now.get(room, frozenset())
         self._now[room] = now
         return sorted(now - before)
