@@ -221,9 +221,6 @@ class MatrixAdapter(CallingAdapter):
         parts = (quote(found["server"], safe=""), found["media"])
         return FileSource(f"{server.url}/{MEDIA}/media/download/{'/'.join(parts)}", server.headers)
 
-    async def forget(self, account_id: str) -> None:
-        """What is remembered is of one version of an account, and goes with its time."""
-
     def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
         """See `errors.py`."""
         return read_problem(answer, data)
