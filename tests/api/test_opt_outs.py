@@ -120,6 +120,22 @@ def test_what_must_be_sent_in_any_case(running: Running) -> None:
     assert "identities:write" in refused[0].body["message"]
 
 
+def test_a_message_can_still_be_taken_away_and_marked_as_read_but_not_changed(running: Running) -> None:
+    box, after = running.add_sandbox(), newest(running)
+    assert outcomes(running, send(running, box, "ann")) == SENT
+    say(running, box, "ann", "STOP")
+    told = {event["event"]: event["data"] for event in next_events(running, after, 3)}
+    mine, theirs = told["message.sent"]["provider_message_id"], told[HEARD]["provider_message_id"]
+
+    def do(what: str, message_id: str, **more: Any) -> Reply:
+        body = {"platformId": box, "messageId": message_id, **more}
+        return running.key.ask("POST", f"projects/shop/messages/{what}", body)
+
+    assert outcomes(running, do("edit", mine, content={"text": "but"})) == GONE
+    assert outcomes(running, do("delete", mine)) == SENT
+    assert outcomes(running, do("read", theirs)) == SENT
+
+
 def test_entered_and_lifted_by_hand(running: Running) -> None:
     box, after = running.add_sandbox(), newest(running)
     made = [

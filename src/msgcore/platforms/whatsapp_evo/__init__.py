@@ -59,7 +59,9 @@ DECLARATION = PlatformDeclaration(
             Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets; votes and edits are not told"
         ),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, and captions of pictures and videos, for 15 minutes"),
-        CapabilityInfo(Capability.DELETE_MESSAGE, "WhatsApp's apps take it for about two days"),
+        CapabilityInfo(
+            Capability.DELETE_MESSAGE, "For as long as WhatsApp's apps take it, which do not say whether they did"
+        ),
         CapabilityInfo(Capability.ATTACHMENTS, "Audio becomes voice messages"),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
         CapabilityInfo(Capability.REACTIONS, "One at a time"),
