@@ -54,7 +54,7 @@ def test_both_ways_and_over_a_restart(tmp_path: Path, synapse_server: SynapseSer
 def subscribe(gateway: GatewayProcess, sink: WebhookSink) -> None:
     login = {"email": "bench@example.com", "password": PASSWORD}
     token = gateway.call("POST", "/api/v1/auth/login", login)["accessToken"]
-    body = {"name": "hook", "url": sink.url(), "events": EVENTS}
+    body = {"name": "hook", "url": sink.url(), "events": EVENTS, "isOrdered": True}
     gateway.call("POST", "/api/v1/projects/bench/webhooks", body, authorization=f"Bearer {token}")
 
 
