@@ -18,6 +18,7 @@ from servers.gateway import GatewayProcess
 from servers.ntfy import NtfyServer, program
 from servers.postgres import PostgresServer
 from servers.processes import fork
+from servers.synapse import SynapseServer
 
 GatewayProcess.start_process = staticmethod(fork)
 
@@ -67,6 +68,13 @@ def ntfy() -> Iterator[NtfyServer]:
     except (RuntimeError, OSError, CalledProcessError) as error:
         pytest.skip(f"no ntfy server can be had here: {error}")
     with NtfyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def synapse_server() -> Iterator[SynapseServer]:
+    """The Matrix homeserver of this test process. Tests register users of their own."""
+    with SynapseServer() as server:
         yield server
 
 

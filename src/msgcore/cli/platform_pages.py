@@ -162,11 +162,16 @@ def facts(sheet: FactSheet) -> str:
 def _credential(field: CredentialField) -> list[str]:
     meaning = field.description
     if field.default is not None:
-        meaning += f"; as set: `{field.default}`"
+        meaning += f"; default: `{_plain(field.default)}`"
     if field.example is not None:
-        meaning += f". Such as `{str(field.example).lower() if field.kind == 'boolean' else field.example}`"
+        meaning += f". Such as `{_plain(field.example)}`"
     needed = "yes" if field.required and field.default is None else "no"
     return [f"`{field.name}`", needed + (", secret" if field.secret else ""), meaning]
+
+
+def _plain(value: Any) -> str:
+    """As it is written in JSON, texts without their quotes."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _abilities(sheet: FactSheet) -> Iterator[list[str]]:
@@ -193,7 +198,7 @@ def _option(name: str, given: dict[str, Any], schema: dict[str, Any]) -> list[st
         form = schema["$defs"][form["$ref"].rpartition("/")[2]]
     words = [each for each in (form.get("description"), *_bounds(form)) if each]
     if given.get("default"):
-        words.append(f"as set: `{msgspec.json.encode(given['default']).decode()}`")
+        words.append(f"default: `{msgspec.json.encode(given['default']).decode()}`")
     return [f"`{name}`", str(form.get("type", "any")), "; ".join(words)]
 
 

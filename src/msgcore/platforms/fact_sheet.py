@@ -236,4 +236,6 @@ def sizes(largest: dict[str, int]) -> str:
     by_size: dict[int, list[str]] = {}
     for kind, most in largest.items():
         by_size.setdefault(most, []).append(kind)
+    if len(by_size) == 1 and len(largest) > 1:
+        return f"any {size(next(iter(by_size)))}"
     return ", ".join(f"{' and '.join(kinds)} {size(most)}" for most, kinds in by_size.items())
