@@ -24,6 +24,7 @@ from msgcore.setting_kinds import (
     BlobUrl,
     DatabaseUrl,
     DataDir,
+    DecryptionKeys,
     EncryptionKey,
     HostName,
     HttpUrl,
@@ -123,6 +124,11 @@ class Settings(BaseModel):
         "64 hex digits that encrypt credentials; unset: made and kept in the data directory",
         "MSGCORE_ENCRYPTION_KEY",
         "ENCRYPTION_KEY",
+    )
+    decryption_keys: DecryptionKeys = _setting(
+        None,
+        "Further keys, comma-separated, that what is stored can be read with; for changing the encryption key",
+        "MSGCORE_DECRYPTION_KEYS",
     )
     jwt_secret: JwtSecret = _setting(
         None,
