@@ -8,6 +8,7 @@ from msgcore.core.actions import Action, Delete
 from msgcore.core.content import Content, Target, TargetType
 from msgcore.dispatch.messages import MessageBody
 from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.discretion import discreet
 from msgcore.store.ledger.beginning import WorkItem
 
 Outgoing = OutgoingDelivery | OutgoingAction
@@ -41,14 +42,16 @@ def outgoing_of(item: WorkItem, body: MessageBody) -> Outgoing:
 
 async def find_sent(adapter: PlatformAdapter, account: Account, outgoing: Outgoing) -> SentReceipt | None:
     """Whether an earlier attempt reached the platform; an action that is done again is as good as one done once."""
-    return await adapter.find_sent(account, outgoing) if isinstance(outgoing, OutgoingDelivery) else None
+    with discreet(account):
+        return await adapter.find_sent(account, outgoing) if isinstance(outgoing, OutgoingDelivery) else None
 
 
 async def hand_over(adapter: PlatformAdapter, account: Account, outgoing: Outgoing) -> SentReceipt:
     """Let the adapter deliver it once."""
-    if isinstance(outgoing, OutgoingDelivery):
-        return await adapter.send(account, outgoing)
-    receipt = await adapter.act(account, outgoing)
+    with discreet(account):
+        if isinstance(outgoing, OutgoingDelivery):
+            return await adapter.send(account, outgoing)
+        receipt = await adapter.act(account, outgoing)
     more = isinstance(outgoing.action, Delete) and bool(outgoing.action.other_parts)
     return msgspec.structs.replace(receipt, more=more)
 

@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 
 from msgcore.core.errors import StartupError
+from msgcore.core.private import private_repr
 
 logger = logging.getLogger(__name__)
 
@@ -27,22 +28,20 @@ HexKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}$")]
 class RetiredKey(msgspec.Struct, rename="camel"):
     """A key that only decrypts, and since when; as hex digits."""
 
+    __repr__ = private_repr
+
     key: HexKey
     retired_at: datetime
-
-    def __repr__(self) -> str:
-        return f"RetiredKey(retired_at={self.retired_at!r})"
 
 
 class StoredSecrets(msgspec.Struct, rename="camel"):
     """What the file holds; the key as hex digits."""
 
+    __repr__ = private_repr
+
     jwt_secret: Annotated[str, msgspec.Meta(min_length=32)]
     encryption_key: HexKey
     retired_keys: list[RetiredKey] = []
-
-    def __repr__(self) -> str:
-        return "StoredSecrets(...)"
 
 
 def prepare_data_dir(data_dir: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -48,7 +48,7 @@ class SignedIn:
     """A user, and the token that acts for them."""
 
     user: User
-    access_token: str
+    access_token: str = field(repr=False)
 
 
 class AccountService:
