@@ -11,7 +11,7 @@ import asyncio
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlencode
 
@@ -19,11 +19,13 @@ import msgspec
 
 from msgcore.core.content import LONG_CONTENT
 from msgcore.core.errors import FieldError, PermanentError
+from msgcore.outbound.http import retry_after
 from msgcore.outbound.layout import Layout, Shows, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.strange_answers import strange
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions
@@ -57,6 +59,8 @@ class CallingAdapter(PlatformAdapter):
 
     shows: ClassVar[Shows]
     errors: ClassVar[ErrorTable]
+    refuses_with_ok: ClassVar[bool] = False
+    """Whether what is refused is answered with a 2xx, too: then one whose body is lost says nothing."""
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
@@ -110,13 +114,19 @@ class CallingAdapter(PlatformAdapter):
         response = await self.services.http.request(
             call.method, call.url, headers=call.headers, body=call.body, max_bytes=largest
         )
-        data = _decode(response)
-        if response.body is None and 200 <= response.status < 300:  # noqa: PLR2004
-            return Answer(data, response)  # taken; only its id was lost on the way
-        problem = self.problem(response, data)
-        if problem is not None:
-            raise self.errors.error(problem, self.declaration.display_name)
-        return Answer(data, response)
+        if response.body is None and 200 <= response.status < 300 and not self.refuses_with_ok:  # noqa: PLR2004
+            return Answer({}, response)  # taken; only its id was lost on the way
+        data, name = _decode(response), self.declaration.display_name
+        error = strange(response, name, is_readable=data is not None)
+        if error is not None:
+            raise error
+        problem = self.problem(response, data or {})
+        if problem is None:
+            return Answer(data or {}, response)
+        if problem.retry_after is None:
+            wait = retry_after(response.headers.get("Retry-After"), self.services.clock.now())
+            problem = replace(problem, retry_after=wait)
+        raise self.errors.error(problem, name)
 
     def base_url(self, default: str) -> str:
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""
@@ -148,10 +158,13 @@ def form_call(method: str, url: str, fields: Iterable[tuple[str, str]], headers:
     return HttpCall(method, url, form | dict(headers), urlencode(list(fields)).encode())
 
 
-def _decode(response: Response) -> Mapping[str, Any]:
-    """The JSON object of an answer, or an empty one."""
+def _decode(response: Response) -> Mapping[str, Any] | None:
+    """The JSON object of an answer, an empty one for other JSON or none at all; None where it is not JSON.
+
+    Short words in plain text are an answer as well.
+    """
     try:
         data: Any = msgspec.json.decode(response.body or b"{}")
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
+        return {} if response.headers.get("Content-Type", "").startswith("text/plain") else None
     return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}

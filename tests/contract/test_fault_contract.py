@@ -1,0 +1,228 @@
+"""What holds for every platform when things go wrong: from the API through the ledger to a real server, and back.
+
+Each fault meets a message of its own. In the end nothing is lost, nothing is sent twice beyond what
+`options.onUncertain` allows, and what went wrong is told in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.fault_cases import NOBODY_LISTENS, Case, cases_of, never_answered
+from contract.fault_place import REGISTRY, FaultPlace, Story, example_credentials, fault_place, unclear
+from msgcore.core.errors import Scope
+from msgcore.outbound import aiohttp_transport
+from servers.clock import FakeClock
+from servers.facts import Facts, facts_of, has_facts
+from servers.faulty_http import FaultyServer, faulty_server, marker
+
+WEBHOOK = Facts(
+    target="ann",
+    answers=lambda _: (204, None),
+    check=lambda _: "",
+    throttles=(),
+    credentials=lambda url: {"url": f"{url}/hook"},
+)
+"""The platform of one's own, which documents no errors."""
+FACTS = {name: facts_of(name) for name in REGISTRY.names if has_facts(name)} | {"webhook": WEBHOOK}
+BODY_SECONDS = 0.2
+SEND_SECONDS = 0.4
+LONGEST_WAIT, SHORT_WAIT = 600.0, 5.0
+SLACK_SECONDS = 1.0
+"""A call may come so much later than it could: the second one of a budget leaves the first a head start."""
+TOLERANCE = 0.001
+
+
+@dataclass
+class Message:
+    """A message of a case, and another one from its account to somebody else (none yet)."""
+
+    case: Case
+    number: int
+    account: str
+    job: str = ""
+    beside: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.case.name} ({self.case.on_uncertain})"
+
+
+class Play:
+    """A platform's messages, one a case, and the server that they meet."""
+
+    def __init__(self, name: str, place: FaultPlace, server: FaultyServer) -> None:
+        self.facts, self.declaration = FACTS[name], REGISTRY.declaration(name)
+        self.place, self.server = place, server
+        self.messages: list[Message] = []
+        self.numbers = 0
+
+    async def prepare(self, cases: list[Case]) -> list[dict[str, Any]]:
+        """An account and a message for each case; gives the requests that send them."""
+        credentials = example_credentials(self.declaration) | self.facts.credentials(self.server.url)
+        accounts = await self.place.add_accounts(self.declaration.name, [credentials] * len(cases))
+        made = [Message(case, self._number(), account) for case, account in zip(cases, accounts, strict=True)]
+        self.messages += made
+        self.server.scripts |= {each.number: [each.case.play] for each in made if each.case.play is not None}
+        target = self.facts.target
+        return [self._body(each.account, target, each.number, onUncertain=each.case.on_uncertain) for each in made]
+
+    async def send_beside(self, messages: list[Message]) -> None:
+        """One more message from each of these accounts, to somebody else."""
+        other = another(self.facts.target)
+        for message in messages:
+            message.beside = self._number()
+        await self.place.send([self._body(each.account, other, each.beside) for each in messages])
+
+    def times(self, number: int) -> list[float]:
+        """When requests came that were about a message."""
+        return self.server.came.get(number, [])
+
+    def _number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def _body(self, account: str, target: str, number: int, **options: Any) -> dict[str, Any]:
+        where = {"platformId": account, "type": self.facts.target_type, "id": target}
+        return {"targets": [where], "content": {"text": marker(number)}, "options": options}
+
+
+@asynccontextmanager
+async def playing(tmp_path: Path, database_url: str, *names: str, **settings: Any) -> AsyncIterator[list[Play]]:
+    """A gateway, and servers that listen when told to in place of these platforms."""
+    clock = FakeClock(datetime.now(UTC).replace(microsecond=0))
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(faulty_server(FACTS[name].answers, clock.monotonic)) for name in names}
+        urls = {name: server.url for name, server in servers.items()}
+        async with fault_place(
+            tmp_path, database_url, clock, platform_base_urls=urls, concurrency=32, **settings
+        ) as place:
+            yield [Play(name, place, server) for name, server in servers.items()]
+
+
+async def send(plays: list[Play], cases: list[Case]) -> dict[str, Story]:
+    """A message for each case from each of these, all at once; what became of all messages in this moment."""
+    place = plays[0].place
+    requests = [request for play in plays for request in await play.prepare(cases)]
+    fresh = [message for play in plays for message in play.messages[-len(cases) :]]
+    for message, job in zip(fresh, await place.send(requests), strict=True):
+        message.job = job
+    stories = await place.stories()
+    for play in plays:
+        assert_nothing(begins_wrong(each, stories[each.job], play) for each in play.messages)
+    return stories
+
+
+@pytest.mark.parametrize("name", FACTS)
+async def test_each_fault_ends_as_it_should(
+    name: str, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp_transport, "BODY_SECONDS", BODY_SECONDS)
+    async with playing(tmp_path, sqlite_url, name) as (play,):
+        place, adapter = play.place, REGISTRY.adapter_class(name)
+        await send([play], [NOBODY_LISTENS])
+        await play.server.listen()
+        stories = await send([play], cases_of(adapter, play.facts, place.clock.now()))
+
+        refused = [each for each in play.messages if stories[each.job].outcomes == ["authentication"]]
+        why = {each.account: ("credentials", stories[each.job].attempts[0].error_message) for each in refused}
+        assert await place.pauses() == why
+        await play.send_beside([each for each in play.messages if stories[each.job].outcomes == ["throttled"]])
+        await place.pass_time(LONGEST_WAIT)
+        assert [str(each) for each in refused if len(play.times(each.number)) > 1] == []
+        await place.resume([each.account for each in refused])
+        await place.pass_time(SHORT_WAIT)
+
+        stories = await place.stories()
+        assert_nothing(ends_wrong(each, stories[each.job], play) for each in play.messages)
+        assert play.server.problems == []
+
+
+async def test_what_is_never_answered_is_given_up_in_time(tmp_path: Path, sqlite_url: str) -> None:
+    async with playing(tmp_path, sqlite_url, *FACTS, send_timeout_seconds=SEND_SECONDS) as plays:
+        for play in plays:
+            await play.server.listen()
+        place, stories = plays[0].place, await send(plays, never_answered())
+        while not all(story.is_final for story in stories.values()):  # on a slow machine more attempts take too long
+            await place.pass_time(LONGEST_WAIT)
+            stories = await place.stories()
+        for play in plays:
+            for each in play.messages:
+                story, gives_up = stories[each.job], each.case.on_uncertain == "fail"
+                assert (story.state, story.code) == (("failed", "uncertain") if gives_up else ("sent", None)), each
+                assert len(play.times(each.number)) <= 1 or not gives_up, each
+
+
+def assert_nothing(found: Iterable[list[str]]) -> None:
+    """That nothing is wrong."""
+    wrong = [each for several in found for each in several]
+    assert not wrong, "\n".join(wrong)
+
+
+def begins_wrong(message: Message, story: Story, play: Play) -> list[str]:
+    """What is wrong with the first attempt."""
+    case, attempt = message.case, story.attempts[0]
+    wrong: list[str] = []
+    if attempt.outcome not in case.outcomes:
+        wrong.append(f"{attempt.outcome} in place of {sorted(case.outcomes)}")
+    if case.reached is not None and (attempt.reached or "no") != case.reached:
+        wrong.append(f"reached: {attempt.reached}")
+    if case.code is not None and attempt.error_code != case.code:
+        wrong.append(f"code: {attempt.error_code}")
+    if not (attempt.error_message or "").startswith(case.words):
+        wrong.append("other words")
+    if attempt.outcome != "sent" and (problem := unclear(attempt, play.declaration)):
+        wrong.append(problem)
+    return [f"{message}: {each} ({attempt.error_code}: {attempt.error_message})" for each in wrong]
+
+
+def ends_wrong(message: Message, story: Story, play: Play) -> list[str]:
+    """What is wrong with the end, and with what the platform got to see."""
+    case, first = message.case, story.attempts[0]
+    times = play.times(message.number)
+    gives_up = first.outcome == "retry" and first.reached == "maybe" and case.on_uncertain == "fail"
+    is_final = first.outcome in ("sent", "failed") or gives_up
+    requests = (1 if is_final else 2) - (case.play is None)
+    state = "failed" if gives_up or first.outcome == "failed" else "sent"
+    wrong: list[str] = []
+    if story.state != state:
+        wrong.append(f"{story.state} in place of {state} ({story.outcomes}, {story.attempts[-1].error_message})")
+    if len(times) != requests:
+        wrong.append(f"{len(times)} requests in place of {requests} ({story.outcomes})")
+    if gives_up and story.code != "uncertain":
+        wrong.append(f"given up as {story.code}")
+    if first.outcome == "throttled" and not wrong:
+        wrong += waits_wrong(message, (first.retry_at - first.finished_at).total_seconds(), play)
+    return [f"{message}: {each}" for each in wrong]
+
+
+def waits_wrong(message: Message, asked: float, play: Play) -> list[str]:
+    """What is wrong with how long it waited, and with whether the other message of its account waited as well."""
+    (first, again), besides, seconds = play.times(message.number), play.times(message.beside), message.case.seconds
+    limits = play.declaration.limits
+    latest = max([asked, *(budget.interval for budget in (*limits.account, *limits.lane))]) + SLACK_SECONDS
+    wrong: list[str] = []
+    if seconds is not None and abs(asked - seconds) > TOLERANCE:
+        wrong.append(f"is to wait for {asked} s, not {seconds} s")
+    if not asked <= again - first <= latest:
+        wrong.append(f"tried again after {again - first} s, not {asked} s")
+    if len(besides) != 1:
+        wrong.append(f"{len(besides)} requests for the message beside it")
+    elif message.case.scope is Scope.ACCOUNT and besides[0] < first + asked:
+        wrong.append("its account was not silent")
+    elif message.case.scope in (Scope.LANE, Scope.DELIVERY) and besides[0] > first + SLACK_SECONDS:
+        wrong.append("others had to wait with it")
+    return wrong
+
+
+def another(target: str) -> str:
+    """Somebody else: with the last digit changed, ids keep their form."""
+    found = re.fullmatch(r"(.*)([0-9])([^0-9]*)", target)
+    return target + "2" if found is None else f"{found[1]}{(int(found[2]) + 1) % 10}{found[3]}"
