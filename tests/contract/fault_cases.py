@@ -57,6 +57,9 @@ class Case:
     scope: Scope | None = None
     on_uncertain: Literal["resend", "fail"] = "resend"
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.on_uncertain})"
+
 
 def case(name: str, play: Play | None, *outcomes: Outcome, **more: object) -> Case:
     return replace(Case(name, play, frozenset(outcomes)), **more)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import msgspec
 from pydantic import SecretStr
 from sqlalchemy import insert, select
 
+from contract.fault_cases import Case
 from msgcore.config import Settings
 from msgcore.core.ids import new_id
 from msgcore.platforms.base import PlatformDeclaration
@@ -134,6 +135,45 @@ async def fault_place(folder: Path, database_url: str, clock: FakeClock, **setti
 def example_credentials(declaration: PlatformDeclaration) -> dict[str, Any]:
     """Those that the declaration shows."""
     return {field.name: field.example for field in declaration.credentials if field.example is not None}
+
+
+def assert_nothing(found: Iterable[list[str]]) -> None:
+    """That nothing is wrong."""
+    wrong = [each for several in found for each in several]
+    assert not wrong, "\n".join(wrong)
+
+
+def begins_wrong(case: Case, story: Story, declaration: PlatformDeclaration) -> list[str]:
+    """What is wrong with the first attempt."""
+    attempt = story.attempts[0]
+    wrong: list[str] = []
+    if attempt.outcome not in case.outcomes:
+        wrong.append(f"{attempt.outcome} in place of {sorted(case.outcomes)}")
+    if case.reached is not None and (attempt.reached or "no") != case.reached:
+        wrong.append(f"reached: {attempt.reached}")
+    if case.code is not None and attempt.error_code != case.code:
+        wrong.append(f"code: {attempt.error_code}")
+    if not (attempt.error_message or "").startswith(case.words):
+        wrong.append("other words")
+    if attempt.outcome != "sent" and (problem := unclear(attempt, declaration)):
+        wrong.append(problem)
+    return [f"{case}: {each} ({attempt.error_code}: {attempt.error_message})" for each in wrong]
+
+
+def ends_wrong(case: Case, story: Story, requests: int) -> list[str]:
+    """What is wrong with the end of a message whose fault was met once, and with how often it came there."""
+    first = story.attempts[0]
+    gives_up = first.outcome == "retry" and first.reached == "maybe" and case.on_uncertain == "fail"
+    expected = (1 if first.outcome in ("sent", "failed") or gives_up else 2) - (case.play is None)
+    state = "failed" if first.outcome == "failed" or gives_up else "sent"
+    wrong: list[str] = []
+    if story.state != state:
+        wrong.append(f"{story.state} in place of {state} ({story.outcomes}, {story.attempts[-1].error_message})")
+    if requests != expected:
+        wrong.append(f"{requests} requests in place of {expected} ({story.outcomes})")
+    if gives_up and story.code != "uncertain":
+        wrong.append(f"given up as {story.code}")
+    return [f"{case}: {each}" for each in wrong]
 
 
 def unclear(attempt: Any, declaration: PlatformDeclaration) -> str | None:

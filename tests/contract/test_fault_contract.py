@@ -7,7 +7,7 @@ Each fault meets a message of its own. In the end nothing is lost, nothing is se
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 
 from contract.fault_cases import NOBODY_LISTENS, Case, cases_of, never_answered
-from contract.fault_place import REGISTRY, FaultPlace, Story, example_credentials, fault_place, unclear
+from contract.fault_place import (
+    REGISTRY,
+    FaultPlace,
+    Story,
+    assert_nothing,
+    begins_wrong,
+    ends_wrong,
+    example_credentials,
+    fault_place,
+)
 from msgcore.core.errors import Scope
 from msgcore.outbound import aiohttp_transport
 from servers.clock import FakeClock
@@ -50,9 +59,6 @@ class Message:
     account: str
     job: str = ""
     beside: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.case.name} ({self.case.on_uncertain})"
 
 
 class Play:
@@ -116,7 +122,7 @@ async def send(plays: list[Play], cases: list[Case]) -> dict[str, Story]:
         message.job = job
     stories = await place.stories()
     for play in plays:
-        assert_nothing(begins_wrong(each, stories[each.job], play) for each in play.messages)
+        assert_nothing(begins_wrong(each.case, stories[each.job], play.declaration) for each in play.messages)
     return stories
 
 
@@ -136,12 +142,12 @@ async def test_each_fault_ends_as_it_should(
         assert await place.pauses() == why
         await play.send_beside([each for each in play.messages if stories[each.job].outcomes == ["throttled"]])
         await place.pass_time(LONGEST_WAIT)
-        assert [str(each) for each in refused if len(play.times(each.number)) > 1] == []
+        assert [str(each.case) for each in refused if len(play.times(each.number)) > 1] == []
         await place.resume([each.account for each in refused])
         await place.pass_time(SHORT_WAIT)
 
         stories = await place.stories()
-        assert_nothing(ends_wrong(each, stories[each.job], play) for each in play.messages)
+        assert_nothing(end_wrong(each, stories[each.job], play) for each in play.messages)
         assert play.server.problems == []
 
 
@@ -160,47 +166,14 @@ async def test_what_is_never_answered_is_given_up_in_time(tmp_path: Path, sqlite
                 assert len(play.times(each.number)) <= 1 or not gives_up, each
 
 
-def assert_nothing(found: Iterable[list[str]]) -> None:
-    """That nothing is wrong."""
-    wrong = [each for several in found for each in several]
-    assert not wrong, "\n".join(wrong)
-
-
-def begins_wrong(message: Message, story: Story, play: Play) -> list[str]:
-    """What is wrong with the first attempt."""
-    case, attempt = message.case, story.attempts[0]
-    wrong: list[str] = []
-    if attempt.outcome not in case.outcomes:
-        wrong.append(f"{attempt.outcome} in place of {sorted(case.outcomes)}")
-    if case.reached is not None and (attempt.reached or "no") != case.reached:
-        wrong.append(f"reached: {attempt.reached}")
-    if case.code is not None and attempt.error_code != case.code:
-        wrong.append(f"code: {attempt.error_code}")
-    if not (attempt.error_message or "").startswith(case.words):
-        wrong.append("other words")
-    if attempt.outcome != "sent" and (problem := unclear(attempt, play.declaration)):
-        wrong.append(problem)
-    return [f"{message}: {each} ({attempt.error_code}: {attempt.error_message})" for each in wrong]
-
-
-def ends_wrong(message: Message, story: Story, play: Play) -> list[str]:
-    """What is wrong with the end, and with what the platform got to see."""
-    case, first = message.case, story.attempts[0]
-    times = play.times(message.number)
-    gives_up = first.outcome == "retry" and first.reached == "maybe" and case.on_uncertain == "fail"
-    is_final = first.outcome in ("sent", "failed") or gives_up
-    requests = (1 if is_final else 2) - (case.play is None)
-    state = "failed" if gives_up or first.outcome == "failed" else "sent"
-    wrong: list[str] = []
-    if story.state != state:
-        wrong.append(f"{story.state} in place of {state} ({story.outcomes}, {story.attempts[-1].error_message})")
-    if len(times) != requests:
-        wrong.append(f"{len(times)} requests in place of {requests} ({story.outcomes})")
-    if gives_up and story.code != "uncertain":
-        wrong.append(f"given up as {story.code}")
+def end_wrong(message: Message, story: Story, play: Play) -> list[str]:
+    """What is wrong with the end of a message, and with when it was sent."""
+    times, first = play.times(message.number), story.attempts[0]
+    wrong = ends_wrong(message.case, story, len(times))
     if first.outcome == "throttled" and not wrong:
-        wrong += waits_wrong(message, (first.retry_at - first.finished_at).total_seconds(), play)
-    return [f"{message}: {each}" for each in wrong]
+        asked = (first.retry_at - first.finished_at).total_seconds()
+        wrong = [f"{message.case}: {each}" for each in waits_wrong(message, asked, play)]
+    return wrong
 
 
 def waits_wrong(message: Message, asked: float, play: Play) -> list[str]:

@@ -98,11 +98,14 @@ def _by_status(problem: Problem, platform: str, said: str) -> DeliveryError:
     if status == 429:  # noqa: PLR2004
         return _error(Ending.THROTTLED, "rate_limited", f"{platform} asks to go slower{said}", problem, Scope.ACCOUNT)
     if status in (401, 403):
-        message = f"{platform} refuses the credentials{said}"
+        message = f"{platform} refuses the credentials: correct them, or what they may do there{said}"
         return _error(Ending.AUTHENTICATION, "credentials_refused", message, problem, Scope.ACCOUNT)
     if status >= 500:  # noqa: PLR2004
         # It failed in the middle of something: nobody knows whether the message was taken.
         return TemporaryError("platform_unavailable", f"{platform} has a problem of its own{said}", reached="maybe")
+    if status == 413:  # noqa: PLR2004
+        message = f"The message is larger than {platform} takes: shorten it, or leave out files{said}"
+        return PermanentError("message_too_large", message)
     if status in _WORTH_ANOTHER_TRY:
         return TemporaryError("platform_unavailable", f"{platform} did not take it in time{said}")
     return PermanentError("platform_refused", f"{platform} refuses the message{said}")

@@ -11,12 +11,16 @@ from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentErr
 AUTHENTICATION_CODES = frozenset((530, 534, 535, 538))
 """RFC 4954, section 6: the server wants a login, or refuses this one."""
 
+LEAST_CODE = 200
 MAX_REPLY = 300
 
 
 def as_delivery_error(error: Exception, host: str) -> DeliveryError:
     """The typed form of what went wrong before the message was handed over."""
     match error:
+        case aiosmtplib.SMTPResponseException() if is_no_answer(error):
+            text = f"{host} does not answer as a mail server does: check smtpHost, smtpPort and smtpSecure"
+            return TemporaryError("smtp_unreadable", text)
         case aiosmtplib.SMTPConnectResponseError() | aiosmtplib.SMTPHeloError():
             # The server refuses everybody just now; that says nothing about the message.
             return TemporaryError("smtp_unavailable", f"{host} refused the connection: {_reply(error)}")
@@ -30,6 +34,11 @@ def as_delivery_error(error: Exception, host: str) -> DeliveryError:
             return TemporaryError("smtp_connection", f"Cannot talk to {host}: the connection was refused or lost")
 
 
+def is_no_answer(error: aiosmtplib.SMTPResponseException) -> bool:
+    """Whether what came is no reply of SMTP's: aiosmtplib gives it a code that there is not."""
+    return error.code < LEAST_CODE
+
+
 def unknown_result(host: str) -> TemporaryError:
     """The connection broke after the message was sent and before the server answered."""
     return TemporaryError(
@@ -40,6 +49,8 @@ def unknown_result(host: str) -> TemporaryError:
 def login_error(error: Exception, host: str) -> DeliveryError:
     """What went wrong at the login; server text is left out, since it may repeat what was sent."""
     match error:
+        case aiosmtplib.SMTPResponseException() if is_no_answer(error):
+            return as_delivery_error(error, host)
         case aiosmtplib.SMTPResponseException(code=code) if code < 500:  # noqa: PLR2004
             return TemporaryError("smtp_login_unavailable", f"{host} cannot check the login just now ({code})")
         case aiosmtplib.SMTPResponseException(code=code):
@@ -78,7 +89,9 @@ def _tls_failed(error: ssl.SSLError, host: str) -> DeliveryError:
 
 def _answered(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
     if error.code in AUTHENTICATION_CODES:
-        return AuthenticationError("smtp_login_required", f"The server wants a login: {_reply(error)}")
+        return AuthenticationError(
+            "smtp_login_required", f"The server wants a login; check smtpUser and smtpPassword: {_reply(error)}"
+        )
     if isinstance(error, aiosmtplib.SMTPRecipientRefused):
         subject, code = "the recipient", "recipient_refused"
     elif isinstance(error, aiosmtplib.SMTPSenderRefused):

@@ -95,7 +95,8 @@ def _refusal(answer: Response, endpoint: Endpoint, now: datetime) -> DeliveryErr
         return ThrottledError("throttled", f"{text}: it asks to wait {wait:.0f} s", retry_after=wait)
     if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
         # A 5xx may come from the middle of something, or from a proxy that waited in vain: it may have the message.
-        return TemporaryError("receiver_failed", text, reached="maybe" if status >= 500 else "no")  # noqa: PLR2004
+        reached = "maybe" if status >= 500 else "no"  # noqa: PLR2004
+        return TemporaryError("receiver_failed", f"{text}: the receiver's own log may tell why", reached=reached)
     if status == 401:  # noqa: PLR2004
         return AuthenticationError("signature_refused", f"{text}: check that both sides have the same secret")
     if 300 <= status < 400:  # noqa: PLR2004
