@@ -91,6 +91,7 @@ NOBODY_LISTENS = case("connection refused", None, "retry", reached="no", code="c
 
 
 def _documented(rule: ErrorRule) -> Case:
+    assert rule.example is not None, "a rule shows the answer that it is about"
     outcome = OUTCOMES[rule.ending]
     return case(
         f"documented: {rule.status} {rule.platform_code or rule.text or rule.code}",
