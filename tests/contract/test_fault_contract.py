@@ -6,7 +6,6 @@ Each fault meets a message of its own. In the end nothing is lost, nothing is se
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -82,10 +81,9 @@ class Play:
 
     async def send_beside(self, messages: list[Message]) -> None:
         """One more message from each of these accounts, to somebody else."""
-        other = another(self.facts.target)
         for message in messages:
             message.beside = self._number()
-        await self.place.send([self._body(each.account, other, each.beside) for each in messages])
+        await self.place.send([self._body(each.account, self.facts.other_target, each.beside) for each in messages])
 
     def times(self, number: int) -> list[float]:
         """When requests came that were about a message."""
@@ -193,9 +191,3 @@ def waits_wrong(message: Message, asked: float, play: Play) -> list[str]:
     elif message.case.scope in (Scope.LANE, Scope.DELIVERY) and besides[0] > first + SLACK_SECONDS:
         wrong.append("others had to wait with it")
     return wrong
-
-
-def another(target: str) -> str:
-    """Somebody else: with the last digit changed, ids keep their form."""
-    found = re.fullmatch(r"(.*)([0-9])([^0-9]*)", target)
-    return target + "2" if found is None else f"{found[1]}{(int(found[2]) + 1) % 10}{found[3]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,12 @@ class Facts:
     message_id: str = "17"
     credentials: Callable[[str], dict[str, Any]] = _none
     sign: Callable[[Account, bytes], dict[str, str]] | None = None
+
+    @property
+    def other_target(self) -> str:
+        """Somebody else: with another digit at the end, ids keep their form."""
+        found = re.fullmatch(r"(.*)([0-9])([^0-9]*)", self.target)
+        return f"{self.target}2" if found is None else f"{found[1]}{(int(found[2]) + 1) % 10}{found[3]}"
 
 
 @dataclass(frozen=True)
