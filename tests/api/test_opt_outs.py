@@ -120,6 +120,22 @@ def test_what_must_be_sent_in_any_case(running: Running) -> None:
     assert "identities:write" in refused[0].body["message"]
 
 
+def test_a_message_can_still_be_taken_away_and_marked_as_read_but_not_changed(running: Running) -> None:
+    box, after = running.add_sandbox(), newest(running)
+    assert outcomes(running, send(running, box, "ann")) == SENT
+    say(running, box, "ann", "STOP")
+    told = {event["event"]: event["data"] for event in next_events(running, after, 3)}
+    mine, theirs = told["message.sent"]["provider_message_id"], told[HEARD]["provider_message_id"]
+
+    def do(what: str, message_id: str, **more: Any) -> Reply:
+        body = {"platformId": box, "messageId": message_id, **more}
+        return running.key.ask("POST", f"projects/shop/messages/{what}", body)
+
+    assert outcomes(running, do("edit", mine, content={"text": "but"})) == GONE
+    assert outcomes(running, do("delete", mine)) == SENT
+    assert outcomes(running, do("read", theirs)) == SENT
+
+
 def test_entered_and_lifted_by_hand(running: Running) -> None:
     box, after = running.add_sandbox(), newest(running)
     made = [
@@ -247,3 +263,15 @@ def test_a_forged_mail_is_not_linked(running: Running, mailbox: str) -> None:
     assert [event["data"]["identity_id"] for event in heard] == [None, identity]
     [linked] = next_events(running, after, 1, types="identity.linked")
     assert linked["data"]["user_id"] == address
+
+
+def test_a_phone_number_is_one_however_it_is_written(running: Running) -> None:
+    credentials = {"accessToken": "EAAJB" + "x" * 40, "phoneNumberId": "106540352242922"}
+    added = running.key.ask(
+        "POST", "projects/shop/platforms", {"platform": "whatsapp-cloud", "name": "wa", "credentials": credentials}
+    )
+    assert added.status == 201, added
+    box = added.body["id"]
+    entered = running.key.ask("POST", PATH, {"platformId": box, "providerUserId": "+4915112345678"})
+    assert entered.body["providerUserId"] == "4915112345678"
+    assert outcomes(running, send(running, box, "+4915112345678", "4915112345678")) == [*GONE, *GONE]

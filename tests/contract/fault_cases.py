@@ -33,7 +33,7 @@ OUTCOMES: dict[Ending, Outcome] = {
     Ending.THROTTLED: "throttled",
     Ending.AUTHENTICATION: "authentication",
 }
-REFUSED: frozenset[Outcome] = frozenset(("failed", "authentication"))
+REFUSED: frozenset[Outcome] = frozenset(("failed", "authentication", "retry"))
 NOT_HTTP = b"\x16\x03\x01\x00\xa5garbage\r\n\r\n"
 LONG_LINE = b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n"
 

@@ -13,20 +13,21 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from msgcore.core.actions import React, Unreact
+from msgcore.core.actions import Edit
 from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import (
+    FieldError,
     PermanentError,
 )
 from msgcore.outbound.layout import Shows
 from msgcore.outbound.services import AdapterServices
-from msgcore.platforms.base import CAPABILITY_OF, Account, OutgoingDelivery, SentReceipt
+from msgcore.platforms.base import CAPABILITY_OF, Account, Capability, OutgoingDelivery, SentReceipt
 from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.store.database import Database
 from servers.adapters import adapter_services
 from servers.deliveries import make_account, make_action, make_content, make_delivery
-from servers.facts import Facts, facts_of
+from servers.facts import Facts, every_action, facts_of
 from servers.http_sink import HttpSink, http_sink
 
 REGISTRY = PlatformRegistry()
@@ -34,7 +35,6 @@ NAMES = [name for name in REGISTRY.names if issubclass(REGISTRY.adapter_class(na
 PLAIN = SendOptions()
 MOST_BUTTONS = 100
 """In any content."""
-THUMB = "\U0001f44d"
 WORDS = "Lorem ipsum dolor sit amet. "
 FILE = {"data": "QUJD", "filename": "a.txt", "mimeType": "text/plain"}
 IMAGE = {"data": "iVBORw0KGgo=", "filename": "a.png", "mimeType": "image/png"}
@@ -52,6 +52,14 @@ CONTENTS: list[dict[str, Any]] = [
     {"location": {"latitude": 0.0, "longitude": 0.0}},
     {"contact": {"name": "Ann", "phone": "+4915112345678"}},
     {"poll": {"question": "Tea?", "options": ["yes", "no"], "multiple": True}},
+]
+IMPOSSIBLE_EDITS: list[tuple[str, dict[str, Any]]] = [
+    ("/content/attachments", {"text": "one file", "attachments": [FILE]}),
+    ("/content/attachments", {"text": "elsewhere", "attachments": [{"url": "https://x.example/a.png"}]}),
+    ("/content/location", {"location": {"latitude": 0.0, "longitude": 0.0}}),
+    ("/content/contact", {"text": "card", "contact": {"name": "Ann", "phone": "+4915112345678"}}),
+    ("/content/poll", {"poll": {"question": "Tea?", "options": ["yes", "no"]}}),
+    ("/content", {"text": ""}),
 ]
 FILES: list[dict[str, Any]] = [
     {"text": "one file", "attachments": [FILE]},
@@ -90,6 +98,11 @@ class Bench:
             return web.json_response(body, status=status)
 
         self.sink.answer = answer
+
+    def edit_errors(self, **content: Any) -> list[FieldError]:
+        """What keeps a content from taking the place of a message."""
+        edit = Edit(message_id=self.facts.message_id, content=make_content(**content))
+        return REGISTRY.check_action(self.account.platform, edit)
 
 
 @pytest.fixture(params=NAMES)
@@ -194,15 +207,36 @@ async def test_what_it_renders_holds_no_secret(bench: Bench) -> None:
 async def test_actions_go_out_as_the_platform_wants_them(bench: Bench) -> None:
     can = {info.capability for info in bench.adapter.declaration.capabilities}
     bench.succeed()
-    for kind in (React, Unreact):
-        outgoing = make_action(
-            bench.facts.target,
-            kind(message_id=bench.facts.message_id, emoji=THUMB),
-            target_type=bench.facts.target_type,
-        )
-        if CAPABILITY_OF[kind] in can:
-            await bench.adapter.act(bench.account, outgoing)
-            assert bench.facts.check(bench.sink.requests[-1])
+    for action in every_action(bench.facts.message_id):
+        outgoing = make_action(bench.facts.target, action, target_type=bench.facts.target_type)
+        before = len(bench.sink.requests)
+        if CAPABILITY_OF[type(action)] in can:
+            assert REGISTRY.check_action(bench.account.platform, action) == []
+            receipt = await bench.adapter.act(bench.account, outgoing)
+            assert receipt.provider_message_id != bench.facts.message_id, "receipts would take it for the message"
+            made = bench.sink.requests[before:]
+            assert [bench.facts.check(request) for request in made], action
         else:
-            with pytest.raises(PermanentError):
+            with pytest.raises(PermanentError) as raised:
                 await bench.adapter.act(bench.account, outgoing)
+            assert (raised.value.code, len(bench.sink.requests)) == ("unsupported", before)
+
+
+async def test_a_content_takes_the_place_of_a_message_if_it_is_one_call_without_files(bench: Bench) -> None:
+    if Capability.EDIT_MESSAGE not in {info.capability for info in bench.adapter.declaration.capabilities}:
+        assert not bench.adapter.editable
+        return
+    limit = bench.shows.text
+    assert bench.edit_errors(text=(WORDS * limit)[:limit].rstrip("L ")) == []
+    assert bench.edit_errors(text="pick", buttons=[{"text": "Yes", "value": "y"}]) == []
+    for part, content in IMPOSSIBLE_EDITS:
+        [error] = bench.edit_errors(**content) or [None]
+        if error is None:  # it becomes text on this platform
+            assert len(bench.adapter.render(make_content(**content), PLAIN).calls) == 1
+            continue
+        assert error.pointer.startswith(part), content
+        with pytest.raises(PermanentError):
+            edit = Edit(message_id=bench.facts.message_id, content=make_content(**content))
+            await bench.adapter.act(bench.account, make_action(bench.facts.target, edit))
+    assert bench.edit_errors(text=WORDS * (limit // len(WORDS) + 2)), "too long for one message"
+    assert bench.sink.requests == []

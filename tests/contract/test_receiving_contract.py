@@ -45,6 +45,8 @@ def test_each_sample_is_read_as_it_is_meant(name: str, sample: Sample) -> None:
     assert msgspec.json.decode(msgspec.json.encode(shown)) == sample.envelopes
     ids = [envelope.event_id for envelope in envelopes]
     assert len(set(ids)) == len(ids), "what happened at once has an id for each"
+    chats = {envelope.chat.id for envelope in envelopes}
+    assert {REGISTRY.address(name, chat) for chat in chats} == chats, "`address` gives ids as the platform tells them"
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if REGISTRY.inbound(name) is not None])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from msgcore.core.actions import React, Unreact
 from msgcore.core.errors import PermanentError, TemporaryError
 from msgcore.core.ids import new_id
 from msgcore.outbound.services import AdapterServices
@@ -20,6 +19,7 @@ from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms, projects, users
 from servers.adapters import adapter_services
 from servers.deliveries import PLATFORM_ID, make_account, make_action, make_content, make_delivery
+from servers.facts import every_action
 from servers.http_sink import http_sink
 from servers.smtp import smtp_server
 
@@ -87,9 +87,10 @@ async def test_an_action_goes_out_where_the_platform_can_do_it(
 ) -> None:
     adapter = REGISTRY.build(services)[name]
     can = {info.capability for info in declaration.capabilities}
-    for kind in (React, Unreact):
-        outgoing = make_action(TARGETS.get(name, "bob"), kind(message_id="m1", emoji="\U0001f44d"))
-        if CAPABILITY_OF[kind] in can:
+    for action in every_action("m1"):
+        outgoing = make_action(TARGETS.get(name, "bob"), action)
+        if CAPABILITY_OF[type(action)] in can:
+            assert REGISTRY.check_action(name, action) == []
             assert await adapter.act(account, outgoing) == await adapter.act(account, outgoing)
         else:
             with pytest.raises(PermanentError):

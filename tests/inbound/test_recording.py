@@ -55,7 +55,7 @@ async def read_next(database: Database, connection: AsyncConnection, number: int
     readings = read(SandboxAdapter, SandboxInbound(), make_account("sandbox", {}), waiting.requests)
     async with connection.begin():
         before = await connection.scalar(ROWS_SEEN)
-        await connection.run_sync(lambda sync: record(sync, ACCOUNT, readings, NOW))
+        await connection.run_sync(lambda sync: record(sync, SandboxAdapter, ACCOUNT, readings, NOW))
         return int(await connection.scalar(ROWS_SEEN) - before)
 
 

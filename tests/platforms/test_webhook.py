@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from msgcore.core.actions import React, Unreact
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -70,17 +70,31 @@ async def test_the_exact_request(adapter: WebhookAdapter, sink: HttpSink) -> Non
     assert receipt == SentReceipt(delivery.id)
 
 
-@pytest.mark.parametrize(("action", "removed"), [(React, {}), (Unreact, {"removed": True})])
+REACTION = {"kind": "reaction", "messageId": "m1", "emoji": "\U0001f44d"}
+ACTIONS: list[tuple[Action, dict[str, Any]]] = [
+    (React(message_id="m1", emoji="\U0001f44d"), REACTION),
+    (Unreact(message_id="m1", emoji="\U0001f44d"), REACTION | {"removed": True}),
+    (
+        Edit(message_id="m1", content=make_content(text="new", attachments=[{"url": "https://x.example/a"}])),
+        {"kind": "edit", "id": "m1", "content": {"text": "new", "attachments": [{"url": "https://x.example/a"}]}},
+    ),
+    (Delete(message_id="m1"), {"kind": "delete", "id": "m1"}),
+    (Type(message_id="m1"), {"kind": "typing"}),
+    (MarkRead(message_id="m1"), {"kind": "receipt", "messageId": "m1", "status": "read"}),
+]
+
+
+@pytest.mark.parametrize(("action", "content"), ACTIONS)
 async def test_an_action_is_posted_as_this_platform_tells_of_it(
-    adapter: WebhookAdapter, sink: HttpSink, action: Any, removed: dict[str, Any]
+    adapter: WebhookAdapter, sink: HttpSink, action: Action, content: dict[str, Any]
 ) -> None:
-    outgoing = make_action("room", action(message_id="m1", emoji="\U0001f44d"))
+    outgoing = make_action("room", action)
     account = make_account("webhook", {"url": sink.url, "secret": SECRET})
     assert await adapter.act(account, outgoing) == SentReceipt()
     [request] = sink.requests
     assert request.headers["webhook-id"] == outgoing.id
     document = Webhook(SECRET).verify(request.body, request.headers)
-    assert document["content"] == {"kind": "reaction", "messageId": "m1", "emoji": "\U0001f44d"} | removed
+    assert document["content"] == content
     assert (document["target"], document["messageId"]) == ({"type": "user", "id": "room"}, outgoing.message_id)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
+from msgcore.core.content import Content
 from msgcore.platforms.base import Account
 from servers.http_sink import Request
 
@@ -53,6 +55,18 @@ class Facts:
         """Somebody else: with another digit at the end, ids keep their form."""
         found = re.fullmatch(r"(.*)([0-9])([^0-9]*)", self.target)
         return f"{self.target}2" if found is None else f"{found[1]}{(int(found[2]) + 1) % 10}{found[3]}"
+
+
+def every_action(message_id: str) -> list[Action]:
+    """One of each kind."""
+    return [
+        React(message_id=message_id, emoji="\U0001f44d"),
+        Unreact(message_id=message_id, emoji="\U0001f44d"),
+        Edit(message_id=message_id, content=Content(markdown="**New** & better", platform_options={})),
+        Delete(message_id=message_id),
+        Type(message_id=message_id),
+        MarkRead(message_id=message_id),
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 
 from msgcore.api.access import access_control, declared_access, is_preflight
+from msgcore.api.actions import ActionsController
 from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.attachments import AttachmentsController
 from msgcore.api.auth import AuthController
@@ -58,6 +59,7 @@ CONTROLLERS: Final = (
     OptOutsController,
     MessagesController,
     ReactionsController,
+    ActionsController,
     BatchesController,
     PreviewsController,
     SchedulesController,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from msgcore.core.actions import Action, is_action
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, is_action
 from msgcore.core.content import Content, SendOptions
 from msgcore.store.ledger.work import StoredMessage, WorkLog
 
@@ -16,6 +16,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of content kept; the least recently used goes first."""
+
+
+SILENT = SendOptions(ignore_opt_out=True)
+"""Of actions that show nobody anything: who wants no messages may have one taken away, or marked as read."""
 
 
 class MessageBody(msgspec.Struct, frozen=True):
@@ -27,9 +31,10 @@ class MessageBody(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str | None:
         """What it says, as far as that is one text."""
-        if not isinstance(self.content, Content):
+        content = self.content.content if isinstance(self.content, Edit) else self.content
+        if not isinstance(content, Content):
             return None
-        return self.content.text or self.content.markdown or self.content.subject
+        return content.text or content.markdown or content.subject
 
 
 class MessageCache:
@@ -80,7 +85,8 @@ class MessageCache:
 
 def _decode(stored: StoredMessage) -> MessageBody:
     if is_action(stored.content):
-        return MessageBody(msgspec.json.decode(stored.content, type=Action), SendOptions())
+        action = msgspec.json.decode(stored.content, type=Action)
+        return MessageBody(action, SILENT if isinstance(action, Delete | MarkRead) else SendOptions())
     return MessageBody(
         msgspec.json.decode(stored.content, type=Content), msgspec.json.decode(stored.options or "{}", type=SendOptions)
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from msgcore.core.actions import Action, Delete
 from msgcore.core.content import Content, Target, TargetType
 from msgcore.core.errors import PermanentError
 from msgcore.dispatch.messages import MessageBody
@@ -30,7 +33,7 @@ def outgoing_of(item: WorkItem, body: MessageBody) -> Outgoing:
         id=item.id,
         message_id=item.message_id,
         target=target,
-        action=body.content,
+        action=_part(body.content, len(item.part_ids)),
         attempt=item.attempt,
         throttles=item.throttles,
         created_at=item.created_at,
@@ -54,4 +57,16 @@ async def hand_over(adapter: PlatformAdapter, account: Account, outgoing: Outgoi
     """Let the adapter deliver it once."""
     if isinstance(outgoing, OutgoingDelivery):
         return await adapter.send(account, outgoing)
-    return await adapter.act(account, outgoing)
+    receipt = await adapter.act(account, outgoing)
+    more = isinstance(outgoing.action, Delete) and bool(outgoing.action.other_parts)
+    return msgspec.structs.replace(receipt, more=more)
+
+
+def _part(action: Action, done: int) -> Action:
+    """What is left of an action of which so many parts are done: a message in several parts is deleted part by part."""
+    if not isinstance(action, Delete) or not done:
+        return action
+    # Another version may have counted otherwise: the last part again is as good as done.
+    *_, last = parts = (action.message_id, *action.other_parts)
+    left = parts[done:] or (last,)
+    return Delete(message_id=left[0], other_parts=left[1:])

@@ -185,8 +185,8 @@ class Reader:
             await self._record(of, [reading])
 
     async def _write(self, of: AccountRecord, readings: Sequence[Reading]) -> None:
-        now = self._clock.now()
-        written = await self._database.transact(lambda connection: record(connection, of.id, readings, now))
+        now, adapter = self._clock.now(), self._registry.adapter_class(of.platform)
+        written = await self._database.transact(lambda connection: record(connection, adapter, of.id, readings, now))
         self._metrics.read(of.platform, written.kinds)
         self._metrics.told("received", written.events)
         if written.wishes:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from msgcore.core.envelope import Command, Deletion, Edit, Message, Reaction, Receipt
+from msgcore.core.envelope import Click, Command, Deletion, Edit, Message, Reaction, Receipt
 from msgcore.core.ids import new_id
 from msgcore.core.stop_words import Wish
+from msgcore.inbound.answers import number_of, presses
 from msgcore.inbound.people import heed, identify, wished
 from msgcore.inbound.translation import (
     Occurrence,
@@ -66,7 +68,13 @@ class Recorded:
     wishes: Counter[Wish]
 
 
-def record(connection: Connection, platform_id: str, readings: Sequence[Reading], now: datetime) -> Recorded:
+def record(
+    connection: Connection,
+    adapter: type[PlatformAdapter],
+    platform_id: str,
+    readings: Sequence[Reading],
+    now: datetime,
+) -> Recorded:
     """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
     mine = [reading for reading in readings if reading.number in waiting]
@@ -77,7 +85,7 @@ def record(connection: Connection, platform_id: str, readings: Sequence[Reading]
     found = [occurrence for reading in done for occurrence in reading.occurrences]
     first_time = store.unseen(connection, platform_id, [each.envelope.event_id for each in found], now)
     fresh = _without_known_messages(connection, platform_id, _first_of_each(found, first_time))
-    told, wishes = _keep(connection, platform_id, fresh, now) if fresh else (0, Counter[Wish]())
+    told, wishes = _keep(connection, adapter, platform_id, fresh, now) if fresh else (0, Counter[Wish]())
     store.finish(connection, platform_id, [reading.number for reading in done])
     kinds = Counter(str(each.envelope.content.__struct_config__.tag) for each in fresh)
     kinds["duplicate"], kinds["unreadable"] = len(found) - len(fresh), len(mine) - len(done)
@@ -90,9 +98,10 @@ def _read_one(
     try:
         came = InboundRequest("POST", request.headers, request.query, request.body, request.received_at)
         found = inbound.read(account, came)
-        return Reading(
-            number, request, [Occurrence.of(request, each, wished(adapter, inbound, each)) for each in found]
-        )
+        told = [
+            Occurrence.of(request, each, wished(adapter, inbound, each), number_of(inbound, each)) for each in found
+        ]
+        return Reading(number, request, told)
     except (UnreadableError, ValueError) as error:
         return Reading(number, request, error=str(error))
     except Exception as error:  # a reader's bug holds nobody else back
@@ -120,7 +129,11 @@ def _written_id(found: Occurrence) -> str | None:
 
 
 def _keep(
-    connection: Connection, platform_id: str, found: Sequence[Occurrence], now: datetime
+    connection: Connection,
+    adapter: type[PlatformAdapter],
+    platform_id: str,
+    found: Sequence[Occurrence],
+    now: datetime,
 ) -> tuple[int, Counter[Wish]]:
     """Store what happened; how many events tell of it, and who opted out or in."""
     contents = [(each, each.envelope.content) for each in found]
@@ -143,7 +156,15 @@ def _keep(
     reactions = [reaction_row(each, what) for each, what in contents if isinstance(what, Reaction)]
     store.keep_reactions(connection, reactions)
     store.touch_chats(connection, chat_rows(found))
-    return _tell(connection, platform_id, found, known, now)
+    clicks = presses(connection, adapter, found)
+    return _tell(connection, platform_id, [_as_click(each, clicks) for each in found], known, now)
+
+
+def _as_click(found: Occurrence, clicks: Mapping[str, Click]) -> Occurrence:
+    """A message that presses a button is kept as a message, and told as a click."""
+    if found.id not in clicks:
+        return found
+    return replace(found, envelope=msgspec.structs.replace(found.envelope, content=clicks[found.id]))
 
 
 def _tell(

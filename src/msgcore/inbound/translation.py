@@ -53,16 +53,22 @@ class Wished:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An envelope, the request that it came in, the id that it has with us, and the files of its message."""
+    """An envelope, the request that it came in, the id that it has with us, and the files of its message.
+
+    `number` is the number that a message is as a whole.
+    """
 
     id: str
     request: RawRequest
     envelope: Envelope
     wished: Wished | None = None
+    number: int | None = None
     files: Sequence[ReceivedFile] = ()
 
     @classmethod
-    def of(cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None) -> Occurrence:
+    def of(
+        cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None, number: int | None = None
+    ) -> Occurrence:
         """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
@@ -71,7 +77,7 @@ class Occurrence:
         envelope = _with_storable_details(envelope)
         content = envelope.content
         files = content.attachments if isinstance(content, Message) else ()
-        return cls(new_id(), request, envelope, wished, [ReceivedFile(file) for file in files])
+        return cls(new_id(), request, envelope, wished, number, [ReceivedFile(file) for file in files])
 
     @property
     def at(self) -> datetime:

@@ -132,7 +132,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
         _note_length(options, shows, layout)
     if body is None:
         _move_text_beside_files(shows, layout)
-    if layout.buttons and not layout.texts and (body is not None or not layout.files):
+    if layout.buttons and not (layout.texts or layout.embeds) and (body is not None or not layout.files):
         layout.errors.append(FieldError("/content/text", "content.text is required with buttons on this platform"))
     if options.degradation == "refuse":
         layout.errors += [
@@ -256,12 +256,8 @@ def _specials(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragr
 
 def _buttons(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph | Listing]:
     buttons = tuple(content.buttons or ())
-    rules = shows.buttons
-    shown = buttons if rules is not None and all(_is_shown(button, rules) for button in buttons) else ()
-    if rules is not None and (len(shown) > rules.most or (rules.alone and len(shown) > 1 and _has_link(shown))):
-        shown = ()
-    layout.buttons = shown
-    if not buttons or shown:
+    layout.buttons = buttons_shown(content, shows)
+    if not buttons or layout.buttons:
         return
     links = [button for button in buttons if button.url is not None]
     if links:
@@ -272,6 +268,15 @@ def _buttons(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragra
     if choices:
         _note(layout, "content.buttons", "numbered-list", "are shown as a numbered list; the number is the answer")
         yield _numbered([button.text for button in choices])
+
+
+def buttons_shown(content: Content, shows: Shows) -> tuple[Button, ...]:
+    """The buttons of a content, if they are shown as such: all of them, or none."""
+    buttons, rules = tuple(content.buttons or ()), shows.buttons
+    if rules is None or not all(_is_shown(button, rules) for button in buttons):
+        return ()
+    too_many = len(buttons) > rules.most or (rules.alone and len(buttons) > 1 and _has_link(buttons))
+    return () if too_many else buttons
 
 
 def choices_of(content: Content) -> list[Button]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
-from msgcore.core.actions import Action, React, Unreact
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
+from msgcore.core.content import SendOptions
 from msgcore.core.deliveries import Exchange
 from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
@@ -27,14 +28,14 @@ from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, SendOptions, Target
+    from msgcore.core.content import Button, Content, Target
     from msgcore.core.envelope import File
     from msgcore.core.errors import FieldError
     from msgcore.outbound.services import AdapterServices
 
 
 class Capability(StrEnum):
-    """What a platform can do (names of the compatible API)."""
+    """What a platform can do (names of the compatible API, and a few that it does not have)."""
 
     SEND_MESSAGE = "send-message"
     RECEIVE_MESSAGE = "receive-message"
@@ -45,6 +46,8 @@ class Capability(StrEnum):
     BUTTONS = "buttons"
     REACTIONS = "reactions"
     THREADS = "threads"
+    TYPING = "typing"
+    MARK_READ = "mark-read"
     VOICE_SEND = "voice-send"
     VOICE_RECEIVE = "voice-receive"
 
@@ -52,6 +55,10 @@ class Capability(StrEnum):
 CAPABILITY_OF: Final[dict[type[Action], Capability]] = {
     React: Capability.REACTIONS,
     Unreact: Capability.REACTIONS,
+    Edit: Capability.EDIT_MESSAGE,
+    Delete: Capability.DELETE_MESSAGE,
+    Type: Capability.TYPING,
+    MarkRead: Capability.MARK_READ,
 }
 """What a platform must be able to do for an action."""
 
@@ -232,6 +239,25 @@ class PlatformAdapter(ABC):
         """Rules on what is sent, once per request; pointers start with `/content/` or `/options/`."""
         del content, options
         return []
+
+    @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """Rules on an action before it is accepted; pointers start with `/messageId`, `/target` or `/content/`.
+
+        The content of an `Edit` has to be one that can take the place of a message.
+        """
+        return cls.check_content(action.content, SendOptions()) if isinstance(action, Edit) else []
+
+    @classmethod
+    def address(cls, id_: str) -> str:
+        """The id of a chat or a person in the form in which the platform tells it: by it both ways are one chat."""
+        return id_
+
+    @classmethod
+    def numbered(cls, content: Content) -> Sequence[Button]:
+        """The buttons of a content that are shown as a numbered list, in its order; an answer of `2` presses one."""
+        del content
+        return ()
 
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:

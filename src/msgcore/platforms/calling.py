@@ -17,10 +17,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from msgcore.core.content import LONG_CONTENT
+from msgcore.core.actions import Edit
+from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.http import retry_after
-from msgcore.outbound.layout import Layout, Shows, lay_out
+from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
@@ -28,11 +29,14 @@ from msgcore.platforms.error_table import ErrorTable, Problem
 from msgcore.platforms.strange_answers import strange
 
 if TYPE_CHECKING:
-    from msgcore.core.content import Content, SendOptions
+    from msgcore.core.actions import Action
+    from msgcore.core.content import Button, Content
     from msgcore.outbound.services import AdapterServices
 
 KEPT_RENDERINGS = 256
 """Renderings kept for the next target, or the next call, of the same message."""
+PLAIN = SendOptions()
+_BESIDE_TEXT = ("attachments", "location", "contact", "poll")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -61,6 +65,8 @@ class CallingAdapter(PlatformAdapter):
     errors: ClassVar[ErrorTable]
     refuses_with_ok: ClassVar[bool] = False
     """Whether what is refused is answered with a 2xx, too: then one whose body is lost says nothing."""
+    editable: ClassVar[frozenset[str]] = frozenset()
+    """Methods of the calls whose body can be written into a message that is there, on platforms that edit."""
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
@@ -96,9 +102,19 @@ class CallingAdapter(PlatformAdapter):
         return Rendering(calls, tuple(layout.degradations), errors)
 
     @classmethod
+    def numbered(cls, content: Content) -> Sequence[Button]:
+        """Those that the layout makes a list."""
+        return () if buttons_shown(content, cls.shows) else choices_of(content)
+
+    @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """What keeps a content from being shown."""
         return list(cls.render(content, options).errors)
+
+    @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """A content can take the place of a message where it becomes one call, of a kind that can be changed later."""
+        return edit_errors(action.content, cls.render(action.content, PLAIN), cls) if isinstance(action, Edit) else []
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Make the next call of a delivery; the receipt tells whether more follow."""
@@ -108,6 +124,14 @@ class CallingAdapter(PlatformAdapter):
             raise PermanentError("nothing_to_send", "Nothing of the message is left to be sent")
         receipt = await self.perform(account, delivery, calls[done], f"{delivery.id}.{done}")
         return msgspec.structs.replace(receipt, more=done + 1 < len(calls))
+
+    async def written(self, edit: Edit) -> Call:
+        """The call that would send the new content of a message. Raises PermanentError where it is not just one."""
+        rendering = await self._rendered(edit.content, PLAIN)
+        errors = edit_errors(edit.content, rendering, type(self))
+        if errors:  # another version accepted it
+            raise PermanentError("edit_impossible", errors[0].message)
+        return rendering.calls[0]
 
     async def ask(self, call: HttpCall, *, largest: int = LARGEST_ANSWER) -> Answer:
         """The answer to a request that succeeded. Raises DeliveryError by the platform's table of errors."""
@@ -136,15 +160,41 @@ class CallingAdapter(PlatformAdapter):
         known = self._renderings.get(delivery.message_id)
         if known is not None:
             return known
-        content, options = delivery.content, delivery.options
-        is_long = content.length() > LONG_CONTENT
-        made = await asyncio.to_thread(self.render, content, options) if is_long else self.render(content, options)
+        made = await self._rendered(delivery.content, delivery.options)
         # Long texts, and files that are in the message itself, are the cache of messages' to keep.
-        if not is_long and all(file.data is None for call in made.calls for file in call.files):
+        if not _is_long(delivery.content) and all(file.data is None for call in made.calls for file in call.files):
             self._renderings[delivery.message_id] = made
             if len(self._renderings) > KEPT_RENDERINGS:
                 self._renderings.popitem(last=False)
         return made
+
+    async def _rendered(self, content: Content, options: SendOptions) -> Rendering:
+        if _is_long(content):
+            return await asyncio.to_thread(self.render, content, options)
+        return self.render(content, options)
+
+
+def edit_errors(content: Content, rendering: Rendering, adapter: type[CallingAdapter]) -> list[FieldError]:
+    """What keeps a rendered content from taking the place of one message; pointers start with `/content`."""
+    calls, name = rendering.calls, adapter.declaration.display_name
+    if rendering.errors:
+        return list(rendering.errors)
+    if any(call.files or call.method not in adapter.editable for call in calls):
+        parts = [part for part in _BESIDE_TEXT if getattr(content, part) is not None]
+        part = f"content.{parts[0]}" if parts else "content"
+        message = (
+            f"{part} cannot take the place of a message on {name}, only text can, with what stands below it: "
+            "leave it out, or delete the message and send another"
+        )
+        return [FieldError(f"/{part.replace('.', '/')}", message)]
+    if len(calls) > 1:
+        message = f"content would become {len(calls)} messages on {name}, and an edit is one: shorten it"
+        return [FieldError("/content", message)]
+    return []
+
+
+def _is_long(content: Content) -> bool:
+    return content.length() > LONG_CONTENT
 
 
 def json_call(method: str, url: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpCall:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import msgcore.platforms
+from msgcore.core.actions import Action, Edit
 from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
@@ -101,7 +102,12 @@ class PlatformRegistry:
     def user_key(self, platform: str, user_id: str) -> str:
         """An id of a user in the form by which two of them are compared; of an unknown platform as it is."""
         found = self._classes.get(platform)
-        return user_id if found is None else found.declaration.user_key(user_id)
+        return user_id if found is None else found.declaration.user_key(found.address(user_id))
+
+    def address(self, platform: str, id_: str) -> str:
+        """An id of a chat or a person as the platform tells it; of an unknown platform as it is."""
+        found = self._classes.get(platform)
+        return id_ if found is None else found.address(id_)
 
     def ignoring_case(self) -> list[str]:
         """The platforms whose ids of users may differ in capitals and be the same."""
@@ -160,14 +166,15 @@ class PlatformRegistry:
         """
         adapter = self.adapter_class(platform)
         malformed = check_attachments(content.attachments)
-        declared = adapter.declaration.options
-        given = (content.platform_options or {}).get(platform)
-        if declared is not None and given is not None:
-            try:
-                msgspec.convert(given, declared)
-            except msgspec.ValidationError as error:
-                return [*malformed, _option_error(platform, error)]
-        return malformed + adapter.check_content(content, options)
+        return malformed + (_option_errors(adapter, content) or adapter.check_content(content, options))
+
+    def check_action(self, platform: str, action: Action) -> list[FieldError]:
+        """What is wrong with an action on a platform that has the capability for it; as `check_content` does it."""
+        adapter = self.adapter_class(platform)
+        if not isinstance(action, Edit):
+            return adapter.check_action(action)
+        malformed = check_attachments(action.content.attachments)
+        return malformed + (_option_errors(adapter, action.content) or adapter.check_action(action))
 
     def render(self, platform: str, content: Content, options: SendOptions = NO_OPTIONS) -> Rendering:
         """What a content becomes on a platform."""
@@ -214,6 +221,19 @@ def _text_problem(field: CredentialField, value: str) -> str | None:
         example = f", such as {field.example}" if field.example is not None and not field.secret else ""
         return f"has the wrong form: {field.description}{example}"
     return None
+
+
+def _option_errors(adapter: type[PlatformAdapter], content: Content) -> list[FieldError]:
+    """What has not the declared shape in a content's options for a platform."""
+    declaration = adapter.declaration
+    given = (content.platform_options or {}).get(declaration.name)
+    if declaration.options is None or given is None:
+        return []
+    try:
+        msgspec.convert(given, declaration.options)
+    except msgspec.ValidationError as error:
+        return [_option_error(declaration.name, error)]
+    return []
 
 
 def _option_error(platform: str, error: msgspec.ValidationError) -> FieldError:

@@ -39,8 +39,12 @@ class Addresses:
             options = msgspec.structs.replace(options, fallback=fallback)
         return msgspec.structs.replace(request, targets=self._named(request.targets), options=options)
 
+    def meant(self, target: Target) -> Target:
+        """What a target stands for; itself where that is nothing else."""
+        return self.found.get(_name(target), target)
+
     def _named(self, targets: Iterable[Target]) -> list[Target]:
-        return [self.found.get(_name(target), target) for target in targets]
+        return [self.meant(target) for target in targets]
 
     def problem(self, target: Target) -> str:
         """Why an identity cannot be reached."""

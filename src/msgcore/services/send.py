@@ -154,10 +154,8 @@ class SendService:
             fallbacks = await check("options.fallback.targets", options.fallback.targets)
         for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
             errors.extend(await self._check_content(platform, request.content, options))
-        if not request.content.has_body() and not request.content.subject:
-            errors.append(
-                FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
-            )
+        if (empty := emptiness(request.content)) is not None:
+            errors.append(empty)
         if errors:
             raise InvalidInputError.of(list(dict.fromkeys(errors))[:MAX_ERRORS])
         return Checked(project_id, request, records, fallbacks, times)
@@ -231,6 +229,13 @@ class SendService:
         return None if account_id is None else await self._accounts.get(account_id)
 
 
+def emptiness(content: Content) -> FieldError | None:
+    """What is wrong with a content in which nothing is."""
+    if content.has_body() or content.subject:
+        return None
+    return FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
+
+
 def require_right(principal: Principal, request: SendRequest) -> None:
     """Raise ForbiddenError unless the caller may ignore opt-outs, where the request asks for it.
 
@@ -260,7 +265,8 @@ def _deliveries(
     tickets: list[Ticket] = []
     for target, record in zip(request.targets, checked.records, strict=True):
         declaration = registry.declaration(record.platform)
-        row = _delivery_row(message, checked, target, record, ordered=declaration.ordered)
+        target_id = registry.address(record.platform, target.id)
+        row = _delivery_row(message, checked, target.type, target_id, record, ordered=declaration.ordered)
         row["rank"] = rank.value
         rows.append(row)
         tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
@@ -279,7 +285,8 @@ def _standbys(
     rows: list[dict[str, Any]] = []
     for number, (target, record) in enumerate(zip(fallback.targets, checked.fallbacks, strict=True), 1):
         ordered = registry.declaration(record.platform).ordered
-        row = _delivery_row(message, checked, target, record, ordered=ordered)
+        target_id = registry.address(record.platform, target.id)
+        row = _delivery_row(message, checked, target.type, target_id, record, ordered=ordered)
         row |= {"rank": primary["rank"], "state": DeliveryState.STANDBY.value}
         rows.append(row | {"fallback_rank": number, "fallback_after": after, "fallback_at": None})
     if after is not None:
@@ -288,7 +295,7 @@ def _standbys(
 
 
 def _delivery_row(
-    message: dict[str, Any], checked: Checked, target: Target, record: AccountRecord, *, ordered: bool
+    message: dict[str, Any], checked: Checked, kind: TargetType, target_id: str, record: AccountRecord, *, ordered: bool
 ) -> dict[str, Any]:
     options, times = checked.request.options or NO_OPTIONS, checked.times
     if options.ordering is not None:
@@ -298,9 +305,9 @@ def _delivery_row(
         due_at=times.due_at,
         platform_id=record.id,
         platform=record.platform,
-        target_type=target.type.value,
-        target_id=target.id,
-        lane=f"{target.type.value}:{target.id}" if ordered else None,
+        target_type=kind.value,
+        target_id=target_id,
+        lane=f"{kind.value}:{target_id}" if ordered else None,
         state=(DeliveryState.SCHEDULED if times.due_at > times.now else DeliveryState.QUEUED).value,
         on_uncertain=options.on_uncertain or "resend",
         expires_at=times.expires_at,

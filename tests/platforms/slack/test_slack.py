@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from msgcore.core.actions import Delete, Edit, React, Unreact
 from msgcore.core.content import SendOptions
 from msgcore.core.envelope import File
 from msgcore.core.errors import PermanentError, Scope, TemporaryError, ThrottledError
@@ -22,9 +23,8 @@ from msgcore.platforms.slack import SlackAdapter
 from msgcore.platforms.slack.emoji import emoji_of, name_of
 from msgcore.platforms.slack.inbound import SlackInbound, sign
 from msgcore.platforms.slack.mrkdwn import DIALECT
-from msgcore.platforms.slack.render import delete, edit, react, unreact
 from platforms.slack.facts import CHANNEL, FILE, TS, answers, arguments, check
-from servers.deliveries import make_account, make_content, make_delivery
+from servers.deliveries import make_account, make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
 from specs.slack import ERRORS
 
@@ -278,11 +278,14 @@ async def test_a_throttled_method_holds_up_only_who_needs_it(adapter: SlackAdapt
 
 
 async def test_actions_are_calls_as_described(adapter: SlackAdapter, sink: HttpSink) -> None:
-    [written] = rendered({"markdown": "**new**", "buttons": [{"text": "B"}]})
-    actions = [react(MESSAGE, "👍"), unreact(MESSAGE, "👍🏽"), edit(MESSAGE, written), delete(MESSAGE)]
-    delivery = make_delivery(CHANNEL, make_content(text="x"))
-    for call in actions:
-        await adapter.perform(ACCOUNT, delivery, call, "k")
+    new = make_content(markdown="**new**", buttons=[{"text": "B"}])
+    for action in (
+        React(message_id=MESSAGE, emoji="👍"),
+        Unreact(message_id=MESSAGE, emoji="👍🏽"),
+        Edit(message_id=MESSAGE, content=new),
+        Delete(message_id=MESSAGE),
+    ):
+        await adapter.act(ACCOUNT, make_action(CHANNEL, action))
     assert methods(sink) == ["reactions.add", "reactions.remove", "chat.update", "chat.delete"]
     assert given(sink, "reactions.add") == {"channel": CHANNEL, "timestamp": TS, "name": "+1"}
     assert given(sink, "reactions.remove")["name"] == "+1::skin-tone-4"
@@ -299,11 +302,25 @@ async def test_what_is_done_already_is_done(adapter: SlackAdapter, sink: HttpSin
         chat_delete=(200, {"ok": False, "error": "message_not_found"}),
         chat_update=(200, {"ok": False, "error": "message_not_found"}),
     )
-    delivery = make_delivery(CHANNEL, make_content(text="x"))
-    for call in (react(MESSAGE, "eyes"), unreact(MESSAGE, ":eyes:"), delete(MESSAGE)):
-        await adapter.perform(ACCOUNT, delivery, call, "k")
+    for action in (
+        React(message_id=MESSAGE, emoji="eyes"),
+        Unreact(message_id=MESSAGE, emoji=":eyes:"),
+        Delete(message_id=MESSAGE),
+    ):
+        await adapter.act(ACCOUNT, make_action(CHANNEL, action))
     with pytest.raises(PermanentError, match="no such message"):
-        await adapter.perform(ACCOUNT, delivery, edit(MESSAGE, Call("chat.postMessage", {"text": "x"})), "k")
+        await adapter.act(ACCOUNT, make_action(CHANNEL, Edit(message_id=MESSAGE, content=make_content(text="x"))))
+
+
+async def test_plain_text_stays_plain_when_it_is_edited(adapter: SlackAdapter, sink: HttpSink) -> None:
+    await adapter.act(ACCOUNT, make_action(CHANNEL, Edit(message_id=MESSAGE, content=make_content(text="*a* & b"))))
+    [block] = given(sink, "chat.update")["blocks"]
+    assert block["elements"][0]["elements"] == [{"type": "text", "text": "*a* & b"}]
+
+
+def test_what_became_of_a_file_cannot_be_changed(adapter: SlackAdapter) -> None:
+    [error] = adapter.check_action(Delete(message_id="F024BERPE"))
+    assert error.pointer == "/messageId"
 
 
 EMOJIS = [("👍", "+1"), ("❤️", "heart"), ("👋🏿", "wave::skin-tone-6"), ("party_parrot", "party_parrot")]

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from msgcore.core.actions import MarkRead, Type
 from msgcore.core.content import SendOptions
 from msgcore.core.envelope import File
 from msgcore.core.errors import PermanentError, TemporaryError
@@ -21,7 +22,7 @@ from msgcore.platforms.whatsapp_cloud import DECLARATION, WhatsAppCloudAdapter
 from msgcore.platforms.whatsapp_cloud.errors import describe
 from msgcore.platforms.whatsapp_cloud.render import reaction
 from platforms.whatsapp_cloud.facts import answers, check
-from servers.deliveries import make_account, make_content, make_delivery
+from servers.deliveries import make_account, make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
 
 PNG = {"data": "iVBORw0KGgo=", "filename": "a.png", "mimeType": "image/png"}
@@ -203,6 +204,20 @@ async def test_reactions_and_groups(adapter: WhatsAppCloudAdapter, sink: HttpSin
     assert [check(request) for request in sink.requests] == ["reaction", "reaction"]
     assert parts(sink) == [{"message_id": WAMID, "emoji": emoji} for emoji in ("\N{THUMBS UP SIGN}", "")]
     assert msgspec.json.decode(sink.requests[0].body)["recipient_type"] == "group"
+
+
+async def test_typing_is_shown_below_a_message_that_was_received(adapter: WhatsAppCloudAdapter, sink: HttpSink) -> None:
+    [error] = adapter.check_action(Type())
+    assert error.pointer == "/target"
+    with pytest.raises(PermanentError):
+        await adapter.act(account(), make_action("16505551234", Type()))
+    assert adapter.check_action(Type(message_id=WAMID)) == []
+    await adapter.act(account(), make_action("16505551234", Type(message_id=WAMID)))
+    await adapter.act(account(), make_action("16505551234", MarkRead(message_id=WAMID)))
+    assert [check(request) for request in sink.requests] == ["read", "read"]
+    bodies = [msgspec.json.decode(request.body) for request in sink.requests]
+    assert [body.get("typing_indicator") for body in bodies] == [{"type": "text"}, None]
+    assert {body["message_id"] for body in bodies} == {WAMID}
 
 
 async def test_files_of_messages_are_found_by_their_id(adapter: WhatsAppCloudAdapter, sink: HttpSink) -> None:

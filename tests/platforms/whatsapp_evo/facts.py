@@ -13,7 +13,10 @@ from servers.facts import Facts, Throttle
 from servers.http_sink import Request
 from specs.whatsapp import check_evolution
 
-_PATH = re.compile(r"/((?:message|webhook)/\w+)/msgcore")
+_PATH = re.compile(r"/((?:message|chat|webhook)/\w+)/msgcore")
+
+
+DELETE = "chat/deleteMessageForEveryone"
 
 
 def answers(request: Request) -> tuple[int, Any]:
@@ -27,6 +30,7 @@ def check(request: Request) -> str:
     """By the description of the Evolution API."""
     match = _PATH.fullmatch(request.path)
     assert match is not None, request.path
+    assert request.method == ("DELETE" if match[1] == DELETE else "POST")
     assert request.headers["apikey"]
     check_evolution(match[1], msgspec.json.decode(request.body))
     return match[1]
@@ -46,6 +50,7 @@ def credentials(url: str) -> dict[str, Any]:
 FACTS = Facts(
     sign=sign,
     target="553198296801",
+    message_id="553198296801@s.whatsapp.net:3EB03E3CA617ADA52AEA79",
     answers=answers,
     check=check,
     credentials=credentials,

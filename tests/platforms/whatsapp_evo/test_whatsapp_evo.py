@@ -9,17 +9,18 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from msgcore.core.actions import Delete, Edit, MarkRead, Type
 from msgcore.core.envelope import Receipt
 from msgcore.core.errors import AuthenticationError, DeliveryError
 from msgcore.outbound.services import AdapterServices
-from msgcore.platforms.base import Account, QrCode
+from msgcore.platforms.base import Account, QrCode, SentReceipt
 from msgcore.platforms.receiving import InboundRequest
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.whatsapp_evo import WhatsAppEvoAdapter
 from msgcore.platforms.whatsapp_evo.inbound import WhatsAppEvoInbound, sent_id, webhook_secret
 from msgcore.platforms.whatsapp_evo.render import reaction
 from platforms.whatsapp_evo.facts import answers, check
-from servers.deliveries import make_account, make_content, make_delivery
+from servers.deliveries import make_account, make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
 
 NUMBER = "4915112345678"
@@ -156,6 +157,27 @@ async def test_reactions(adapter: WhatsAppEvoAdapter, sink: HttpSink, id_: str, 
     assert put["key"] == {"remoteJid": PERSON, "fromMe": False} | key
 
 
+async def test_what_is_done_to_messages_names_them_by_their_keys(adapter: WhatsAppEvoAdapter, sink: HttpSink) -> None:
+    id_ = f"{PERSON}:3EB0"
+    key = {"remoteJid": PERSON, "id": "3EB0"}
+    written = make_content(text="new", platformOptions={"whatsapp-evo": {"linkPreview": False}})
+    for action in (
+        Edit(message_id=id_, content=written),
+        Delete(message_id=id_),
+        MarkRead(message_id=id_),
+        Type(message_id=id_),
+    ):
+        assert adapter.check_action(action) == []
+        assert await adapter.act(account(sink), make_action(PERSON, action)) == SentReceipt()
+    calls = [(check(request), msgspec.json.decode(request.body)) for request in sink.requests]
+    assert calls == [
+        ("chat/updateMessage", {"number": PERSON, "key": {**key, "fromMe": True}, "text": "new"}),
+        ("chat/deleteMessageForEveryone", {**key, "fromMe": True}),
+        ("chat/markMessageAsRead", {"readMessages": [{**key, "fromMe": False}]}),
+        ("chat/sendPresence", {"number": PERSON, "presence": "composing", "delay": 5000}),
+    ]
+
+
 def test_a_receipt_has_the_id_that_sending_answered(sink: HttpSink) -> None:
     mine = account(sink)
     for told in (PERSON, NUMBER):
@@ -229,3 +251,8 @@ def test_the_server_has_a_url(url: str) -> None:
     credentials = {"evolutionApiUrl": url, "evolutionApiKey": "k"}
     [error] = PlatformRegistry().check_credentials("whatsapp-evo", credentials)
     assert error.pointer == "/credentials/evolutionApiUrl"
+
+
+@pytest.mark.parametrize("id_", ["4915112345678", "+4915112345678", "4915112345678@s.whatsapp.net"])
+def test_a_person_is_one_chat_however_the_number_is_written(id_: str) -> None:
+    assert WhatsAppEvoAdapter.address(id_) == "4915112345678@s.whatsapp.net"

@@ -47,7 +47,8 @@ class Dialect:
     """The signs of a dialect.
 
     `marks` of words (one that is not named is left out), `heading` and `quote` signs around a block (`quote`
-    with an empty end stands before each line), `code` around lines (`{language}` is filled in).
+    with an empty end stands before each line, and `quote_blank` on an empty one), `code` around lines (`{language}`
+    is filled in).
     `escape` keeps text from being read as signs, `escape_code` the same within code. `link` writes a link from
     words that are written already and an address. Where signs count only at the edge of a word,
     `joint` (such as a zero-width space) is put between them and letters beside them. Where signs count within
@@ -58,6 +59,7 @@ class Dialect:
     marks: Mapping[Mark, Signs] = field(default_factory=dict[Mark, Signs])
     heading: Signs = NONE
     quote: Signs = ("> ", "")
+    quote_blank: str = ">"
     code: Signs = NONE
     bullet: str = "- "
     rule: str = "-----"
@@ -108,7 +110,7 @@ class Dialect:
         before, after = self.quote
         if after:
             return f"{before}{text}{after}"
-        return "\n".join(f"{before}{line}".rstrip() for line in text.split("\n"))
+        return "\n".join(f"{before}{line}".rstrip() if line.strip() else self.quote_blank for line in text.split("\n"))
 
     def _item(self, item: Item) -> str:
         mark = self.bullet if item.number is None else f"{item.number}. "

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from msgcore.core.actions import React
+from msgcore.core.actions import Action, Delete, Edit, React, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import DeliveryError, FieldError, PermanentError, Scope, TemporaryError, ThrottledError
 from msgcore.core.limits import Budget, RateLimits
@@ -31,7 +31,19 @@ from msgcore.platforms.error_table import Problem
 from msgcore.platforms.slack.errors import ERRORS, read_problem
 from msgcore.platforms.slack.events import message_id
 from msgcore.platforms.slack.inbound import SlackInbound
-from msgcore.platforms.slack.render import DELETE, POST, SHARE, SHOWS, SlackOptions, calls, problems, react, unreact
+from msgcore.platforms.slack.render import (
+    DELETE,
+    POST,
+    SHARE,
+    SHOWS,
+    SlackOptions,
+    calls,
+    delete,
+    edit,
+    problems,
+    react,
+    unreact,
+)
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
@@ -64,6 +76,8 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To channels that the app is in, and to people"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook: events, pressed buttons, slash commands"),
+        CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, buttons and embeds, while the workspace allows it"),
+        CapabilityInfo(Capability.DELETE_MESSAGE, "The app's own messages; not those that files became"),
         CapabilityInfo(Capability.ATTACHMENTS, "Uploaded, up to 10 at once; they have no id of a message"),
         CapabilityInfo(Capability.BUTTONS, "Texts of 75 characters; longer ones become a numbered list"),
         CapabilityInfo(Capability.EMBEDS, "Up to 10, with 12,000 characters together; further ones become text"),
@@ -102,6 +116,7 @@ class SlackAdapter(CallingAdapter):
     shows = SHOWS
     errors = ERRORS
     refuses_with_ok = True
+    editable = frozenset((POST,))
     inbound = SlackInbound()
 
     def __init__(self, services: AdapterServices) -> None:
@@ -131,6 +146,14 @@ class SlackAdapter(CallingAdapter):
         return errors or super().check_content(content, options)
 
     @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """Messages are known by their times; of what files became, Slack may only have told the file."""
+        if isinstance(action, React | Unreact | Edit | Delete) and not _MESSAGE.fullmatch(action.message_id):
+            message = f"messageId must be the id of a message, such as {_EXAMPLE}, and this is that of a file"
+            return [FieldError("/messageId", message)]
+        return super().check_action(action)
+
+    @classmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
         """See `render.py`."""
         return calls(content, options, layout)
@@ -155,20 +178,28 @@ class SlackAdapter(CallingAdapter):
         body = {"channel": channel, **call.body}
         if call.method == POST:
             body["metadata"] = {"event_type": EVENT_TYPE, "event_payload": {"key": key}}
-        try:
-            answer = await self._write(account, call.method, body)
-        except PermanentError as error:
-            if call.method == DELETE and error.code == "message_unknown":
-                return SentReceipt()  # an earlier attempt took it back
-            raise
+        answer = await self._write(account, call.method, body)
         ts = find_text(answer.data, "ts")
         return SentReceipt(None if ts is None else message_id(find_text(answer.data, "channel") or channel, ts))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
-        """Put an emoji to a message, or take it away."""
-        action = outgoing.action
-        call = (react if isinstance(action, React) else unreact)(action.message_id, action.emoji)
-        await self._write(account, call.method, call.body)
+        """See `render.py`."""
+        match outgoing.action:
+            case React() as action:
+                call = react(action.message_id, action.emoji)
+            case Unreact() as action:
+                call = unreact(action.message_id, action.emoji)
+            case Edit() as action:
+                call = edit(action.message_id, await self.written(action))
+            case Delete() as action:
+                call = delete(action.message_id)
+            case _:
+                return await super().act(account, outgoing)
+        try:
+            await self._write(account, call.method, call.body)
+        except PermanentError as error:
+            if call.method != DELETE or error.code != "message_unknown":
+                raise  # a message that is not there need not be deleted
         return SentReceipt()
 
     async def locate_file(self, account: Account, file: File) -> FileSource:

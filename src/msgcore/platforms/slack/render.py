@@ -9,6 +9,7 @@ import msgspec
 
 from msgcore.core.content import Attachment, Content, SendOptions
 from msgcore.core.errors import FieldError
+from msgcore.outbound.file_groups import file_groups
 from msgcore.outbound.layout import ButtonRules, FileRules, Layout, Shows
 from msgcore.outbound.rendering import Call
 from msgcore.platforms.slack.blocks import (
@@ -84,7 +85,7 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
         if not made:
             made.append(Call(POST, dict(own)))
         _add_blocks(made[-1].body, layout, paragraph)
-    made += _shares(layout.files, captions)
+    made += [_share(files, comment) for files, comment in file_groups(layout.files, captions, MOST_FILES)]
     # A reply is a thread in Slack: all of the message belongs there. `thread_id` is the thread that a reply is in.
     thread = options.thread_id or options.reply_to
     if thread is not None:
@@ -137,24 +138,6 @@ def _add_blocks(body: dict[str, Any], layout: Layout, paragraph: Callable[[str],
         body["attachments"] = [attachment(embed) for embed in layout.embeds]
 
 
-def _shares(files: Sequence[Attachment], captions: Sequence[str | None]) -> list[Call]:
-    """Files as many at once as they may be; one with a caption of its own stands alone."""
-    made: list[Call] = []
-    group: list[Attachment] = []
-    comment: str | None = None
-    for file, caption in zip(files, captions, strict=True):
-        alone = file.caption is not None and caption is not None
-        if group and (alone or caption is not None or len(group) == MOST_FILES):
-            made.append(_share(group, comment))
-            group, comment = [], None
-        group.append(file)
-        comment = comment or caption
-        if alone:
-            made.append(_share(group, comment))
-            group, comment = [], None
-    return [*made, _share(group, comment)] if group else made
-
-
 def _share(files: Sequence[Attachment], comment: str | None) -> Call:
     return Call(SHARE, {} if comment is None else {"initial_comment": comment}, tuple(files))
 
@@ -185,9 +168,12 @@ def unreact(message_id: str, emoji: str) -> Call:
 def edit(message_id: str, written: Call) -> Call:
     """Change a message to what a rendered `chat.postMessage` says (https://docs.slack.dev/reference/methods/chat.update).
 
-    What is not given would stay as it was, and `parse` would find mentions in the text.
+    What is not given would stay as it was, `parse` would find mentions in the text, and there is no `mrkdwn` to say
+    that a text is plain, so that it becomes a block that is.
     """
     shown = {name: written.body[name] for name in ("text", "blocks", "attachments") if name in written.body}
+    if written.body.get("mrkdwn") is False and "blocks" not in shown:
+        shown["blocks"] = [plain(shown["text"])]
     return Call(UPDATE, {**_place(message_id, "ts"), "parse": "none", "blocks": [], "attachments": [], **shown})
 
 

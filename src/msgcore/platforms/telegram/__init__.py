@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from msgcore.core.actions import React
+from msgcore.core.actions import Delete, Edit, React, Type, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
@@ -28,9 +28,18 @@ from msgcore.platforms.base import (
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
 from msgcore.platforms.documents import find, find_text
 from msgcore.platforms.error_table import Problem
-from msgcore.platforms.telegram.errors import ERRORS, read_problem
+from msgcore.platforms.telegram.errors import ERRORS, GONE, NO_TEXT, SAME, read_problem
 from msgcore.platforms.telegram.inbound import UPDATES, TelegramInbound, webhook_secret
-from msgcore.platforms.telegram.render import SHOWS, TelegramOptions, calls
+from msgcore.platforms.telegram.render import (
+    SHOWS,
+    TYPING,
+    TelegramOptions,
+    as_caption,
+    calls,
+    delete,
+    edit,
+    reaction,
+)
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
@@ -49,10 +58,13 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets"),
+        CapabilityInfo(Capability.EDIT_MESSAGE, "Texts with their buttons, and captions of files"),
+        CapabilityInfo(Capability.DELETE_MESSAGE, "Within 48 hours; of an album, its first file only"),
         CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
         CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
         CapabilityInfo(Capability.REACTIONS, "One at a time; of Telegram's own set of emojis"),
+        CapabilityInfo(Capability.TYPING, "For 5 seconds, or until a message comes"),
         CapabilityInfo(Capability.THREADS, "Topics of forums, by options.threadId"),
     ),
     credentials=(
@@ -78,6 +90,7 @@ class TelegramAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    editable = frozenset(("sendMessage",))
     inbound = TelegramInbound()
 
     @classmethod
@@ -125,13 +138,37 @@ class TelegramAdapter(CallingAdapter):
         return SentReceipt(_message_id(answer.data.get("result")))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
-        """Put an emoji to a message, in place of the one before, or take it away (setMessageReaction)."""
-        action = outgoing.action
-        put = [{"type": "emoji", "emoji": action.emoji}] if isinstance(action, React) else []
-        number = int(action.message_id.rpartition(":")[2])
-        body = {"chat_id": outgoing.target.id, "message_id": number, "reaction": put}
-        await self.ask(json_call("POST", self._url(account, "setMessageReaction"), body))
+        """See `render.py`; a reaction takes the place of the one before."""
+        match outgoing.action:
+            case React() | Unreact() as action:
+                await self._do(account, outgoing, reaction(action))
+            case Edit() as action:
+                await self._edit(account, outgoing, edit(action, await self.written(action)))
+            case Delete() as action:
+                await self._do(account, outgoing, delete(action), done=GONE)
+            case Type():
+                await self._do(account, outgoing, TYPING)
+            case _:
+                return await super().act(account, outgoing)
         return SentReceipt()
+
+    async def _edit(self, account: Account, outgoing: OutgoingAction, call: Call) -> None:
+        """Write a new text; where the message is a file, below it."""
+        try:
+            await self._do(account, outgoing, call, done=SAME)
+        except PermanentError as error:
+            if error.code != NO_TEXT:
+                raise
+            await self._do(account, outgoing, as_caption(call), done=SAME)
+
+    async def _do(self, account: Account, outgoing: OutgoingAction, call: Call, *, done: str | None = None) -> None:
+        """Make a call in the chat; an error with the code `done` says that nothing is left to be done."""
+        body = {"chat_id": outgoing.target.id, **call.body}
+        try:
+            await self.ask(json_call("POST", self._url(account, call.method), body))
+        except PermanentError as error:
+            if error.code != done:
+                raise
 
     async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
         """Have Telegram post updates there, with the account's secret (setWebhook); what waits already is kept."""

@@ -15,6 +15,10 @@ from msgcore.outbound.transport import Response
 from msgcore.platforms.documents import find
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
+SAME = "message_unchanged"
+GONE = "message_gone"
+NO_TEXT = "message_without_text"
+
 
 def _said(code: int, description: str, **parameters: int) -> dict[str, Any]:
     body: dict[str, Any] = {"ok": False, "error_code": code, "description": description}
@@ -101,6 +105,58 @@ ERRORS = ErrorTable(
             status=400,
             text="message to be replied not found",
             example=_said(400, "Bad Request: message to be replied not found"),
+        ),
+        ErrorRule(
+            SAME,
+            Ending.PERMANENT,
+            "The message says this already",
+            status=400,
+            text="message is not modified",
+            example=_said(
+                400,
+                "Bad Request: message is not modified: specified new message content and reply markup are exactly the "
+                "same as a current content and reply markup of the message",
+            ),
+        ),
+        ErrorRule(
+            GONE,
+            Ending.PERMANENT,
+            "The message is not there any more",
+            status=400,
+            text="message to delete not found",
+            example=_said(400, "Bad Request: message to delete not found"),
+        ),
+        ErrorRule(
+            NO_TEXT,
+            Ending.PERMANENT,
+            "The message has no text that could be changed",
+            status=400,
+            text="there is no text in the message to edit",
+            example=_said(400, "Bad Request: there is no text in the message to edit"),
+        ),
+        ErrorRule(
+            "message_unknown",
+            Ending.PERMANENT,
+            "There is no such message in this chat",
+            status=400,
+            text="message to edit not found",
+            example=_said(400, "Bad Request: message to edit not found"),
+        ),
+        ErrorRule(
+            "message_fixed",
+            Ending.PERMANENT,
+            "The message cannot be changed: it is not the bot's own, or of a kind that stays as it is",
+            status=400,
+            text="message can't be edited",
+            example=_said(400, "Bad Request: message can't be edited"),
+        ),
+        ErrorRule(
+            "message_fixed",
+            Ending.PERMANENT,
+            "The message cannot be deleted: it is older than 48 hours, or the bot has not the right to",
+            status=400,
+            text="message can't be deleted",
+            example=_said(400, "Bad Request: message can't be deleted for everyone"),
         ),
         ErrorRule(
             "conflict",

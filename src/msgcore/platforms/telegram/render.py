@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from msgcore.core.actions import Delete, Edit, React, Unreact
 from msgcore.core.content import Attachment, Button, ButtonStyle, Content, SendOptions
 from msgcore.outbound.layout import ButtonRules, FileRules, Layout, PollRules, Shows
 from msgcore.outbound.rendering import Call
@@ -95,7 +96,7 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
     every = _every(options, own)
     made = [msgspec.structs.replace(call, body=call.body | every) for call in made]
     if options.reply_to is not None and made:
-        reply = {"message_id": int(options.reply_to.rpartition(":")[2]), "allow_sending_without_reply": True}
+        reply = {"message_id": number_of(options.reply_to), "allow_sending_without_reply": True}
         made[0].body["reply_parameters"] = reply
     if layout.buttons:
         _add_keyboard(made, layout.buttons, own.buttons_per_row)
@@ -198,3 +199,39 @@ def _key(button: Button) -> dict[str, str]:
         key["callback_data"] = button.value or button.text
     style = _STYLES.get(button.style) if button.style is not None else None
     return key if style is None else key | {"style": style}
+
+
+# --- what is done to a message that is there, without its chat
+
+
+_EDITABLE = ("text", "parse_mode", "link_preview_options", "reply_markup")
+"""What an edit takes of the arguments of sendMessage."""
+TYPING = Call("sendChatAction", {"action": "typing"})
+
+
+def number_of(message_id: str) -> int:
+    """Telegram's number in an id of a message."""
+    return int(message_id.rpartition(":")[2])
+
+
+def reaction(action: React | Unreact) -> Call:
+    """Put an emoji to a message, in place of the one before, or take it away."""
+    put = [{"type": "emoji", "emoji": action.emoji}] if isinstance(action, React) else []
+    return Call("setMessageReaction", {"message_id": number_of(action.message_id), "reaction": put})
+
+
+def edit(action: Edit, written: Call) -> Call:
+    """Change a message to what a rendered `sendMessage` says; buttons that are not given go away."""
+    kept = {name: written.body[name] for name in _EDITABLE if name in written.body}
+    return Call("editMessageText", {"message_id": number_of(action.message_id), **kept})
+
+
+def as_caption(edited: Call) -> Call:
+    """The same for the text below a file."""
+    body = {name: value for name, value in edited.body.items() if name not in ("text", "link_preview_options")}
+    return Call("editMessageCaption", {**body, "caption": edited.body["text"]})
+
+
+def delete(action: Delete) -> Call:
+    """Take a message away."""
+    return Call("deleteMessage", {"message_id": number_of(action.message_id)})

@@ -41,7 +41,11 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
         CapabilityInfo(Capability.EMBEDS, "Passed on as they were given"),
         CapabilityInfo(Capability.BUTTONS, "Passed on as they were given"),
+        CapabilityInfo(Capability.EDIT_MESSAGE, "Posted as contents of the kind edit"),
+        CapabilityInfo(Capability.DELETE_MESSAGE, "Posted as contents of the kind delete"),
         CapabilityInfo(Capability.REACTIONS, "Posted as contents of the kind reaction"),
+        CapabilityInfo(Capability.TYPING, "Posted as contents of the kind typing"),
+        CapabilityInfo(Capability.MARK_READ, "Posted as contents of the kind receipt"),
     ),
     credentials=(
         CredentialField(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import assert_never
 
 import msgspec
 
-from msgcore.core.actions import Unreact
+from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.content import Content, SendOptions
-from msgcore.core.envelope import Reaction
+from msgcore.core.envelope import Deletion, Reaction, Receipt, Typing
 from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery
 
 
@@ -17,6 +18,17 @@ class Recipient(msgspec.Struct):
 
     type: str
     id: str
+
+
+class Rewritten(msgspec.Struct, tag="edit", tag_field="kind"):
+    """What a message is to say from now on."""
+
+    id: str
+    content: Content
+
+
+Done = Reaction | Rewritten | Deletion | Typing | Receipt
+"""An action in the words of the envelope, which tells the same of other people."""
 
 
 class Document(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -28,7 +40,7 @@ class Document(msgspec.Struct, rename="camel", omit_defaults=True):
     platform_id: str
     timestamp: datetime
     target: Recipient
-    content: Content | Reaction
+    content: Content | Done
     options: SendOptions
 
 
@@ -58,7 +70,6 @@ def encode(account: Account, delivery: OutgoingDelivery) -> bytes:
 
 def encode_action(account: Account, outgoing: OutgoingAction) -> bytes:
     """The JSON document of an action: its content has the `kind` that the envelope has for it."""
-    action = outgoing.action
     return _ENCODER.encode(
         Document(
             id=outgoing.id,
@@ -67,7 +78,23 @@ def encode_action(account: Account, outgoing: OutgoingAction) -> bytes:
             platform_id=account.id,
             timestamp=outgoing.created_at,
             target=Recipient(outgoing.target.type.value, outgoing.target.id),
-            content=Reaction(message_id=action.message_id, emoji=action.emoji, removed=isinstance(action, Unreact)),
+            content=_told(outgoing.action),
             options=SendOptions(),
         )
     )
+
+
+def _told(action: Action) -> Done:
+    match action:
+        case React() | Unreact():
+            return Reaction(message_id=action.message_id, emoji=action.emoji, removed=isinstance(action, Unreact))
+        case Edit():
+            return Rewritten(id=action.message_id, content=action.content)
+        case Delete():
+            return Deletion(id=action.message_id)
+        case Type():
+            return Typing()
+        case MarkRead():
+            return Receipt(message_id=action.message_id, status="read")
+        case _:
+            assert_never(action)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from msgcore.core.actions import React
+from msgcore.core.actions import Action, MarkRead, React, Type, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, PermanentError, TemporaryError
 from msgcore.core.limits import Budget, RateLimits
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 BASE_URL = "https://graph.facebook.com/v23.0"
 """With the version of the Graph API whose published description the tests compare with."""
 
+NOTHING: Mapping[str, Any] = {}
+TYPING = {"typing_indicator": {"type": "text"}}
+"""Source: "Typing indicators"."""
+
 _NUMBER = re.compile(r"\+?[0-9]{5,15}")
 _GROUP = re.compile(r"[A-Za-z0-9+/_=-]{8,255}")
 _MESSAGE = re.compile(r"wamid\.\S{1,240}")
@@ -63,6 +67,8 @@ DECLARATION = PlatformDeclaration(
         ),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
         CapabilityInfo(Capability.REACTIONS, "One at a time, to messages that were received"),
+        CapabilityInfo(Capability.TYPING, "For 25 seconds, to who wrote before; marks that as read"),
+        CapabilityInfo(Capability.MARK_READ, "With what came before it"),
     ),
     credentials=(
         CredentialField("accessToken", "an access token of a system user", secret=True, example="EAAJB" + "x" * 40),
@@ -118,12 +124,25 @@ class WhatsAppCloudAdapter(CallingAdapter):
         ]
 
     @classmethod
+    def address(cls, id_: str) -> str:
+        """Numbers come without their +."""
+        return id_.removeprefix("+")
+
+    @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """Messages have ids of WhatsApp's own."""
         if options.reply_to is not None and not _MESSAGE.fullmatch(options.reply_to):
             message = "options.replyTo must be the id of a message, such as wamid.HBgL..., for whatsapp-cloud"
             return [FieldError("/options/replyTo", message)]
         return super().check_content(content, options)
+
+    @classmethod
+    def check_action(cls, action: Action) -> list[FieldError]:
+        """Typing is shown below a message that was received."""
+        if isinstance(action, Type) and action.message_id is None:
+            message = "target: nobody wrote in this chat yet, and WhatsApp shows typing only as an answer"
+            return [FieldError("/target", message)]
+        return super().check_action(action)
 
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
@@ -158,14 +177,23 @@ class WhatsAppCloudAdapter(CallingAdapter):
         return SentReceipt(find_text(answer.data, "messages", 0, "id"))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
-        """Put an emoji to a message, in place of the one before, or take it away."""
-        action = outgoing.action
-        emoji = action.emoji if isinstance(action, React) else ""
-        return await self.post(account, outgoing.target, reaction(action.message_id, emoji))
+        """A reaction takes the place of the one before; typing is a mark as read, with an indicator."""
+        match outgoing.action:
+            case React() as action:
+                return await self.post(account, outgoing.target, reaction(action.message_id, action.emoji))
+            case Unreact() as action:
+                return await self.post(account, outgoing.target, reaction(action.message_id, ""))
+            case MarkRead() as action:
+                await self.mark_read(account, action.message_id)
+            case Type(message_id=str() as answered):
+                await self.mark_read(account, answered, TYPING)
+            case _:
+                return await super().act(account, outgoing)
+        return SentReceipt()
 
-    async def mark_read(self, account: Account, message_id: str) -> None:
+    async def mark_read(self, account: Account, message_id: str, more: Mapping[str, Any] = NOTHING) -> None:
         """Show a message that was received, and those before it, as read. Raises DeliveryError."""
-        body = {"messaging_product": "whatsapp", "status": "read", "message_id": message_id}
+        body = {"messaging_product": "whatsapp", "status": "read", "message_id": message_id, **more}
         await self.ask(json_call("POST", self._url(account, "messages"), body, _login(account)))
 
     async def locate_file(self, account: Account, file: File) -> FileSource:

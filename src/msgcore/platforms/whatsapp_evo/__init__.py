@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 from urllib.parse import quote
 
-from msgcore.core.actions import React
+from msgcore.core.actions import Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.errors import FieldError
 from msgcore.core.limits import RateLimits
 from msgcore.outbound.rendering import Call
@@ -29,7 +29,17 @@ from msgcore.platforms.documents import find, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.whatsapp_evo.errors import ERRORS, read_problem
 from msgcore.platforms.whatsapp_evo.inbound import EVENTS, SECRET_HEADER, WhatsAppEvoInbound, sent_id, webhook_secret
-from msgcore.platforms.whatsapp_evo.render import SHOWS, WhatsAppEvoOptions, calls, reaction, with_file
+from msgcore.platforms.whatsapp_evo.render import (
+    SHOWS,
+    WhatsAppEvoOptions,
+    calls,
+    delete,
+    edit,
+    reaction,
+    read_mark,
+    typing,
+    with_file,
+)
 from msgcore.security.egress import url_problem
 
 if TYPE_CHECKING:
@@ -49,9 +59,15 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(
             Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets; votes and edits are not told"
         ),
+        CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, and captions of pictures and videos, for 15 minutes"),
+        CapabilityInfo(
+            Capability.DELETE_MESSAGE, "For as long as WhatsApp's apps take it, which do not say whether they did"
+        ),
         CapabilityInfo(Capability.ATTACHMENTS, "Audio becomes voice messages"),
         CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
         CapabilityInfo(Capability.REACTIONS, "One at a time"),
+        CapabilityInfo(Capability.TYPING, "For 5 seconds"),
+        CapabilityInfo(Capability.MARK_READ, "In chats with one person that WhatsApp names by number"),
         CapabilityInfo(Capability.BUTTONS, "A numbered list: WhatsApp does not show buttons of linked devices"),
     ),
     credentials=(
@@ -90,6 +106,7 @@ class WhatsAppEvoAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    editable = frozenset(("sendText",))
     inbound = WhatsAppEvoInbound()
 
     @classmethod
@@ -110,6 +127,12 @@ class WhatsAppEvoAdapter(CallingAdapter):
             "or an id such as 4915112345678@s.whatsapp.net or 120363041967849074@g.us"
         )
         return [FieldError("/target/id", message)]
+
+    @classmethod
+    def address(cls, id_: str) -> str:
+        """Chats with people come as JIDs."""
+        number = id_.removeprefix("+")
+        return f"{number}@s.whatsapp.net" if number.isdecimal() else id_
 
     @classmethod
     def calls(cls, content: Content, options: SendOptions, layout: Layout) -> Sequence[Call]:
@@ -134,10 +157,28 @@ class WhatsAppEvoAdapter(CallingAdapter):
         return SentReceipt(None if chat is None or id_ is None else sent_id({**sent, "remoteJid": chat, "id": id_}))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
-        """Put an emoji to a message, in place of the one before, or take it away."""
-        action, chat = outgoing.action, outgoing.target.id
-        emoji = action.emoji if isinstance(action, React) else ""
-        return await self.post(account, chat, reaction(chat, action.message_id, emoji, from_me=action.from_me))
+        """See `render.py`; a reaction takes the place of the one before."""
+        chat, action = outgoing.target.id, outgoing.action
+        match action:
+            case React():
+                call = reaction(chat, action.message_id, action.emoji, from_me=action.from_me)
+                return await self.post(account, chat, call)
+            case Unreact():
+                return await self.post(account, chat, reaction(chat, action.message_id, "", from_me=action.from_me))
+            case Edit():
+                await self._do(account, "POST", edit(chat, action.message_id, await self.written(action)))
+            case Delete():
+                await self._do(account, "DELETE", delete(chat, action.message_id))
+            case Type():
+                await self._do(account, "POST", typing(chat))
+            case MarkRead():
+                await self._do(account, "POST", read_mark(chat, action.message_id))
+            case _:
+                assert_never(action)
+        return SentReceipt()
+
+    async def _do(self, account: Account, method: str, call: Call) -> None:
+        await self.ask(json_call(method, _url(account, f"chat/{call.method}"), call.body, _login(account)))
 
     async def register_webhook(self, account: Account, url: str) -> dict[str, Any]:
         """Have the server post what happens to this address; what it says about that. Raises DeliveryError."""

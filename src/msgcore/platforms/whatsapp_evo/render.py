@@ -19,6 +19,7 @@ from msgcore.outbound.rendering import Call
 from msgcore.outbound.rich.whatsapp import WHATSAPP
 
 MEGABYTE = 1024 * 1024
+TYPING_MILLISECONDS = 5000
 MEDIA, AUDIO = "sendMedia", "sendWhatsAppAudio"
 
 Jid = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5,20}(@[a-z.]+)?$")]
@@ -70,8 +71,32 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
 
 def reaction(chat: str, message_id: str, emoji: str, *, from_me: bool) -> Call:
     """An emoji put to a message, in place of the one before; an empty one takes it away."""
-    key = {"remoteJid": chat, "fromMe": from_me, **_key(message_id)}
-    return Call("sendReaction", {"key": key, "reaction": emoji})
+    return Call("sendReaction", {"key": _place(chat, message_id, from_me=from_me), "reaction": emoji})
+
+
+def edit(chat: str, message_id: str, written: Call) -> Call:
+    """A message of ours changed to what a rendered `sendText` says; the server compares the number with the key's."""
+    key = _place(chat, message_id, from_me=True)
+    return Call("updateMessage", {"number": key["remoteJid"], "key": key, "text": written.body["text"]})
+
+
+def delete(chat: str, message_id: str) -> Call:
+    """A message of ours taken away for everybody."""
+    return Call("deleteMessageForEveryone", _place(chat, message_id, from_me=True))
+
+
+def typing(chat: str) -> Call:
+    """Typing shown for a while, at whose end the server answers."""
+    return Call("sendPresence", {"number": chat, "presence": "composing", "delay": TYPING_MILLISECONDS})
+
+
+def read_mark(chat: str, message_id: str) -> Call:
+    """A message of somebody else's marked as read."""
+    return Call("markMessageAsRead", {"readMessages": [_place(chat, message_id, from_me=False)]})
+
+
+def _place(chat: str, message_id: str, *, from_me: bool) -> dict[str, Any]:
+    return {"remoteJid": chat, "fromMe": from_me, **_key(message_id)}
 
 
 def _key(message_id: str) -> dict[str, str]:

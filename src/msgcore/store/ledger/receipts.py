@@ -165,7 +165,7 @@ class _Delivery:
         self.state = after
         self.values[f"{after}_at"] = receipt.told_at
         if self.row.action is not None:
-            return None  # that a reaction arrived, or was seen, is no news
+            return None  # that a reaction or an edit arrived, or was seen, is no news
         more = {f"{after}_at": to_iso(receipt.told_at)}
         return _event(receipt, receipt.data | about_delivery(self.row) | more)
 

@@ -68,7 +68,7 @@ deliveries = Table(
     Column("platform", String(32), nullable=False),
     Column("target_type", String(16), nullable=False),
     Column("target_id", Text, nullable=False),
-    # What it does to a message that is there already (react, unreact ...); null for a message.
+    # What it does to a message that is there already (react, edit, delete ...); null for a message.
     Column("action", String(16)),
     Column("lane", Text),
     Column("rank", SmallInteger, nullable=False),
