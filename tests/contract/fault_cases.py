@@ -146,9 +146,8 @@ def _lost(calling: type[CallingAdapter] | None) -> Iterator[Case]:
     yield case("half a head", says(b"HTTP/1.1 200 OK\r\nContent-"), "retry", reached="maybe", code="connection_lost")
     yield case("no HTTP", says(NOT_HTTP), "retry", reached="maybe", code="connection_lost")
     yield case("a head without end", says(LONG_LINE), "retry", reached="maybe", code="connection_lost")
-    # A 2xx means that the message was taken, unless the platform answers so to what it refuses, too.
-    unknown = calling is not None and calling.refuses_with_ok
-    outcome, reached = ("retry", "maybe") if unknown else ("sent", "yes")
+    needs_answer = calling is not None and calling.needs_answer
+    outcome, reached = ("retry", "maybe") if needs_answer else ("sent", "yes")
     for name, play in (
         ("200 that breaks off", breaks_off(200)),
         ("200 that is too large", says_too_much(200)),

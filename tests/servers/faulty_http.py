@@ -131,6 +131,7 @@ class FaultyServer:
     place: socket.socket
     scripts: dict[int, Sequence[Play]] = field(default_factory=dict)
     came: dict[int, list[float]] = field(default_factory=dict)
+    methods: dict[int, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     listening: asyncio.Server | None = None
     _played: Counter[int] = field(default_factory=Counter)
@@ -161,6 +162,7 @@ class FaultyServer:
         if found is not None:
             number = int(found[1])
             self.came.setdefault(number, []).append(self.now())
+            self.methods[number] = request.method
             plays = self.scripts.get(number, ())[self._played[number] :]
             self._played[number] += 1
         await (plays[0] if plays else self._as_the_platform(request))(connection)

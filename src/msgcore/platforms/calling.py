@@ -26,7 +26,7 @@ from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.platforms.error_table import ErrorTable, Problem
-from msgcore.platforms.strange_answers import strange
+from msgcore.platforms.strange_answers import read_answer
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
@@ -63,8 +63,8 @@ class CallingAdapter(PlatformAdapter):
 
     shows: ClassVar[Shows]
     errors: ClassVar[ErrorTable]
-    refuses_with_ok: ClassVar[bool] = False
-    """Whether what is refused is answered with a 2xx, too: then one whose body is lost says nothing."""
+    needs_answer: ClassVar[bool] = False
+    """Whether a 2xx is no success if its body is lost: where it may be a refusal, or nothing is sent twice anyway."""
     editable: ClassVar[frozenset[str]] = frozenset()
     """Methods of the calls whose body can be written into a message that is there, on platforms that edit."""
 
@@ -138,15 +138,13 @@ class CallingAdapter(PlatformAdapter):
         response = await self.services.http.request(
             call.method, call.url, headers=call.headers, body=call.body, max_bytes=largest
         )
-        if response.body is None and 200 <= response.status < 300 and not self.refuses_with_ok:  # noqa: PLR2004
+        if response.body is None and 200 <= response.status < 300 and not self.needs_answer:  # noqa: PLR2004
             return Answer({}, response)  # taken; only its id was lost on the way
-        data, name = _decode(response), self.declaration.display_name
-        error = strange(response, name, is_readable=data is not None)
-        if error is not None:
-            raise error
-        problem = self.problem(response, data or {})
+        name = self.declaration.display_name
+        data = read_answer(response, name)
+        problem = self.problem(response, data)
         if problem is None:
-            return Answer(data or {}, response)
+            return Answer(data, response)
         if problem.retry_after is None:
             wait = retry_after(response.headers.get("Retry-After"), self.services.clock.now())
             problem = replace(problem, retry_after=wait)
@@ -206,15 +204,3 @@ def form_call(method: str, url: str, fields: Iterable[tuple[str, str]], headers:
     """A request with a form (application/x-www-form-urlencoded); a field may be there several times."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     return HttpCall(method, url, form | dict(headers), urlencode(list(fields)).encode())
-
-
-def _decode(response: Response) -> Mapping[str, Any] | None:
-    """The JSON object of an answer, an empty one for other JSON or none at all; None where it is not JSON.
-
-    Short words in plain text are an answer as well.
-    """
-    try:
-        data: Any = msgspec.json.decode(response.body or b"{}")
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {} if response.headers.get("Content-Type", "").startswith("text/plain") else None
-    return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}

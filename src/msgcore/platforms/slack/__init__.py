@@ -115,7 +115,7 @@ class SlackAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
-    refuses_with_ok = True
+    needs_answer = True
     editable = frozenset((POST,))
     inbound = SlackInbound()
 

@@ -102,7 +102,7 @@ class VonageSmsAdapter(SmsAdapter):
     declaration = DECLARATION
     shows = Shows(dialect=PLAIN, text=LONGEST, measure=measure, note=note_segments, replies=False)
     errors = ERRORS
-    refuses_with_ok = True
+    needs_answer = True
     inbound = VonageInbound()
 
     @classmethod
