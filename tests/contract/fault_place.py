@@ -133,8 +133,8 @@ async def fault_place(folder: Path, database_url: str, clock: FakeClock, **setti
 
 
 def example_credentials(declaration: PlatformDeclaration) -> dict[str, Any]:
-    """Those that the declaration shows."""
-    return {field.name: field.example for field in declaration.credentials if field.example is not None}
+    """Those that an account must have, as the declaration shows them: with others it would receive as well."""
+    return {field.name: field.example for field in declaration.credentials if field.required}
 
 
 def assert_nothing(found: Iterable[list[str]]) -> None:
