@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-faults test-fuzz test-model lint format typecheck bench lock clean
+.PHONY: help serve demo test test-faults test-fuzz test-model lint format typecheck docs bench lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,9 @@ format: $(DEV)  ## Format the code and mend what can be mended automatically
 typecheck: $(DEV)  ## Check types only
 	$(BIN)/basedpyright
 
+docs: $(DEV)  ## Write the parts of the documentation that platforms declare
+	$(BIN)/msgcore platforms docs
+
 bench: $(DEV)  ## Measure the accept rate and the delivery rate on this machine
 	$(BIN)/python -m bench
 
@@ -56,6 +59,7 @@ lock: $(DEV)  ## Write the lock files anew, with the newest versions that pyproj
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(LOCK) --group synapse --output-file requirements-synapse.lock
 
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links

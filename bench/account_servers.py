@@ -16,13 +16,12 @@ from aiohttp import web
 
 from msgcore.platforms.base import PlatformDeclaration
 from msgcore.platforms.registry import PlatformRegistry
-from servers.facts import Facts, facts_of, has_facts
+from servers.facts import Facts, http_facts
 from servers.faulty_smtp import faulty_smtp
 from servers.http_sink import Request
 from servers.smtp import make_certificate
 
 REGISTRY = PlatformRegistry()
-WEBHOOK = Facts("ann", lambda _: (204, None), lambda _: "", (), credentials=lambda url: {"url": url})
 MARK = b"benchaccount"
 """A word that each message has in its text, and no other request."""
 
@@ -148,9 +147,7 @@ async def serving(folder: Path) -> AsyncGenerator[Servers]:
     """A server for each platform that sends, as far as its ways are known here."""
     servers = Servers(Arrival(), Mailboxes())
     async with AsyncExitStack() as resources:
-        for name in REGISTRY.names:
-            if has_facts(name):
-                await servers.add_http(name, facts_of(name), resources)
-        await servers.add_http("webhook", WEBHOOK, resources)
+        for name, facts in http_facts(REGISTRY).items():
+            await servers.add_http(name, facts, resources)
         await servers.add_mail(make_certificate(folder, "127.0.0.1").context, resources.enter_context(ExitStack()))
         yield servers

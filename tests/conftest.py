@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CalledProcessError
 from uuid import uuid4
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from msgcore.store.database import Database
 from msgcore.store.migrate import upgrade
 from servers.gateway import GatewayProcess
+from servers.ntfy import NtfyServer, program
 from servers.postgres import PostgresServer
 from servers.processes import fork
+from servers.synapse import SynapseServer
 
 GatewayProcess.start_process = staticmethod(fork)
 
@@ -54,6 +57,24 @@ def migrate(url: str) -> None:
 def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL of this test process. A test that restarts or kills one starts its own."""
     with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ntfy() -> Iterator[NtfyServer]:
+    """The ntfy server of this test process; tests take topics of their own."""
+    try:
+        program()
+    except (RuntimeError, OSError, CalledProcessError) as error:
+        pytest.skip(f"no ntfy server can be had here: {error}")
+    with NtfyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def synapse_server() -> Iterator[SynapseServer]:
+    """The Matrix homeserver of this test process. Tests register users of their own."""
+    with SynapseServer() as server:
         yield server
 
 

@@ -148,7 +148,7 @@ class TestDeadLetters:
             (["requeue", "--limit", "5"], 2, "or --all"),
             (["requeue", "x", "--yes"], 2, "'x' is not an id"),
             (["list", "--since", "yesterday"], 2, "'yesterday' is neither a time"),
-            (["list", "--platform", "emial"], 2, "(email, sandbox, slack,"),
+            (["list", "--platform", "emial"], 2, "(discord, email,"),
             (["list", "--project", "none"], 1, "msgcore projects list"),
             (["show", NO_ID], 1, f"no dead letter {NO_ID}"),
             (["purge", NO_ID, "--yes"], 1, f"no dead letter {NO_ID}"),

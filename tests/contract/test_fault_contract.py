@@ -29,18 +29,10 @@ from contract.fault_place import (
 from msgcore.core.errors import Scope
 from msgcore.outbound import aiohttp_transport
 from servers.clock import FakeClock
-from servers.facts import Facts, facts_of, has_facts
+from servers.facts import http_facts
 from servers.faulty_http import FaultyServer, faulty_server, marker
 
-WEBHOOK = Facts(
-    target="ann",
-    answers=lambda _: (204, None),
-    check=lambda _: "",
-    throttles=(),
-    credentials=lambda url: {"url": f"{url}/hook"},
-)
-"""The platform of one's own, which documents no errors."""
-FACTS = {name: facts_of(name) for name in REGISTRY.names if has_facts(name)} | {"webhook": WEBHOOK}
+FACTS = http_facts(REGISTRY)
 BODY_SECONDS = 0.2
 SEND_SECONDS = 0.4
 LONGEST_WAIT, SHORT_WAIT = 600.0, 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from msgcore.cli.new_platform import NEXT
 from msgcore.core.errors import InvalidInputError
 from msgcore.platforms.base import Capability, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import PlatformRegistry
 from servers.deliveries import make_content
+from servers.facts import folder_of
 
 REGISTRY = PlatformRegistry()
 DOCS = Path(__file__).parents[2] / "docs" / "platforms"
+RAISED = re.compile(r"(?:Permanent|Temporary|Throttled|Authentication)Error\(\s*\"([a-z_0-9]+)\"")
 SECRET_NAME = re.compile(r"password|secret|token|key", re.IGNORECASE)
 
 pytestmark = pytest.mark.parametrize("name", REGISTRY.names)
@@ -98,9 +103,40 @@ def test_options_refuse_what_they_do_not_know(name: str, declaration: PlatformDe
     assert "surprise" in error.message
 
 
+def test_options_say_what_they_mean(name: str) -> None:
+    schema = REGISTRY.fact_sheet(name).options_schema or {"properties": {}}
+    forms = {option: given.get("anyOf", [given]) for option, given in schema["properties"].items()}
+    silent = [
+        option for option, given in forms.items() if not any({"description", "$ref"} & form.keys() for form in given)
+    ]
+    assert not silent, f"{name}: say what {silent} mean: Annotated[..., msgspec.Meta(description=...)]"
+
+
+def test_each_error_that_is_raised_is_in_the_table(name: str) -> None:
+    adapter = REGISTRY.adapter_class(name)
+    if issubclass(adapter, CallingAdapter):  # raises by the table itself
+        return
+    folder = Path(inspect.getfile(adapter)).parent
+    raised = {code for file in folder.glob("*.py") for code in RAISED.findall(file.read_text(encoding="utf-8"))}
+    assert raised <= {rule.code for rule in adapter.errors.rules}, f"{name}: errors.py does not say what they mean"
+
+
 def test_another_platforms_options_do_not_matter(name: str) -> None:
     content = make_content(subject="Hi", text="Hello", platformOptions={"another": {"surprise": 1}})
     assert REGISTRY.check_content(name, content) == []
+
+
+def test_nothing_is_left_of_what_the_generator_made(name: str) -> None:
+    source = Path(inspect.getfile(REGISTRY.adapter_class(name))).parent
+    files = [*source.glob("*.py"), folder_of(name) / "facts.py", DOCS / f"{name}.md"]
+    left = [
+        f"{file.relative_to(DOCS.parents[1])}:{number}: {line.strip()}"
+        for file in files
+        if file.is_file()
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if NEXT in line
+    ]
+    assert not left, "\n".join(("what comes next:", *left))
 
 
 def test_the_docs_tell_everything(name: str, declaration: PlatformDeclaration) -> None:

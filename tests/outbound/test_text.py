@@ -110,7 +110,10 @@ def test_the_time_grows_with_the_length_only(piece: str) -> None:
 EXTRAS = [
     ({}, ""),
     ({"buttons": [{"text": "Go *now*", "url": "https://x.example/a b)".replace(" ", "%20")}]}, "Go *now* (https://x.example/a%20b%29)"),
-    ({"buttons": [{"text": "Yes", "value": "y"}]}, "Yes"),
+    ({"buttons": [{"text": "Yes", "value": "y"}, {"text": "2. No", "value": "n"}]}, "1. Yes\n2. 2. No"),
+    ({"location": {"latitude": 1.5, "longitude": -2, "name": "A_B_"}}, "A_B_ (https://www.openstreetmap.org/?mlat=1.5&mlon=-2.0)"),
+    ({"contact": {"name": "Ann *x*", "phone": "+49 151", "email": "a@example.com"}}, "Ann *x*\n\n+49 151\n\na@example.com"),
+    ({"poll": {"question": "Tea?", "options": ["yes", "no"]}}, "Tea?\n\n1. yes\n2. no"),
     ({"attachments": [{"data": "QUJD", "caption": "A <b>caption</b>"}]}, "A <b>caption</b>"),
     (
         {"embeds": [{"author": {"name": "Ann", "url": "https://x.example/ann"}, "title": "T", "imageUrl": "https://x.example/i.png",

@@ -24,6 +24,7 @@ async def adapter_services(database: Database) -> AsyncIterator[AdapterServices]
     async with open_transport(guard, limit=100) as transport:
         yield AdapterServices(
             http=transport,
+            held_http=transport,
             egress=guard,
             attachments=AttachmentLoader(transport, LARGEST_ATTACHMENT),
             database=database,

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from servers.debian import apt, own_lists, unpack
 from servers.gateway import free_port
 from servers.patience import PATIENCE
 from servers.postgres import GUARD
@@ -303,36 +304,16 @@ def _unpack(root: Path) -> None:
             names = _missing()
             options: list[str] = []
         except subprocess.CalledProcessError:  # the lists of packages are not there, or old: get them, as any user can
-            options = _own_lists(Path(folder))
+            options = own_lists(Path(folder))
             names = _missing(*options)
-        _apt("download", *names, *options, cwd=folder)
-        for package in Path(folder).glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+        unpack(names, options, Path(folder), root)
     _relocate(root)
-
-
-def _own_lists(folder: Path) -> list[str]:
-    for name in ("lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    options = ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
-    _apt("update", *options)
-    return options
 
 
 def _missing(*options: str) -> list[str]:
     """The packages that an installation would bring."""
-    lines = _apt("install", "--print-uris", "--no-install-recommends", *PACKAGES, *options).splitlines()
+    lines = apt("install", "--print-uris", "--no-install-recommends", *PACKAGES, *options).splitlines()
     return [line.split()[1].partition("_")[0] for line in lines if line.startswith("'")]
-
-
-def _apt(*arguments: str, cwd: str | None = None) -> str:
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1", *arguments]
-    try:
-        done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        error.add_note(error.stderr)
-        raise
-    return done.stdout
 
 
 def _links(root: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -40,7 +41,7 @@ async def test_a_backlog_is_given_without_a_break(
     async def turn_pages() -> list[int]:
         found: list[int] = []
         while len(found) < number:
-            after = event_streams.Start(start.log, found[-1] if found else 0)
+            after = replace(start, after=found[-1] if found else 0)
             page = await service.page(wanted, after, limit=100, seconds=PATIENCE * 2)
             found += [event.sequence for event in page.events]
         return found

@@ -39,9 +39,9 @@ Types = Annotated[
     QueryParameter(max_length=1024, description="Only of these types, separated by commas: message.received,..."),
 ]
 OfPlatform = Annotated[
-    str | None, QueryParameter(query="platformId", max_length=64, description="Only of this configured platform")
+    str | None, QueryParameter(name="platformId", max_length=64, description="Only of this configured platform")
 ]
-OfChat = Annotated[str | None, QueryParameter(query="chatId", max_length=255, description="Only of this chat")]
+OfChat = Annotated[str | None, QueryParameter(name="chatId", max_length=255, description="Only of this chat")]
 Wait = Annotated[int, QueryParameter(ge=0, le=60, description="Seconds to wait when there are none yet")]
 PageSize = Annotated[int, QueryParameter(ge=1, le=200, description="Events of a page")]
 LastEventId = Annotated[

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from http import HTTPStatus
+from typing import Any
 
 from litestar import Litestar, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, ScalarRenderPlugin, SwaggerRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme
 from litestar.routes import HTTPRoute
 
 from msgcore import __version__
 from msgcore.api.access import PUBLIC, Access, declared_access
 from msgcore.api.batch_body import BatchOperation
 from msgcore.api.errors import Problem
+from msgcore.api.platform_schemas import add_platforms
+from msgcore.platforms.fact_sheet import FactSheet
 
 _SCHEMES = {
     "api-key": SecurityScheme(
@@ -31,15 +36,41 @@ _SCALAR_VERSION = "1.72.1"
 """Pinned, since it runs in the reader's browser: what is released tomorrow should not run unasked."""
 
 
-def openapi_config() -> OpenAPIConfig:
+@dataclass
+class _Document(OpenAPI):
+    """The document, with what platforms add to it."""
+
+    sheets: Sequence[FactSheet] = ()
+
+    @property
+    def _exclude_fields(self) -> set[str]:
+        return {"sheets"}
+
+    def to_schema(self) -> dict[str, Any]:
+        document = super().to_schema()
+        add_platforms(document["components"]["schemas"], self.sheets)
+        return document
+
+
+@dataclass
+class _Config(OpenAPIConfig):
+    sheets: Sequence[FactSheet] = ()
+
+    def to_openapi_schema(self) -> OpenAPI:
+        made = super().to_openapi_schema()
+        return _Document(**{each.name: getattr(made, each.name) for each in fields(made)}, sheets=self.sheets)
+
+
+def openapi_config(sheets: Sequence[FactSheet]) -> OpenAPIConfig:
     """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`.
 
     The pages load their scripts from a CDN; the document itself needs nothing from outside.
     """
-    return OpenAPIConfig(
+    return _Config(
+        sheets=sheets,
         title="MsgCore",
         version=__version__,
-        description="One API that sends on messaging platforms: e-mail, webhooks and a sandbox so far.",
+        description="One API that sends on messaging platforms, and tells what happens there.",
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         components=Components(security_schemes=dict(_SCHEMES)),
         use_handler_docstrings=True,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, get
 
 from msgcore.api.access import PUBLIC, SIGNED_IN, Injected
 from msgcore.api.answers import Answer
-from msgcore.platforms.base import PlatformDeclaration
+from msgcore.core.limits import Budget, RateLimits
+from msgcore.outbound.layout import Shows
+from msgcore.platforms.error_table import Ending
+from msgcore.platforms.fact_sheet import FactSheet, Support, Way
 from msgcore.services.platforms import PlatformService
 
 
 class CapabilityAnswer(Answer, omit_defaults=True):
-    """Something that a platform can do, and where that ends."""
+    """Something that a platform can do, and where that ends; what is `degraded` is shown in another form."""
 
     capability: str
+    support: Support
     limitations: str | None = None
 
 
@@ -38,16 +43,91 @@ class CredentialFieldAnswer(Answer):
 
 
 class CredentialsAnswer(Answer):
-    """Which credentials a platform takes."""
+    """Which credentials a platform takes; `schema` is their JSON Schema."""
 
     required: list[str]
     optional: list[str]
     example: dict[str, Any]
     fields: list[CredentialFieldAnswer]
+    schema: dict[str, Any]
+
+
+class ButtonLimits(Answer):
+    """Buttons of one message: how many, in rows of how many, characters of their texts, bytes of their values."""
+
+    most: int
+    per_row: int
+    text: int
+    value: int
+    values: bool
+    urls: bool
+
+
+class FileLimits(Answer):
+    """Files: the largest in bytes by type (a type that is not named goes as a document), and how many together."""
+
+    largest: dict[str, int]
+    together: int
+    by_url_only: bool
+
+
+class PollLimits(Answer):
+    """Polls: the longest question, how many answers, and the longest answer."""
+
+    question: int
+    options: int
+    option: int
+
+
+class RateAnswer(Answer):
+    """`count` calls in each `seconds`."""
+
+    count: int
+    seconds: float
+
+
+class RateLimitsAnswer(Answer):
+    """How fast the platform is called: for an account, a conversation, a kind of call; how many calls at a time."""
+
+    account: list[RateAnswer]
+    conversation: list[RateAnswer]
+    route: list[RateAnswer]
+    at_once: int | None
+
+
+class LimitsAnswer(Answer):
+    """Where a message ends: lengths in characters (as the platform counts them), null where there is none of it."""
+
+    text: int
+    caption: int | None
+    embeds: int
+    buttons: ButtonLimits | None
+    files: FileLimits | None
+    poll: PollLimits | None
+    rates: RateLimitsAnswer
+
+
+class InboundWays(Answer):
+    """How what happens comes in, and how requests of the platform are verified."""
+
+    ways: list[Way]
+    signature: str | None
+
+
+class ErrorAnswer(Answer):
+    """An error of a delivery: its code, what becomes of it, the remedy; `answers` of the platform bring it about."""
+
+    code: str
+    kind: Ending
+    remedy: str
+    answers: list[str]
 
 
 class SupportedPlatform(Answer):
-    """A platform that can be configured."""
+    """A platform that can be configured.
+
+    `dialect` is how it writes formatted text, `options` the JSON Schema of its `content.platformOptions`.
+    """
 
     name: str
     display_name: str
@@ -55,6 +135,12 @@ class SupportedPlatform(Answer):
     features: Features
     capabilities: list[CapabilityAnswer]
     credentials: CredentialsAnswer
+    limits: LimitsAnswer
+    dialect: str
+    ordered: bool
+    inbound: InboundWays
+    options: dict[str, Any] | None
+    errors: list[ErrorAnswer]
 
 
 class SupportedPlatforms(Answer):
@@ -114,13 +200,13 @@ class PlatformCatalogController(Controller):
 
     @get("/supported", opt=PUBLIC, summary="List supported platforms with their credentials")
     async def supported(self, platforms: Injected[PlatformService]) -> SupportedPlatforms:
-        """From each platform's declaration."""
-        return SupportedPlatforms(platforms=[_supported(declared) for declared in platforms.declarations()])
+        """From each platform's declaration: what it can do, its limits, credentials, options and errors."""
+        return SupportedPlatforms(platforms=[supported(sheet) for sheet in platforms.fact_sheets()])
 
     @get("/health", opt=PUBLIC, summary="The platforms that this server can speak to")
     async def health(self, platforms: Injected[PlatformService]) -> PlatformsHealth:
         """Whether an account works is told by the account (`pausedReason`) and its logs."""
-        shown = [_health(declared) for declared in platforms.declarations()]
+        shown = [_health(sheet) for sheet in platforms.fact_sheets()]
         return PlatformsHealth(
             status="ok",
             total_providers=len(shown),
@@ -134,17 +220,15 @@ class PlatformCatalogController(Controller):
         """The token in the path is that of a configured platform."""
         return WebhookRoutes(
             routes=[
-                WebhookRoute(
-                    platform=declared.name, path=f"/api/v1/webhooks/{declared.name}/:webhookToken", method="POST"
-                )
-                for declared in platforms.declarations()
-                if declared.supports_webhooks
+                WebhookRoute(platform=name, path=f"/api/v1/webhooks/{name}/:webhookToken", method="POST")
+                for name in (sheet.declaration.name for sheet in platforms.fact_sheets() if "webhook" in sheet.ways)
             ]
         )
 
 
-def _supported(declared: PlatformDeclaration) -> SupportedPlatform:
-    fields = declared.credentials
+def supported(sheet: FactSheet) -> SupportedPlatform:
+    """A platform as it is listed."""
+    declared = sheet.declaration
     return SupportedPlatform(
         name=declared.name,
         display_name=declared.display_name,
@@ -154,38 +238,84 @@ def _supported(declared: PlatformDeclaration) -> SupportedPlatform:
             supports_polling=declared.supports_polling,
             supports_web_socket=declared.supports_websocket,
         ),
-        capabilities=_capabilities(declared),
-        credentials=CredentialsAnswer(
-            required=[field.name for field in fields if field.required],
-            optional=[field.name for field in fields if not field.required],
-            example={field.name: field.example for field in fields if field.example is not None},
-            fields=[
-                CredentialFieldAnswer(
-                    name=field.name,
-                    description=field.description,
-                    type=field.kind,
-                    required=field.required,
-                    secret=field.secret,
-                )
-                for field in fields
-            ],
+        capabilities=_capabilities(sheet),
+        credentials=_credentials(sheet),
+        limits=_limits(sheet.shows, declared.limits),
+        dialect=sheet.shows.dialect.name,
+        ordered=declared.ordered,
+        inbound=InboundWays(ways=list(sheet.ways), signature=sheet.signature),
+        options=sheet.options_schema,
+        errors=[
+            ErrorAnswer(code=fact.code, kind=fact.ending, remedy=fact.remedy, answers=list(fact.answers))
+            for fact in sheet.errors
+        ],
+    )
+
+
+def _credentials(sheet: FactSheet) -> CredentialsAnswer:
+    fields = sheet.declaration.credentials
+    return CredentialsAnswer(
+        required=[field.name for field in fields if field.required],
+        optional=[field.name for field in fields if not field.required],
+        example={field.name: field.example for field in fields if field.example is not None},
+        fields=[
+            CredentialFieldAnswer(
+                name=field.name,
+                description=field.description,
+                type=field.kind,
+                required=field.required,
+                secret=field.secret,
+            )
+            for field in fields
+        ],
+        schema=sheet.credentials_schema,
+    )
+
+
+def _limits(shows: Shows, limits: RateLimits) -> LimitsAnswer:
+    buttons, files, poll = shows.buttons, shows.files, shows.poll
+    return LimitsAnswer(
+        text=shows.text,
+        caption=shows.caption,
+        embeds=shows.embeds,
+        buttons=buttons
+        and ButtonLimits(
+            most=buttons.most,
+            per_row=buttons.per_row,
+            text=buttons.text,
+            value=buttons.value,
+            values=buttons.values,
+            urls=buttons.urls,
+        ),
+        files=files and FileLimits(largest=files.largest, together=files.per_call, by_url_only=files.fetched),
+        poll=poll and PollLimits(question=poll.question, options=poll.options, option=poll.option),
+        rates=RateLimitsAnswer(
+            account=_rates(limits.account),
+            conversation=_rates(limits.lane),
+            route=_rates(limits.route),
+            at_once=limits.in_flight or None,
         ),
     )
 
 
-def _health(declared: PlatformDeclaration) -> PlatformHealth:
+def _rates(budgets: Sequence[Budget]) -> list[RateAnswer]:
+    return [RateAnswer(count=budget.count, seconds=budget.period) for budget in budgets]
+
+
+def _health(sheet: FactSheet) -> PlatformHealth:
+    declared = sheet.declaration
     return PlatformHealth(
         name=declared.name,
         display_name=declared.display_name,
         connection_type=declared.connection_type,
         is_healthy=True,  # a platform that cannot be loaded keeps the server from starting
         stats=ConnectionStats(connections=[], total_connections=0, max_connections=0),
-        capabilities=_capabilities(declared),
+        capabilities=_capabilities(sheet),
     )
 
 
-def _capabilities(declared: PlatformDeclaration) -> list[CapabilityAnswer]:
+def _capabilities(sheet: FactSheet) -> list[CapabilityAnswer]:
     return [
-        CapabilityAnswer(capability=info.capability.value, limitations=info.limitations)
-        for info in declared.capabilities
+        CapabilityAnswer(capability=each.capability.value, support=each.support, limitations=each.limitations)
+        for each in sheet.abilities.values()
     ]

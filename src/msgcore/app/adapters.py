@@ -28,8 +28,10 @@ class Adapters:
         settings = shared.settings
         guard = EgressGuard(settings.egress_allow)
         transport = await resources.enter_async_context(open_transport(guard, limit=max(100, settings.concurrency)))
+        held = await resources.enter_async_context(open_transport(guard, limit=0))
         services = AdapterServices(
             http=transport,
+            held_http=held,
             egress=guard,
             attachments=AttachmentLoader(transport, settings.max_attachment_bytes),
             database=shared.database,

@@ -17,7 +17,7 @@ from msgcore.cli.environment import read_settings
 
 app = typer.Typer(
     name="msgcore",
-    help="MsgCore: one API that sends on messaging platforms (e-mail, webhook and sandbox; receiving comes later).",
+    help="MsgCore: one API that sends and receives on messaging platforms.",
     epilog="Settings are environment variables: `msgcore config` lists them.",
     no_args_is_help=True,
     add_completion=False,

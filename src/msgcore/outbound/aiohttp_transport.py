@@ -7,8 +7,9 @@ import io
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
+from typing import Literal
 from weakref import WeakSet
 
 import aiohttp
@@ -19,13 +20,25 @@ from yarl import URL
 
 from msgcore import __version__
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
-from msgcore.outbound.transport import LARGEST_ANSWER, Download, Part, Response, TooLargeError, Transport
+from msgcore.outbound.transport import (
+    LARGEST_ANSWER,
+    Download,
+    Part,
+    Response,
+    Socket,
+    SocketClosedError,
+    TooLargeError,
+    Transport,
+)
 from msgcore.security.egress import HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard
 
 USER_AGENT = f"MsgCore/{__version__}"
 CONNECT_SECONDS = 10.0
 BODY_SECONDS = 5.0
 """How long the body of an answer may take once its head is there: mostly an id could still come."""
+UPGRADE_SECONDS = 20.0
+"""Until a WebSocket is open, with its connection."""
+GOODBYE = aiohttp.ClientWSTimeout(ws_close=1.0)  # pyright: ignore[reportCallIssue] - attrs without types
 KEEP_ALIVE_SECONDS = 15.0
 MOST_IDLE = 512
 """Connections kept for another request. aiohttp bounds only those in use, and each host has its own: without
@@ -54,18 +67,29 @@ async def open_transport(
 
     `tls` verifies servers in place of the system's certificates.
     """
-    async with aiohttp.ClientSession(
-        connector=_GuardedConnector(guard, limit, tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        trust_env=False,
-    ) as session:
-        yield _AiohttpTransport(session, guard)
+    async with AsyncExitStack() as open_ones:
+        requests, held = [
+            await open_ones.enter_async_context(
+                aiohttp.ClientSession(
+                    connector=_GuardedConnector(guard, at_once, tls),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+                    trust_env=False,
+                    trace_configs=traces,
+                )
+            )
+            for at_once, traces in (
+                (limit, None),
+                (0, [_without_redirects()]),
+            )  # what is held open must not take the places of requests
+        ]
+        yield _AiohttpTransport(requests, held, guard)
 
 
 class _AiohttpTransport:
-    def __init__(self, session: aiohttp.ClientSession, guard: EgressGuard) -> None:
+    def __init__(self, session: aiohttp.ClientSession, held: aiohttp.ClientSession, guard: EgressGuard) -> None:
         self._session = session
+        self._held = held
         self._guard = guard
         # Most requests go where others went lately.
         self._target = lru_cache(KNOWN_URLS)(self._check)
@@ -84,6 +108,12 @@ class _AiohttpTransport:
         answer = await self._send(method, target, headers, _as_payload(body), timeout)
         return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
 
+    async def poll(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> Response:
+        answer = await self._send("POST", self._target(url), headers, _as_payload(body), seconds, self._held)
+        return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
+
     @asynccontextmanager
     async def download(
         self,
@@ -96,6 +126,36 @@ class _AiohttpTransport:
         async with answer:
             yield _Download(answer)
 
+    @asynccontextmanager
+    async def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AsyncGenerator[Download]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        target = self._target(url)
+        try:
+            answer = await self._held.get(target, headers=headers, allow_redirects=False, timeout=timeout)
+        except _LOST as error:
+            raise _as_delivery_error(error, target.host or "") from error
+        async with answer:
+            yield _Download(answer)
+
+    @asynccontextmanager
+    async def socket(
+        self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
+    ) -> AsyncGenerator[Socket]:
+        if not url.startswith(("ws://", "wss://")):
+            raise PermanentError("url_invalid", "The URL of a WebSocket must start with wss:// or ws://")
+        target = self._target(f"http{url[2:]}")
+        try:
+            async with asyncio.timeout(UPGRADE_SECONDS):
+                opened = await self._held.ws_connect(
+                    target, max_msg_size=max_bytes, timeout=GOODBYE, decode_text=False, heartbeat=heartbeat
+                )
+        except _LOST as error:
+            raise _as_delivery_error(error, target.host or "") from error
+        try:
+            yield _Socket(opened)
+        finally:
+            await opened.close(code=leave_with)
+
     def _check(self, url: str) -> URL:
         self._guard.check_url(url)
         try:
@@ -104,11 +164,17 @@ class _AiohttpTransport:
             raise PermanentError("url_invalid", "The URL is malformed") from None
 
     async def _send(
-        self, method: str, target: URL, headers: Mapping[str, str] | None, body: _Body, seconds: float | None
+        self,
+        method: str,
+        target: URL,
+        headers: Mapping[str, str] | None,
+        body: _Body,
+        seconds: float | None,
+        session: aiohttp.ClientSession | None = None,
     ) -> aiohttp.ClientResponse:
         timeout = BY_DEFAULT if seconds is None else _bounded(seconds)
         try:
-            return await self._session.request(
+            return await (session or self._session).request(
                 method, target, data=body, headers=headers, allow_redirects=False, timeout=timeout
             )
         except _LOST as error:
@@ -138,6 +204,29 @@ class _Download:
                 yield piece
         except _LOST as error:
             raise _as_delivery_error(error, self._answer.url.host or "") from error
+
+
+class _Socket:
+    def __init__(self, opened: aiohttp.ClientWebSocketResponse[Literal[False]]) -> None:
+        self._opened = opened
+
+    async def receive(self) -> bytes:
+        message = await self._opened.receive()
+        match message.type:
+            case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
+                return message.data
+            case aiohttp.WSMsgType.CLOSE:
+                raise SocketClosedError(message.data or None, message.extra or "")
+            case aiohttp.WSMsgType.ERROR if self._opened.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+                raise TooLargeError
+            case _:
+                raise SocketClosedError(None, "the connection broke")
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._opened.send_str(text)
+        except _LOST as error:
+            raise SocketClosedError(None, "the connection broke") from error
 
 
 class _GuardedConnector(aiohttp.TCPConnector):
@@ -205,6 +294,23 @@ class _GuardedResolver(AbstractResolver):
         """Nothing is kept."""
 
 
+def _without_redirects() -> aiohttp.TraceConfig:
+    """For upgrades to WebSockets: aiohttp gives no other way to refuse redirects of those."""
+
+    async def refuse(_session: object, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+        answer = params.response
+        answer.close()
+        raise _not_a_socket(answer.url.host, answer.status)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
+
+
+def _not_a_socket(host: str | None, status: int) -> TemporaryError:
+    return TemporaryError("socket_refused", f"{host} answered {status} in place of a WebSocket")
+
+
 def _bounded(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
 
@@ -259,6 +365,8 @@ def _as_delivery_error(error: aiohttp.ClientError | OSError, host: str) -> Deliv
         return PermanentError("url_invalid", f"{host} is not a valid host")
     if isinstance(error, _NOT_REACHED):
         return TemporaryError("connection_failed", f"Cannot connect to {host}: {_reason(error)}")
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return _not_a_socket(host, error.status)
     if isinstance(error, TimeoutError):
         return TemporaryError("timeout", f"{host} did not answer in time", reached="maybe")
     return TemporaryError("connection_lost", f"The connection to {host} broke before it answered", reached="maybe")

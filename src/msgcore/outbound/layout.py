@@ -6,14 +6,14 @@ list, a place becomes a link to a map. Each time a `Degradation` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from msgcore.core.content import Attachment, Button, Contact, Content, Embed, Location, Poll, SendOptions
 from msgcore.core.errors import FieldError
-from msgcore.outbound.extras import extras_as_markdown
+from msgcore.outbound.extras import card_lines, extras_as_markdown, map_address, place_name
 from msgcore.outbound.markdown import LONGEST
 from msgcore.outbound.rendering import Degradation
 from msgcore.outbound.rich.dialect import Dialect
@@ -97,6 +97,23 @@ class Shows:
     replies: bool = True
 
 
+AS_GIVEN = Shows(
+    dialect=Dialect("as it was given"),
+    text=1_000_000,
+    caption=4096,
+    files=FileRules({}, 100),
+    buttons=ButtonRules(most=100, text=1024, value=4096),
+    embeds=100,
+    location=True,
+    contact=True,
+    poll=PollRules(question=1024, options=12, option=1024),
+    subject=True,
+    silent=True,
+    threads=True,
+)
+"""What a program shows that gets each content as it was given: all that a request may hold (`core/content.py`)."""
+
+
 @dataclass(slots=True)
 class Layout:
     """A content, laid out. `texts` are written in the dialect; each fits into one message.
@@ -120,7 +137,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
     """The layout of a content. Pure; takes time that grows with the length of the content."""
     layout = Layout()
     blocks = (*_written(content, shows, layout), *_beside(content, shows, layout))
-    _note_options(options, shows, layout)
+    layout.degradations += ignored(options, shows)
     # Before it is cut: that takes time, and this much is refused anyway. Twice, since code may be escaped less.
     if shows.measure(shows.dialect.escape(visible(blocks))) > 2 * MOST_PIECES * shows.text:
         message = f"the text is longer than {MOST_PIECES} messages of this platform: send it as a file"
@@ -134,11 +151,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
         _move_text_beside_files(shows, layout)
     if layout.buttons and not (layout.texts or layout.embeds) and (body is not None or not layout.files):
         layout.errors.append(FieldError("/content/text", "content.text is required with buttons on this platform"))
-    if options.degradation == "refuse":
-        layout.errors += [
-            FieldError(_pointer(each.field), f"{each.field}: {each.message}; options.degradation refuses that")
-            for each in layout.degradations
-        ]
+    layout.errors += refusals(layout.degradations, options)
     layout.degradations += shows.note(layout.texts)
     return layout
 
@@ -244,8 +257,7 @@ def _specials(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragr
         layout.contact = content.contact
     elif content.contact is not None:
         _note(layout, "content.contact", "text", "is shown as text")
-        card = content.contact
-        yield Paragraph((Run("\n".join(filter(None, (card.name, card.organization, card.phone, card.email)))),))
+        yield Paragraph((Run("\n".join(card_lines(content.contact))),))
     if content.poll is not None and shows.poll is not None and _is_poll(content.poll, shows.poll):
         layout.poll = content.poll
     elif content.poll is not None:
@@ -308,10 +320,7 @@ def _numbered(texts: list[str]) -> Listing:
 
 
 def _place(place: Location) -> Paragraph:
-    # The geo: scheme (RFC 5870) opens in few messengers; this address opens in each.
-    address = f"https://www.openstreetmap.org/?mlat={place.latitude}&mlon={place.longitude}"
-    name = ", ".join(filter(None, (place.name, place.address))) or f"{place.latitude}, {place.longitude}"
-    return Paragraph((Run(name, NO_MARKS, address),))
+    return Paragraph((Run(place_name(place), NO_MARKS, map_address(place)),))
 
 
 def _note_length(options: SendOptions, shows: Shows, layout: Layout) -> None:
@@ -327,14 +336,27 @@ def _note_length(options: SendOptions, shows: Shows, layout: Layout) -> None:
         _note(layout, "content", "split", f"is longer than one message takes, and becomes {pieces}")
 
 
-def _note_options(options: SendOptions, shows: Shows, layout: Layout) -> None:
-    for name, given, known in (
-        ("silent", options.silent, shows.silent),
-        ("threadId", options.thread_id, shows.threads),
-        ("replyTo", options.reply_to, shows.replies),
-    ):
-        if given and not known:
-            _note(layout, f"options.{name}", "ignored", "has no meaning on this platform")
+def ignored(options: SendOptions, shows: Shows) -> list[Degradation]:
+    """The options of a message that have no meaning on a platform."""
+    return [
+        Degradation(f"options.{name}", "ignored", "has no meaning on this platform")
+        for name, given, known in (
+            ("silent", options.silent, shows.silent),
+            ("threadId", options.thread_id, shows.threads),
+            ("replyTo", options.reply_to, shows.replies),
+        )
+        if given and not known
+    ]
+
+
+def refusals(degradations: Iterable[Degradation], options: SendOptions) -> list[FieldError]:
+    """What is wrong with a message that must be shown as it was given."""
+    if options.degradation != "refuse":
+        return []
+    return [
+        FieldError(_pointer(each.field), f"{each.field}: {each.message}; options.degradation refuses that")
+        for each in degradations
+    ]
 
 
 def _note(layout: Layout, name: str, rule: str, message: str) -> None:

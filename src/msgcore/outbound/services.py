@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class AdapterServices:
     """Shared by all adapters of a process.
 
-    `http` connects only to addresses that `egress` allows; `egress` itself is for other protocols.
+    `http` connects only to addresses that `egress` allows; `egress` itself is for other protocols. `held_http` is
+    the same for what is held open (`live.py`): however many those are, they take no connection from messages.
     `base_urls` holds the operator's `MSGCORE_<PLATFORM>_BASE_URL` settings by platform name.
     """
 
     http: Transport
+    held_http: Transport
     egress: EgressGuard
     attachments: AttachmentLoader
     database: Database

@@ -18,6 +18,15 @@ class TooLargeError(Exception):
     """A body is larger than its reader accepts."""
 
 
+class SocketClosedError(Exception):
+    """The other end of a WebSocket has closed it; `code` is None where the connection just ended."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(reason or f"closed with code {code}")
+        self.code = code
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One field of a multipart/form-data body; one with a filename is a file."""
@@ -66,6 +75,22 @@ class Download(Protocol):
         ...
 
 
+class Socket(Protocol):
+    """A WebSocket that is open. One task at a time may receive."""
+
+    async def receive(self) -> bytes:
+        """The next message, a text as UTF-8. May be cancelled without losing one.
+
+        Raises SocketClosedError, and TooLargeError for a message of more bytes than were allowed for, after which
+        the connection is of no use any more.
+        """
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send a message. Raises SocketClosedError."""
+        ...
+
+
 class Transport(Protocol):
     """Makes HTTP requests to URLs that users name, and only to addresses that the egress guard allows.
 
@@ -74,7 +99,7 @@ class Transport(Protocol):
     cookies nor proxies from the environment are used: requests of one tenant must not colour those of
     another. TLS certificates are verified. A cancelled request closes its connection.
 
-    Both calls raise PermanentError (`url_invalid`, `egress_denied`) and TemporaryError, whose `reached` is
+    All calls raise PermanentError (`url_invalid`, `egress_denied`) and TemporaryError, whose `reached` is
     `no` only where nothing can have been sent: `connection_failed`, `timeout`, `connection_lost`.
     """
 
@@ -103,4 +128,33 @@ class Transport(Protocol):
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[Download]:
         """A GET whose body is read as the caller likes; what is left unread is dropped with the connection."""
+        ...
+
+    async def poll(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> Response:
+        """The answer to a POST that is held back until there is something to tell, for `seconds` at most.
+
+        It does not count among the requests under way.
+        """
+        ...
+
+    def listen(self, url: str, *, headers: Mapping[str, str], silence: float) -> AbstractAsyncContextManager[Download]:
+        """A GET whose answer goes on for as long as there is something to tell; its body is read as it comes.
+
+        After `silence` seconds without a byte it has ended (TemporaryError, `timeout`). It does not count among the
+        requests under way.
+        """
+        ...
+
+    def socket(
+        self, url: str, *, max_bytes: int, leave_with: int = 1000, heartbeat: float | None = None
+    ) -> AbstractAsyncContextManager[Socket]:
+        """A WebSocket to a `ws:` or `wss:` URL, whose messages have at most `max_bytes` bytes.
+
+        It is closed with the code `leave_with` at the end, without waiting long for an answer. It does not count
+        among the requests under way. Raises what requests raise, and TemporaryError (`socket_refused`) where it is
+        answered by something else. After `heartbeat` seconds without a sound it is pinged, and it has ended if half as
+        many pass without one again.
+        """
         ...

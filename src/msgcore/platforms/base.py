@@ -23,7 +23,9 @@ from msgcore.core.errors import InvalidInputError, PermanentError
 from msgcore.core.limits import UNLIMITED, Pace, RateLimits
 from msgcore.core.retry import RetryPolicy
 from msgcore.core.stop_words import StopWords
+from msgcore.outbound.layout import AS_GIVEN, Shows, ignored, refusals
 from msgcore.outbound.rendering import Call, Rendering
+from msgcore.platforms.error_table import ErrorTable
 from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 
 
 class Capability(StrEnum):
-    """What a platform can do (names of the compatible API, and a few that it does not have)."""
+    """What a platform can do (names of the compatible API, and those that it does not have).
+
+    What begins with `receive-` is told by the platform; of the others, each is asked of it.
+    """
 
     SEND_MESSAGE = "send-message"
     RECEIVE_MESSAGE = "receive-message"
@@ -50,7 +55,30 @@ class Capability(StrEnum):
     MARK_READ = "mark-read"
     VOICE_SEND = "voice-send"
     VOICE_RECEIVE = "voice-receive"
+    SUBJECT = "subject"
+    LOCATION = "location"
+    CONTACT = "contact"
+    POLL = "poll"
+    REPLIES = "replies"
+    SILENT = "silent"
+    RECEIVE_ATTACHMENTS = "receive-attachments"
+    RECEIVE_EDIT = "receive-edit"
+    RECEIVE_DELETE = "receive-delete"
+    RECEIVE_REACTION = "receive-reaction"
+    RECEIVE_CLICK = "receive-click"
+    RECEIVE_COMMAND = "receive-command"
+    RECEIVE_MEMBERSHIP = "receive-membership"
+    RECEIVE_DELIVERED = "receive-delivered"
+    RECEIVE_READ = "receive-read"
+    RECEIVE_FAILED = "receive-failed"
+    RECEIVE_TYPING = "receive-typing"
 
+
+ALL_TOLD: Final = (
+    Capability.VOICE_RECEIVE,
+    *(each for each in Capability if each.value.startswith("receive-") and each is not Capability.RECEIVE_MESSAGE),
+)
+"""Whatever a platform may tell of: that of platforms which take reports in our own shape."""
 
 CAPABILITY_OF: Final[dict[type[Action], Capability]] = {
     React: Capability.REACTIONS,
@@ -97,6 +125,8 @@ class CredentialField:
 class PlatformDeclaration:
     """The fact sheet of a platform.
 
+    `capabilities` are those that nothing else tells, and words about others: what is in `shows` of the adapter need not
+    be said again (`fact_sheet.py`). `tells` is what comes in, beside messages.
     `options` is the typed shape of `content.platformOptions[name]` (None: passed on as it is).
     `ordered` tells whether messages to one conversation keep their order. `stop_words` are those with which
     people opt out of messages (None: nobody can by a word). `ignores_case`: ids of users that differ in capitals
@@ -107,6 +137,7 @@ class PlatformDeclaration:
     display_name: str
     capabilities: tuple[CapabilityInfo, ...]
     credentials: tuple[CredentialField, ...]
+    tells: tuple[Capability, ...] = ()
     connection_type: Literal["http", "webhook", "polling", "websocket"] = "http"
     options: type[msgspec.Struct] | None = None
     limits: RateLimits = UNLIMITED
@@ -206,6 +237,10 @@ class PlatformAdapter(ABC):
     """
 
     declaration: ClassVar[PlatformDeclaration]
+    shows: ClassVar[Shows] = AS_GIVEN
+    """What of a content it can show, and within which limits."""
+    errors: ClassVar[ErrorTable] = ErrorTable()
+    """The platform's documented errors, and what each means for a delivery."""
     inbound: ClassVar[Inbound | None] = None
     """How requests of the platform are received, where it makes any."""
     live: ClassVar[type[Live] | None] = None
@@ -237,8 +272,8 @@ class PlatformAdapter(ABC):
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
         """Rules on what is sent, once per request; pointers start with `/content/` or `/options/`."""
-        del content, options
-        return []
+        del content
+        return refusals(ignored(options, cls.shows), options)
 
     @classmethod
     def check_action(cls, action: Action) -> list[FieldError]:
@@ -262,8 +297,7 @@ class PlatformAdapter(ABC):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """What a content becomes on the platform, for `messages/preview`; passed on as it is, unless said otherwise."""
-        del options
-        return Rendering((Call("send", msgspec.to_builtins(content)),))
+        return Rendering((Call("send", msgspec.to_builtins(content)),), tuple(ignored(options, cls.shows)))
 
     @abstractmethod
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:

@@ -11,7 +11,7 @@ import asyncio
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
@@ -20,12 +20,11 @@ import msgspec
 from msgcore.core.actions import Edit
 from msgcore.core.content import LONG_CONTENT, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
-from msgcore.outbound.http import retry_after
 from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import ErrorTable, Problem
+from msgcore.platforms.error_table import Problem, with_wait
 from msgcore.platforms.strange_answers import read_answer
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ class Answer:
 class CallingAdapter(PlatformAdapter):
     """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
 
-    shows: ClassVar[Shows]
-    errors: ClassVar[ErrorTable]
     needs_answer: ClassVar[bool] = False
     """Whether a 2xx is no success if its body is lost: where it may be a refusal, or nothing is sent twice anyway."""
     editable: ClassVar[frozenset[str]] = frozenset()
@@ -71,6 +68,12 @@ class CallingAdapter(PlatformAdapter):
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
         self._renderings: OrderedDict[str, Rendering] = OrderedDict()
+
+    @classmethod
+    def shows_of(cls, content: Content) -> Shows:
+        """What the platform shows of this content, where that is not the same for all."""
+        del content
+        return cls.shows
 
     @classmethod
     @abstractmethod
@@ -94,7 +97,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """The platform's calls for a content."""
-        layout = lay_out(content, options, cls.shows)
+        layout = lay_out(content, options, cls.shows_of(content))
         calls = () if layout.errors else tuple(cls.calls(content, options, layout))
         errors = tuple(layout.errors)
         if not calls and not errors:
@@ -104,7 +107,7 @@ class CallingAdapter(PlatformAdapter):
     @classmethod
     def numbered(cls, content: Content) -> Sequence[Button]:
         """Those that the layout makes a list."""
-        return () if buttons_shown(content, cls.shows) else choices_of(content)
+        return () if buttons_shown(content, cls.shows_of(content)) else choices_of(content)
 
     @classmethod
     def check_content(cls, content: Content, options: SendOptions) -> list[FieldError]:
@@ -145,10 +148,7 @@ class CallingAdapter(PlatformAdapter):
         problem = self.problem(response, data)
         if problem is None:
             return Answer(data, response)
-        if problem.retry_after is None:
-            wait = retry_after(response.headers.get("Retry-After"), self.services.clock.now())
-            problem = replace(problem, retry_after=wait)
-        raise self.errors.error(problem, name)
+        raise self.errors.error(with_wait(problem, response, self.services.clock.now()), name)
 
     def base_url(self, default: str) -> str:
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""

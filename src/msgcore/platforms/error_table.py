@@ -6,7 +6,8 @@ carries the platform's own answer as an example.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
+from msgcore.outbound.http import retry_after
+from msgcore.outbound.transport import Response
 
 UNKNOWN_WAIT = 5.0
 """Seconds to wait where a platform says that it is too much, but not until when."""
@@ -68,6 +71,13 @@ class Problem:
     text: str = ""
     retry_after: float | None = None
     scope: Scope | None = None
+
+
+def with_wait(problem: Problem, answer: Response, now: datetime) -> Problem:
+    """A problem that waits as long as HTTP's Retry-After says, where the platform has not said it in its own way."""
+    if problem.retry_after is not None:
+        return problem
+    return replace(problem, retry_after=retry_after(answer.headers.get("Retry-After"), now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices
@@ -54,7 +54,12 @@ class Sink(Protocol):
 
 
 class Live(ABC):
-    """Holds a platform's connections in one process. Keeps nothing of an account: that is the state's part."""
+    """Holds a platform's connections in one process. Keeps nothing of an account: that is the state's part.
+
+    `way` is what the connection is, where `supports_polling` and `supports_websocket` do not tell.
+    """
+
+    way: ClassVar[Literal["imap"] | None] = None
 
     def __init__(self, services: AdapterServices) -> None:
         self.services = services

@@ -20,6 +20,7 @@ from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import Capability, CredentialField, PlatformAdapter, PlatformDeclaration
+from msgcore.platforms.fact_sheet import FactSheet, fact_sheet
 from msgcore.platforms.live import Live
 from msgcore.platforms.receiving import Inbound
 
@@ -83,6 +84,14 @@ class PlatformRegistry:
     def declarations(self) -> list[PlatformDeclaration]:
         """The fact sheets of all platforms, sorted by name."""
         return [cls.declaration for cls in self._classes.values()]
+
+    def fact_sheet(self, name: str) -> FactSheet:
+        """All that is known of a platform. Raises InvalidInputError for an unknown name."""
+        return fact_sheet(self.adapter_class(name))
+
+    def fact_sheets(self) -> list[FactSheet]:
+        """The same of all platforms, sorted by name."""
+        return [fact_sheet(cls) for cls in self._classes.values()]
 
     def build(self, services: AdapterServices) -> AdapterSet:
         """One adapter for each platform."""

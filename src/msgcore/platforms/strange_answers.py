@@ -15,6 +15,7 @@ from msgcore.outbound.transport import Response
 
 _TOLD_BY_STATUS = frozenset((401, 408, 413, 414, 425, 429))
 """Of these the status says what is to be done, whatever the body."""
+_READ_OTHERWISE = ("text/plain", "application/x-ndjson")
 
 
 def read_answer(answer: Response, platform: str) -> Mapping[str, Any]:
@@ -44,9 +45,9 @@ def read_answer(answer: Response, platform: str) -> Mapping[str, Any]:
 
 
 def _decode(answer: Response) -> Mapping[str, Any] | None:
-    """None for what is not JSON. Short words in plain text are an answer as well."""
+    """None for what is not JSON. Short words in plain text are an answer as well, and so is a stream of JSON."""
     try:
         data: Any = msgspec.json.decode(answer.body or b"{}")
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return {} if answer.headers.get("Content-Type", "").startswith("text/plain") else None
+        return {} if answer.headers.get("Content-Type", "").startswith(_READ_OTHERWISE) else None
     return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}

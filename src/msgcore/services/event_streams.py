@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
 
@@ -59,10 +59,11 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where following begins: after a place of a log."""
+    """Where following begins: after a place of a log, whose `newest` event is there already."""
 
     log: Log
     after: int
+    newest: int
 
 
 class EventStreamService:
@@ -123,11 +124,11 @@ class EventStreamService:
         """
         bounds = await store.bounds(self._database, wanted.project_id)
         if after is None:
-            return Start(bounds.log, bounds.newest)
+            return Start(bounds.log, bounds.newest, bounds.newest)
         if after > bounds.newest:
             text = f"after is {after}, but the newest event of the project is {bounds.newest}"
             raise InvalidInputError.of([FieldError("/query/after", text)])
-        return Start(bounds.log, after)
+        return Start(bounds.log, after, bounds.newest)
 
     async def page(self, wanted: EventFilter, start: Start, *, limit: int, seconds: float) -> EventPage:
         """The next events, at most `limit`; where there are none yet, waits for up to so many seconds."""
@@ -137,7 +138,8 @@ class EventStreamService:
                 page = await self._read(wanted, start.log, after, limit)
                 left = deadline - monotonic()
                 if page.events or left <= 0 or self._ending.is_set():
-                    return page
+                    # The page may be from memory, where others read on meanwhile.
+                    return replace(page, more=page.more or page.last < start.newest)
                 if not page.more:
                     await news.wait(min(left, LOOK_SECONDS))
                 after = page.last

@@ -15,7 +15,8 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, NotFoundError, UnavailableError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
-from msgcore.platforms.base import Account, PlatformAdapter, PlatformDeclaration, QrCode
+from msgcore.platforms.base import Account, PlatformAdapter, QrCode
+from msgcore.platforms.fact_sheet import FactSheet
 from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
@@ -79,9 +80,9 @@ class PlatformService:
         self._api_url = api_url
         self._on_change = on_change
 
-    def declarations(self) -> list[PlatformDeclaration]:
-        """The fact sheets of all platforms that can be configured."""
-        return list(self._registry.declarations())
+    def fact_sheets(self) -> list[FactSheet]:
+        """What is known of all platforms that can be configured."""
+        return self._registry.fact_sheets()
 
     async def create(self, principal: Principal, project_id: str, new: NewPlatform) -> PlatformView:
         """Configure a platform. Raises InvalidInputError with every wrong credential."""

@@ -65,6 +65,7 @@ FACTS = Facts(
     target=CHANNEL,
     target_type="channel",
     message_id=f"{CHANNEL}:{MESSAGE}",
+    thread_id=MESSAGE,  # a thread has the id of the message that it began with
     answers=answers,
     check=check,
     sign=sign,

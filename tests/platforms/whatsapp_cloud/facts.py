@@ -57,6 +57,7 @@ USAGE = '{"419561257915477":[{"type":"whatsapp","call_count":101,"estimated_time
 FACTS = Facts(
     sign=sign,
     target="+16505551234",
+    message_id="wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBI3N0EyQUJDMjFEQzZCQUMzODMA",
     answers=answers,
     check=check,
     throttles=(

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import msgspec
 from cachetools import LRUCache
 
-from msgcore import __version__
 from msgcore.core.actions import Action, Delete, Edit, React, Type, Unreact
 from msgcore.core.content import TargetType
 from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, PermanentError, TemporaryError
@@ -29,8 +28,11 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import Answer, CallingAdapter, HttpCall, json_call
+from msgcore.platforms.discord.api import BASE_URL, headers_of
 from msgcore.platforms.discord.errors import ERRORS, pace, read_problem
 from msgcore.platforms.discord.inbound import DiscordInbound
+from msgcore.platforms.discord.intents import GATEWAY_FIELDS, check_intents
+from msgcore.platforms.discord.live import DiscordLive
 from msgcore.platforms.discord.parts import message_id
 from msgcore.platforms.discord.render import CREATE, SHOWS, DiscordOptions, calls, problems
 from msgcore.platforms.error_table import Problem
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
     from msgcore.outbound.rendering import Call, Rendering
     from msgcore.outbound.services import AdapterServices
 
-BASE_URL = "https://discord.com/api/v10"
-USER_AGENT = f"DiscordBot (https://github.com/msgcore/msgcore, {__version__})"
-"""In the form without which Discord may refuse requests (https://docs.discord.com/developers/reference#user-agent)."""
 KEPT_CHANNELS = 10_000
 """Channels with one person that are remembered, of all accounts."""
 NONCE = 25
@@ -65,14 +64,20 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Commands and buttons by webhook, all else over the gateway"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Of the bot's own; no polls"),
         CapabilityInfo(Capability.DELETE_MESSAGE),
-        CapabilityInfo(Capability.ATTACHMENTS, "Up to 10 of 10 MiB each, 25 MiB in all"),
-        CapabilityInfo(Capability.EMBEDS, "Up to 10, with 25 fields each and 6,000 characters together"),
-        CapabilityInfo(
-            Capability.BUTTONS, "25, with texts of 80 and values of 100 bytes; others become a numbered list"
-        ),
+        CapabilityInfo(Capability.ATTACHMENTS, "25 MiB in all"),
+        CapabilityInfo(Capability.EMBEDS, "25 fields each and 6,000 characters together"),
         CapabilityInfo(Capability.REACTIONS, "Emojis, and a server's own as name:id"),
-        CapabilityInfo(Capability.THREADS, "options.threadId is the thread's id"),
         CapabilityInfo(Capability.TYPING, "For ten seconds"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.RECEIVE_EDIT,
+        Capability.RECEIVE_DELETE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_COMMAND,
+        Capability.RECEIVE_MEMBERSHIP,
+        Capability.RECEIVE_TYPING,
     ),
     credentials=(
         CredentialField(
@@ -97,10 +102,12 @@ DECLARATION = PlatformDeclaration(
             example="22556792c769dd97fb5e714d77ac76f6a4913470ef593bdead2429209b795ff5",
             pattern=r"[0-9a-fA-F]{64}",
         ),
+        *GATEWAY_FIELDS,
     ),
     connection_type="websocket",
     options=DiscordOptions,
     supports_webhooks=True,
+    supports_websocket=True,
     # https://docs.discord.com/developers/topics/rate-limits, "Global Rate Limit": 50 requests a second. That of a
     # channel is told by headers only; libraries know it as 5 in 5 seconds. Both with a margin: docs/performance.md.
     limits=RateLimits(account=(Budget(50, 1.02),), lane=(Budget(5, 5.1),)),
@@ -114,11 +121,17 @@ class DiscordAdapter(CallingAdapter):
     shows = SHOWS
     errors = ERRORS
     inbound = DiscordInbound()
+    live = DiscordLive
     editable = frozenset((CREATE,))
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
         self._channels: LRUCache[tuple[str, str, str], str] = LRUCache(KEPT_CHANNELS)
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, Any]) -> list[FieldError]:
+        """Intents that there are."""
+        return check_intents(credentials)
 
     @classmethod
     def check_target(cls, target: Target) -> list[FieldError]:
@@ -259,7 +272,7 @@ class DiscordAdapter(CallingAdapter):
         files: Sequence[LoadedAttachment] = (),
     ) -> Answer:
         url = f"{self.base_url(BASE_URL)}{path}"
-        headers = {"Authorization": f"Bot {account.credentials['token']}", "User-Agent": USER_AGENT}
+        headers = headers_of(account.credentials["token"])
         if body is None:
             return await self.ask(HttpCall(method, url, headers))
         if not files:

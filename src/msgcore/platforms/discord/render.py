@@ -43,11 +43,20 @@ _STYLES: Final = {
 class DiscordOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.discord`: what a message of Discord's has beyond the universal one."""
 
-    allowed_mentions: Annotated[list[Literal["users", "roles", "everyone"]], msgspec.Meta(max_length=3)] = []
-    mention_replied_user: bool = True
-    suppress_embeds: bool = False
-    tts: bool = False
-    poll_hours: Annotated[int, msgspec.Meta(ge=1, le=768)] | None = None
+    allowed_mentions: Annotated[
+        list[Literal["users", "roles", "everyone"]],
+        msgspec.Meta(
+            max_length=3,
+            description="which mentions of the text count: of `users` (`<@id>`), `roles` (`<@&id>`) and `everyone` "
+            "(`@everyone`, `@here`)",
+        ),
+    ] = []
+    mention_replied_user: Annotated[
+        bool, msgspec.Meta(description="whether an answer (`options.replyTo`) notifies who is answered")
+    ] = True
+    suppress_embeds: Annotated[bool, msgspec.Meta(description="links of the text get no preview")] = False
+    tts: Annotated[bool, msgspec.Meta(description="the message is read out")] = False
+    poll_hours: Annotated[int, msgspec.Meta(ge=1, le=768, description="how many hours a poll is open")] | None = None
 
 
 SHOWS = Shows(

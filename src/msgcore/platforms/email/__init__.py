@@ -24,11 +24,12 @@ from msgcore.platforms.base import (
 )
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
 from msgcore.platforms.email.authenticity import AUTHENTICATION_SERVER
+from msgcore.platforms.email.errors import ERRORS
 from msgcore.platforms.email.imap_fields import IMAP_FIELDS, check_imap
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
 from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
-from msgcore.platforms.email.render import EmailOptions, check_content, preview, render
+from msgcore.platforms.email.render import SHOWS, EmailOptions, check_content, preview, render
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
@@ -44,18 +45,21 @@ ATTACHMENT_SECONDS = 30.0
 DECLARATION = PlatformDeclaration(
     name="email",
     display_name="Email (SMTP)",
-    connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "content.subject is required"),
         CapabilityInfo(
             Capability.RECEIVE_MESSAGE,
-            "By IMAP, with imapHost, or raw mails that a mail service posts, with inboundSecret; files are only named",
+            "By IMAP, with imapHost, or raw mails that a mail service posts, with inboundSecret",
         ),
         CapabilityInfo(
             Capability.ATTACHMENTS, "Most servers take 10 to 25 MB a mail; base64 makes files a third larger"
         ),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text below the body"),
-        CapabilityInfo(Capability.BUTTONS, "Buttons with a url become links; values cannot come back"),
+        CapabilityInfo(Capability.BUTTONS, "values cannot come back"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_FAILED,
     ),
     credentials=(
         CredentialField(
@@ -129,6 +133,8 @@ class EmailAdapter(PlatformAdapter):
     """Renders a delivery as MIME and hands it to the account's SMTP server."""
 
     declaration = DECLARATION
+    shows = SHOWS
+    errors = ERRORS
     inbound = EmailInbound()
     live = EmailLive
 
@@ -173,8 +179,7 @@ class EmailAdapter(PlatformAdapter):
     @classmethod
     def render(cls, content: Content, options: SendOptions) -> Rendering:
         """Subject, text and HTML of a mail."""
-        del options
-        return preview(content)
+        return preview(content, options)
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Send one mail; the provider's id is its Message-ID, made from the delivery's id."""

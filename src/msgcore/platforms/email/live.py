@@ -32,6 +32,8 @@ THREADS = 32
 class EmailLive(Live):
     """Reads mailboxes."""
 
+    way = "imap"
+
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="imap")

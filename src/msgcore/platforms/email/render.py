@@ -19,9 +19,11 @@ from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.attachments import LoadedAttachment
 from msgcore.outbound.extras import extras_as_markdown
+from msgcore.outbound.layout import FileRules, Shows, ignored, refusals
 from msgcore.outbound.markdown import LONGEST, to_html
 from msgcore.outbound.plain_text import html_to_text
 from msgcore.outbound.rendering import Call, Degradation, Rendering
+from msgcore.outbound.rich.dialect import Dialect
 from msgcore.platforms.base import OutgoingDelivery
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
 
@@ -43,10 +45,33 @@ _OURS = frozenset(
 class EmailOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.email`: more recipients, where answers go, and headers of one's own."""
 
-    cc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
-    bcc: Annotated[list[str], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
-    reply_to: str | None = None
-    headers: Annotated[dict[str, Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=50)] = {}
+    cc: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=MAX_RECIPIENTS,
+            description="more recipients, fewer than 100 with `bcc`; a refused copy does not fail the mail",
+        ),
+    ] = []
+    bcc: Annotated[
+        list[str], msgspec.Meta(max_length=MAX_RECIPIENTS, description="the same, which nobody else sees")
+    ] = []
+    reply_to: Annotated[str, msgspec.Meta(description="where answers go")] | None = None
+    headers: Annotated[
+        dict[str, Annotated[str, msgspec.Meta(max_length=2000)]],
+        msgspec.Meta(
+            max_length=50,
+            description="headers of your own, such as `List-Unsubscribe`; those that the gateway sets are refused",
+        ),
+    ] = {}
+
+
+# A mail has no length of its own: these are the limits of a request, and MSGCORE_MAX_ATTACHMENT_BYTES.
+SHOWS = Shows(
+    dialect=Dialect("HTML, and plain text beside it"),
+    text=1_000_000,
+    files=FileRules({}, 100),
+    subject=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +108,7 @@ def check_content(content: Content, options: SendOptions) -> list[FieldError]:
         errors.append(
             FieldError("/options/replyTo", "options.replyTo must be a Message-ID such as <id@example.com> for email")
         )
+    errors += refusals(_degradations(content, options), options)
     return errors + _check_options(read_options(content))
 
 
@@ -190,17 +216,24 @@ def _thread(message: EmailMessage, reply_to: str | None) -> None:
             message[name] = parent
 
 
-def preview(content: Content) -> Rendering:
+def preview(content: Content, options: SendOptions) -> Rendering:
     """What of a content becomes a mail, for `messages/preview`."""
     text, html = _bodies(content)
-    options = msgspec.to_builtins(read_options(content))
-    body = {"subject": content.subject, "text": text, "html": html, **options}
-    written = [
-        Degradation(f"content.{name}", "text", "are written out below the body")
-        for name, parts in (("embeds", content.embeds), ("buttons", content.buttons))
-        if parts
-    ]
-    return Rendering((Call("mail", body, tuple(content.attachments or ())),), tuple(written))
+    own = msgspec.to_builtins(read_options(content))
+    body = {"subject": content.subject, "text": text, "html": html, **own}
+    return Rendering((Call("mail", body, tuple(content.attachments or ())),), tuple(_degradations(content, options)))
+
+
+def _degradations(content: Content, options: SendOptions) -> list[Degradation]:
+    parts = {
+        "embeds": content.embeds,
+        "buttons": content.buttons,
+        "location": content.location,
+        "contact": content.contact,
+        "poll": content.poll,
+    }
+    written = [Degradation(f"content.{name}", "text", "is written out below the body") for name in parts if parts[name]]
+    return written + ignored(options, SHOWS)
 
 
 def _set_body(message: EmailMessage, content: Content) -> None:

@@ -7,6 +7,7 @@ see `behaviours` for how a recipient's id tells it to.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,9 @@ import msgspec
 from msgcore.core.envelope import Message, Person, Place, Report
 from msgcore.core.errors import FieldError
 from msgcore.core.stop_words import SHORT_MESSAGES
+from msgcore.outbound.layout import AS_GIVEN
 from msgcore.platforms.base import (
+    ALL_TOLD,
     Account,
     Capability,
     CapabilityInfo,
@@ -25,6 +28,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.sandbox.behaviours import Behaviour, behaviour_of
+from msgcore.platforms.sandbox.errors import ERRORS
 from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.platforms.sandbox.inbox import InboxEntry, InboxWriter, Row
 from msgcore.store.inbound import RawRequest
@@ -39,21 +43,18 @@ LONGEST_TARGET = 255
 DECLARATION = PlatformDeclaration(
     name="sandbox",
     display_name="Sandbox",
-    connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "Kept in the sandbox's inbox; nothing leaves the gateway"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Recipients named reply answer; reports may be posted to it"),
         CapabilityInfo(Capability.ATTACHMENTS, "Kept as they were given; URLs are not fetched"),
-        CapabilityInfo(Capability.EMBEDS),
-        CapabilityInfo(Capability.BUTTONS),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Kept in the sandbox's inbox, as messages are"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "Kept in the sandbox's inbox; what it deletes stays there"),
         CapabilityInfo(Capability.REACTIONS, "Kept in the sandbox's inbox, as messages are"),
         CapabilityInfo(Capability.TYPING, "Kept in the sandbox's inbox, as messages are"),
         CapabilityInfo(Capability.MARK_READ, "Kept in the sandbox's inbox, as messages are"),
     ),
+    tells=ALL_TOLD,
     credentials=(),
-    ordered=True,
     stop_words=SHORT_MESSAGES,
     supports_webhooks=True,
 )
@@ -63,6 +64,8 @@ class SandboxAdapter(PlatformAdapter):
     """Puts messages into the inbox, unless the recipient's id asks for something else."""
 
     declaration = DECLARATION
+    shows = replace(AS_GIVEN, silent=False, threads=False)
+    errors = ERRORS
     inbound = SandboxInbound()
 
     def __init__(self, services: AdapterServices) -> None:

@@ -78,11 +78,19 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook: events, pressed buttons, slash commands"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, buttons and embeds, while the workspace allows it"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "The app's own messages; not those that files became"),
-        CapabilityInfo(Capability.ATTACHMENTS, "Uploaded, up to 10 at once; they have no id of a message"),
-        CapabilityInfo(Capability.BUTTONS, "Texts of 75 characters; longer ones become a numbered list"),
-        CapabilityInfo(Capability.EMBEDS, "Up to 10, with 12,000 characters together; further ones become text"),
+        CapabilityInfo(Capability.ATTACHMENTS, "uploaded; they have no id of a message"),
+        CapabilityInfo(Capability.EMBEDS, "12,000 characters together"),
         CapabilityInfo(Capability.REACTIONS, "By the names of emojis that Slack knows, and by those of the workspace"),
-        CapabilityInfo(Capability.THREADS, "options.threadId or options.replyTo: an answer is a thread"),
+        CapabilityInfo(Capability.THREADS, "An answer is a thread"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.RECEIVE_EDIT,
+        Capability.RECEIVE_DELETE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_COMMAND,
+        Capability.RECEIVE_MEMBERSHIP,
     ),
     credentials=(
         CredentialField(
@@ -94,7 +102,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "signingSecret",
-            "the app's Signing Secret, to receive",
+            "the app's Signing Secret, to receive; without it no webhook is taken",
             required=False,
             secret=True,
             example="0123456789abcdef0123456789abcdef",

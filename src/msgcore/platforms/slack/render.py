@@ -49,12 +49,22 @@ _WITH_MARKS = frozenset(("content.subject", "content.poll", "content.embeds"))
 class SlackOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.slack`: what chat.postMessage has beyond the universal message."""
 
-    unfurl_links: bool | None = None
-    unfurl_media: bool | None = None
-    reply_broadcast: bool | None = None
-    username: Annotated[str, msgspec.Meta(max_length=80)] | None = None
-    icon_emoji: Annotated[str, msgspec.Meta(max_length=100)] | None = None
-    icon_url: Annotated[str, msgspec.Meta(max_length=3000, pattern=r"^https?://[^\s]+$")] | None = None
+    unfurl_links: Annotated[bool, msgspec.Meta(description="previews of links to pages")] | None = None
+    unfurl_media: Annotated[bool, msgspec.Meta(description="previews of links to pictures and the like")] | None = None
+    reply_broadcast: (
+        Annotated[bool, msgspec.Meta(description="an answer in a thread is shown in the channel as well")] | None
+    ) = None
+    username: Annotated[str, msgspec.Meta(max_length=80, description="another name than the app's")] | None = None
+    icon_emoji: (
+        Annotated[str, msgspec.Meta(max_length=100, description="an emoji in place of the app's picture")] | None
+    ) = None
+    icon_url: (
+        Annotated[
+            str,
+            msgspec.Meta(max_length=3000, pattern=r"^https?://[^\s]+$", description="another picture than the app's"),
+        ]
+        | None
+    ) = None
 
 
 SHOWS = Shows(

@@ -58,14 +58,20 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To who has started the bot, and where it is a member"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets"),
+        CapabilityInfo(Capability.REACTIONS, "One at a time; of Telegram's own set of emojis"),
+        CapabilityInfo(Capability.THREADS, "Topics of forums"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts with their buttons, and captions of files"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "Within 48 hours; of an album, its first file only"),
-        CapabilityInfo(Capability.ATTACHMENTS, "Photos of 10 MB, other files of 50 MB; albums of 10"),
-        CapabilityInfo(Capability.BUTTONS, "Values of 64 bytes; longer ones become a numbered list"),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
-        CapabilityInfo(Capability.REACTIONS, "One at a time; of Telegram's own set of emojis"),
         CapabilityInfo(Capability.TYPING, "For 5 seconds, or until a message comes"),
-        CapabilityInfo(Capability.THREADS, "Topics of forums, by options.threadId"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.VOICE_RECEIVE,
+        Capability.RECEIVE_EDIT,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_COMMAND,
+        Capability.RECEIVE_MEMBERSHIP,
     ),
     credentials=(
         CredentialField(

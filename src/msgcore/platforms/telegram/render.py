@@ -30,10 +30,14 @@ _STYLES = {ButtonStyle.PRIMARY: "primary", ButtonStyle.SUCCESS: "success", Butto
 class TelegramOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.telegram`: what the Bot API has beyond the universal message."""
 
-    protect_content: bool | None = None
-    disable_link_preview: bool | None = None
-    message_effect_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    buttons_per_row: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    protect_content: Annotated[bool, msgspec.Meta(description="no forwarding, no saving")] | None = None
+    disable_link_preview: Annotated[bool, msgspec.Meta(description="no preview of the first link")] | None = None
+    message_effect_id: (
+        Annotated[str, msgspec.Meta(max_length=64, description="an animation, in private chats")] | None
+    ) = None
+    buttons_per_row: Annotated[
+        int, msgspec.Meta(ge=1, le=8, description="how many buttons stand beside each other")
+    ] = 1
 
 
 def _text(text: str) -> str:

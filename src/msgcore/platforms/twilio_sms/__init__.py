@@ -48,9 +48,15 @@ DECLARATION = PlatformDeclaration(
     name=PLATFORM,
     display_name="Twilio SMS",
     capabilities=(
-        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text; of up to 1,600 characters in one message"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook; also whether messages arrived"),
-        CapabilityInfo(Capability.ATTACHMENTS, "MMS, by public URLs: 10 a message, where sender and country know it"),
+        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook"),
+        CapabilityInfo(Capability.ATTACHMENTS, "MMS, where sender and country know it"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_READ,
+        Capability.RECEIVE_FAILED,
     ),
     credentials=(
         CredentialField(
@@ -75,7 +81,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "messagingServiceSid",
-            "the messaging service that chooses a sender, MG and 32 hex digits; needed without from",
+            "the messaging service that chooses a sender, MG and 32 hex digits; with both, from is one of its senders",
             required=False,
             example="MG0123456789abcdef0123456789abcdef",
             pattern=r"MG[0-9a-fA-F]{32}",

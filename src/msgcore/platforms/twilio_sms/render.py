@@ -27,10 +27,31 @@ _MEGABYTE = 1024 * 1024
 class TwilioSmsOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.twilio-sms`: what a message of Twilio's has beyond the universal one."""
 
-    smart_encoded: bool | None = None
-    send_as_mms: bool | None = None
-    shorten_urls: bool | None = None
-    validity_period: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_WAIT)] | None = None
+    smart_encoded: (
+        Annotated[
+            bool,
+            msgspec.Meta(
+                description="typographic signs, such as curly quotes, are replaced by those of GSM's alphabet"
+            ),
+        ]
+        | None
+    ) = None
+    send_as_mms: Annotated[bool, msgspec.Meta(description="one MMS in place of several segments")] | None = None
+    shorten_urls: (
+        Annotated[bool, msgspec.Meta(description="links are shortened; with a messaging service that is set up for it")]
+        | None
+    ) = None
+    validity_period: (
+        Annotated[
+            int,
+            msgspec.Meta(
+                ge=1,
+                le=LONGEST_WAIT,
+                description="seconds that the message may wait at Twilio; `options.expiresAt` shortens that by itself",
+            ),
+        ]
+        | None
+    ) = None
 
 
 SHOWS = Shows(

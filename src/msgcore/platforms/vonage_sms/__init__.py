@@ -47,17 +47,33 @@ TTL = (20_000, 604_800_000)
 class VonageSmsOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.vonage-sms`: what the SMS API has beyond the universal message."""
 
-    message_class: Annotated[int, msgspec.Meta(ge=0, le=3)] | None = None
-    entity_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-    content_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    message_class: (
+        Annotated[int, msgspec.Meta(ge=0, le=3, description="0 (shown at once, and not stored) to 3")] | None
+    ) = None
+    entity_id: (
+        Annotated[
+            str, msgspec.Meta(min_length=1, max_length=64, description="what some countries, such as India, ask for")
+        ]
+        | None
+    ) = None
+    content_id: (
+        Annotated[
+            str, msgspec.Meta(min_length=1, max_length=64, description="what some countries, such as India, ask for")
+        ]
+        | None
+    ) = None
 
 
 DECLARATION = PlatformDeclaration(
     name=PLATFORM,
     display_name="Vonage SMS",
     capabilities=(
-        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text; of up to 3,200 characters in one message"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By signed webhook; also whether messages arrived"),
+        CapabilityInfo(Capability.SEND_MESSAGE, "Plain text"),
+        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By signed webhook"),
+    ),
+    tells=(
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_FAILED,
     ),
     credentials=(
         CredentialField("apiKey", "the account's API key", secret=True, example="abcd1234", max_length=32),

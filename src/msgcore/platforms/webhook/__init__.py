@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgcore.core.errors import FieldError
 from msgcore.platforms.base import (
+    ALL_TOLD,
     Account,
     Capability,
     CapabilityInfo,
@@ -23,6 +24,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.webhook.client import Endpoints, post
+from msgcore.platforms.webhook.errors import ERRORS
 from msgcore.platforms.webhook.inbound import WebhookInbound
 from msgcore.platforms.webhook.render import encode, encode_action
 from msgcore.security.egress import url_problem
@@ -34,19 +36,17 @@ if TYPE_CHECKING:
 DECLARATION = PlatformDeclaration(
     name="webhook",
     display_name="Webhook (custom platform)",
-    connection_type="http",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "The receiver decides what to do with a message"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "Reports in MsgCore's own shape, signed with the same secret"),
         CapabilityInfo(Capability.ATTACHMENTS, "Passed on as they were given; URLs are not fetched"),
-        CapabilityInfo(Capability.EMBEDS, "Passed on as they were given"),
-        CapabilityInfo(Capability.BUTTONS, "Passed on as they were given"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Posted as contents of the kind edit"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "Posted as contents of the kind delete"),
         CapabilityInfo(Capability.REACTIONS, "Posted as contents of the kind reaction"),
         CapabilityInfo(Capability.TYPING, "Posted as contents of the kind typing"),
         CapabilityInfo(Capability.MARK_READ, "Posted as contents of the kind receipt"),
     ),
+    tells=ALL_TOLD,
     credentials=(
         CredentialField(
             "url",
@@ -63,7 +63,6 @@ DECLARATION = PlatformDeclaration(
             max_length=128,
         ),
     ),
-    ordered=True,
     supports_webhooks=True,
 )
 
@@ -72,6 +71,7 @@ class WebhookAdapter(PlatformAdapter):
     """Posts deliveries to their account's URL."""
 
     declaration = DECLARATION
+    errors = ERRORS
     inbound = WebhookInbound()
 
     def __init__(self, services: AdapterServices) -> None:

@@ -61,14 +61,19 @@ DECLARATION = PlatformDeclaration(
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "Within 24 hours after the person wrote; otherwise templates only"),
         CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook, with appSecret and verifyToken"),
-        CapabilityInfo(Capability.ATTACHMENTS, "Images of 5 MB, video and audio of 16 MB, documents of 100 MB"),
-        CapabilityInfo(
-            Capability.BUTTONS, "3 buttons, a list of 10, or one that opens a URL; more are a numbered list"
-        ),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
+        CapabilityInfo(Capability.BUTTONS, "up to 3 stand below the text, up to 10 are a list"),
         CapabilityInfo(Capability.REACTIONS, "One at a time, to messages that were received"),
         CapabilityInfo(Capability.TYPING, "For 25 seconds, to who wrote before; marks that as read"),
         CapabilityInfo(Capability.MARK_READ, "With what came before it"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.VOICE_RECEIVE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_READ,
+        Capability.RECEIVE_FAILED,
     ),
     credentials=(
         CredentialField("accessToken", "an access token of a system user", secret=True, example="EAAJB" + "x" * 40),

@@ -51,12 +51,32 @@ class Template(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class WhatsAppCloudOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """`content.platformOptions.whatsapp-cloud`: what the Cloud API has beyond the universal message."""
 
-    template: Template | None = None
-    preview_url: bool | None = None
-    mark_read: bool | None = None
-    callback_data: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
-    list_button: Annotated[str, msgspec.Meta(min_length=1, max_length=20)] = "Options"
-    footer: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] | None = None
+    template: (
+        Annotated[
+            Template,
+            msgspec.Meta(description="a template that Meta has approved, with what fills it; it goes out alone"),
+        ]
+        | None
+    ) = None
+    preview_url: Annotated[bool, msgspec.Meta(description="a preview of the first link of a text")] | None = None
+    mark_read: (
+        Annotated[bool, msgspec.Meta(description="what is answered (`options.replyTo`) is shown as read first")] | None
+    ) = None
+    callback_data: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=512,
+                description="a text that comes back with each status (`biz_opaque_callback_data`)",
+            ),
+        ]
+        | None
+    ) = None
+    list_button: Annotated[str, msgspec.Meta(min_length=1, max_length=20, description="what opens a list")] = "Options"
+    footer: (
+        Annotated[str, msgspec.Meta(min_length=1, max_length=60, description="small print below buttons")] | None
+    ) = None
 
 
 SHOWS = Shows(

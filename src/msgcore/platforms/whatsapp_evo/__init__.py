@@ -59,16 +59,27 @@ DECLARATION = PlatformDeclaration(
         CapabilityInfo(
             Capability.RECEIVE_MESSAGE, "By webhook, which register-webhook sets; votes and edits are not told"
         ),
+        CapabilityInfo(Capability.BUTTONS, "WhatsApp does not show buttons of linked devices"),
+        CapabilityInfo(Capability.REACTIONS, "One at a time"),
+        CapabilityInfo(Capability.VOICE_SEND, "Audio becomes voice messages"),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, and captions of pictures and videos, for 15 minutes"),
         CapabilityInfo(
             Capability.DELETE_MESSAGE, "For as long as WhatsApp's apps take it, which do not say whether they did"
         ),
-        CapabilityInfo(Capability.ATTACHMENTS, "Audio becomes voice messages"),
-        CapabilityInfo(Capability.EMBEDS, "Written out as formatted text"),
-        CapabilityInfo(Capability.REACTIONS, "One at a time"),
         CapabilityInfo(Capability.TYPING, "For 5 seconds"),
         CapabilityInfo(Capability.MARK_READ, "In chats with one person that WhatsApp names by number"),
-        CapabilityInfo(Capability.BUTTONS, "A numbered list: WhatsApp does not show buttons of linked devices"),
+    ),
+    tells=(
+        Capability.RECEIVE_ATTACHMENTS,
+        Capability.VOICE_RECEIVE,
+        Capability.RECEIVE_DELETE,
+        Capability.RECEIVE_REACTION,
+        Capability.RECEIVE_CLICK,
+        Capability.RECEIVE_MEMBERSHIP,
+        Capability.RECEIVE_DELIVERED,
+        Capability.RECEIVE_READ,
+        Capability.RECEIVE_FAILED,
+        Capability.RECEIVE_TYPING,
     ),
     credentials=(
         CredentialField(
@@ -85,7 +96,7 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "instanceName",
-            "the name of the instance: letters, digits, hyphens and underscores",
+            "the name of the instance, which has to exist: letters, digits, hyphens and underscores",
             required=False,
             default="msgcore",
             example="msgcore",

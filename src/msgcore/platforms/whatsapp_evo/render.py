@@ -28,10 +28,13 @@ Jid = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5,20}(@[a-z.]+)?$")]
 class WhatsAppEvoOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """`content.platformOptions.whatsapp-evo`: what the Evolution API has beyond the universal message."""
 
-    link_preview: bool | None = None
-    delay: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
-    mentioned: Annotated[list[Jid], msgspec.Meta(min_length=1, max_length=1024)] | None = None
-    mentions_every_one: bool | None = None
+    link_preview: Annotated[bool, msgspec.Meta(description="`false`: no preview of links")] | None = None
+    delay: Annotated[int, msgspec.Meta(ge=0, le=10_000, description='milliseconds of "typing" before')] | None = None
+    mentioned: (
+        Annotated[list[Jid], msgspec.Meta(min_length=1, max_length=1024, description="who is mentioned, in groups")]
+        | None
+    ) = None
+    mentions_every_one: Annotated[bool, msgspec.Meta(description="everybody in the group is mentioned")] | None = None
 
 
 SHOWS = Shows(
