@@ -47,7 +47,8 @@ def test_the_declaration_is_sane(name: str, declaration: PlatformDeclaration) ->
 
 
 def test_limits_and_retries_can_be_kept(name: str, declaration: PlatformDeclaration) -> None:
-    for budget in (*declaration.limits.account, *declaration.limits.lane):
+    everywhere = (declaration.limits, *(kind.limits for kind in declaration.limits.kinds))
+    for budget in (budget for limits in everywhere for budget in (*limits.account, *limits.lane)):
         assert budget.count > 0
         assert budget.period > 0
         assert 1 <= budget.burst <= budget.count

@@ -104,7 +104,8 @@ class CredentialField:
     """One field of an account's credentials.
 
     `secret` ones are never shown again. `destination` ones say where the secrets are sent: whoever
-    changes one has to give the secrets anew.
+    changes one has to give the secrets anew. `until_webhook` is for a boolean by which an account receives without
+    a webhook: registering one sets it to false.
     """
 
     name: str
@@ -113,6 +114,7 @@ class CredentialField:
     required: bool = True
     secret: bool = False
     destination: bool = False
+    until_webhook: bool = False
     example: Any = None
     default: Any = None
     pattern: str | None = None

@@ -269,7 +269,8 @@ def _deliveries(
         row = _delivery_row(message, checked, target.type, target_id, record, ordered=declaration.ordered)
         row["rank"] = rank.value
         rows.append(row)
-        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
+        limits = declaration.limits.of_lane(row["lane"])
+        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, limits))
     return rows, tickets
 
 

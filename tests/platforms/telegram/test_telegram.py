@@ -1,4 +1,4 @@
-"""Telegram beyond what holds for every platform: what it is answered on the spot, and changing messages."""
+"""Telegram beyond what holds for every platform: answers on the spot, its limits, and changing messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from aiohttp import web
 
 from msgcore.core.actions import Action, Delete, Edit
 from msgcore.core.errors import PermanentError
+from msgcore.core.ids import new_id
+from msgcore.core.limits import Budget
+from msgcore.dispatch.tickets import tickets_of
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.receiving import InboundRequest
-from msgcore.platforms.telegram import TelegramAdapter
+from msgcore.platforms.telegram import LIMITS, TelegramAdapter
 from msgcore.platforms.telegram.inbound import TelegramInbound
+from msgcore.store.ledger.feed import OpenDelivery
 from platforms.telegram.facts import answers, arguments, check
 from servers.deliveries import make_account, make_action, make_content
 from servers.http_sink import HttpSink
@@ -35,6 +39,27 @@ def test_a_pressed_button_is_answered_at_once_and_whatever_else_is_taken(
 ) -> None:
     request = InboundRequest("POST", {}, "", body, datetime.now(UTC))
     assert msgspec.json.decode(TelegramInbound().reply(request).body) == answer
+
+
+@pytest.mark.parametrize(
+    ("lane", "a_minute"),
+    [
+        ("user:123456789", None),
+        ("chat:123456789", None),
+        ("chat:-1001234567890", 20),
+        ("group:-42", 20),
+        ("channel:@news_of_today", 20),
+        (None, None),
+    ],
+)
+def test_groups_are_written_to_more_slowly(lane: str | None, a_minute: int | None) -> None:
+    now = datetime.now(UTC)
+    [ticket] = tickets_of(
+        [OpenDelivery(new_id(), new_id(), "telegram", lane, 0, now, tried=False)], {"telegram": LIMITS}, now
+    )
+    assert ticket.limits.account == LIMITS.account
+    assert ticket.limits.lane[0] == Budget(1, 1.02)
+    assert [budget.count for budget in ticket.limits.lane[1:]] == ([] if a_minute is None else [a_minute])
 
 
 # --- messages that are there

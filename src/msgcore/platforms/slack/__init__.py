@@ -31,6 +31,7 @@ from msgcore.platforms.error_table import Problem
 from msgcore.platforms.slack.errors import ERRORS, read_problem
 from msgcore.platforms.slack.events import message_id
 from msgcore.platforms.slack.inbound import SlackInbound
+from msgcore.platforms.slack.live import BASE_URL, SlackLive
 from msgcore.platforms.slack.render import (
     DELETE,
     POST,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices
     from msgcore.outbound.transport import Response
 
-BASE_URL = "https://slack.com/api"
 KEPT_CONVERSATIONS = 10_000
 """Conversations with one person that are remembered, of all accounts."""
 EVENT_TYPE = "msgcore_delivery"
@@ -75,7 +75,9 @@ DECLARATION = PlatformDeclaration(
     display_name="Slack",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To channels that the app is in, and to people"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook: events, pressed buttons, slash commands"),
+        CapabilityInfo(
+            Capability.RECEIVE_MESSAGE, "By webhook or Socket Mode: events, pressed buttons, slash commands"
+        ),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, buttons and embeds, while the workspace allows it"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "The app's own messages; not those that files became"),
         CapabilityInfo(Capability.ATTACHMENTS, "uploaded; they have no id of a message"),
@@ -102,18 +104,27 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "signingSecret",
-            "the app's Signing Secret, to receive; without it no webhook is taken",
+            "the app's Signing Secret, to receive by webhook; without it no webhook is taken",
             required=False,
             secret=True,
             example="0123456789abcdef0123456789abcdef",
             pattern=r"[0-9A-Za-z]{16,128}",
         ),
+        CredentialField(
+            "appToken",
+            "an App-Level Token with the scope connections:write, to receive by Socket Mode",
+            required=False,
+            secret=True,
+            example="xapp-example-example-example",
+            pattern=r"xapp-[0-9A-Za-z-]{10,250}",
+        ),
     ),
     options=SlackOptions,
     supports_webhooks=True,
+    supports_websocket=True,
     # https://docs.slack.dev/apis/web-api/rate-limits: chat.postMessage takes one message a second for each channel;
-    # the limit of the workspace has no number.
-    limits=RateLimits(lane=(Budget(1, 1.0),)),
+    # the limit of the workspace has no number. 2 % slower than allowed: docs/performance.md.
+    limits=RateLimits(lane=(Budget(1, 1.02),)),
 )
 
 
@@ -126,6 +137,7 @@ class SlackAdapter(CallingAdapter):
     needs_answer = True
     editable = frozenset((POST,))
     inbound = SlackInbound()
+    live = SlackLive
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)

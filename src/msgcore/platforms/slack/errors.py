@@ -166,6 +166,26 @@ ERRORS = ErrorTable(
     )
 )
 
+OPENING_ERRORS = ErrorTable(
+    (
+        *_rules(
+            "credentials_refused",
+            Ending.AUTHENTICATION,
+            "Slack does not take the app-level token: make one under Basic Information, App-Level Tokens",
+            *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"),
+            *("not_allowed_token_type", "user_removed_from_team", "team_disabled"),
+        ),
+        *_rules(
+            "missing_scope",
+            Ending.PERMANENT,
+            "The app-level token lacks the scope connections:write",
+            *("missing_scope", "no_permission"),
+        ),
+        *ERRORS.rules,
+    )
+)
+"""What those of apps.connections.open mean, which is called with another token."""
+
 
 def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     """What is wrong with an answer; None for one with `ok`, and where there was nothing left to do."""

@@ -159,11 +159,42 @@ ERRORS = ErrorTable(
             example=_said(400, "Bad Request: message can't be deleted for everyone"),
         ),
         ErrorRule(
+            "webhook_set",
+            Ending.TEMPORARY,
+            "Another program has set a webhook for this bot since polling began: remove it there, and save the account",
+            status=409,
+            text="webhook is active",
+            example=_said(
+                409,
+                "Conflict: can't use getUpdates method while webhook is active; "
+                "use deleteWebhook to delete the webhook first",
+            ),
+        ),
+        ErrorRule(
+            "webhook_set",
+            Ending.TEMPORARY,
+            "Another program has set a webhook for this bot since polling began: remove it there, and save the account",
+            status=409,
+            text="terminated by setwebhook",
+            example=_said(409, "Conflict: terminated by setWebhook request"),
+        ),
+        ErrorRule(
+            "polled_elsewhere",
+            Ending.TEMPORARY,
+            "Another program polls this bot: stop it, or take a bot for each",
+            status=409,
+            text="other getupdates",
+            example=_said(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+            ),
+        ),
+        ErrorRule(
             "conflict",
             Ending.TEMPORARY,
             "Something else uses this bot at the same time",
             status=409,
-            example=_said(409, "Conflict: terminated by other getUpdates request"),
+            example=_said(409, "Conflict: terminated by other setWebhook"),
         ),
     )
 )
