@@ -126,8 +126,10 @@ class Servers:
 
 
 def example_credentials(declaration: PlatformDeclaration) -> dict[str, Any]:
-    """Those that the declaration shows."""
-    return {each.name: each.example for each in declaration.credentials if each.example is not None}
+    """Those that an account must have, as the declaration shows them; all where one of several is needed."""
+    shown = {each.name: each.example for each in declaration.credentials if each.example is not None}
+    needed = {each.name: each.example for each in declaration.credentials if each.required and each.default is None}
+    return shown if REGISTRY.check_credentials(declaration.name, needed) else needed
 
 
 def _answering(facts: Facts, note: Callable[[], float]) -> Callable[[web.BaseRequest], Any]:
