@@ -25,6 +25,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import Answer, CallingAdapter, HttpCall, json_call
+from msgcore.platforms.documents import find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.line.errors import ERRORS, read_problem
 from msgcore.platforms.line.inbound import LineInbound
@@ -139,8 +140,7 @@ class LineAdapter(CallingAdapter):
             await self._post(account, "/v2/bot/chat/markAsRead", {"markAsReadToken": token})
         body, headers = {"to": delivery.target.id, **call.body}, {"X-Line-Retry-Key": str(uuid5(NAMESPACE_OID, key))}
         answer = await self._post(account, f"/v2/bot/message/{call.method}", body, headers)
-        sent: Any = answer.data.get("sentMessages")
-        return SentReceipt(str(sent[0]["id"]) if sent else None)
+        return SentReceipt(find_text(answer.data, "sentMessages", 0, "id"))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """Show a loading animation; there is nothing else that can be done to what was sent."""
