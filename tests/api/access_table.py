@@ -8,7 +8,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "access.md"
 ROLES = ("viewer", "member", "admin", "owner")
-ANYBODY, ANY_KEY, NO_KEY, SIGNED_IN = "anybody", "any key", "no key may", "signed in"
+ANYBODY, ANY_KEY, NO_KEY = "anybody", "any key", "no key may"
+SIGNED_IN, ADMINISTRATOR = "signed in", "administrator"
 
 _ROW = re.compile(
     r"\| (?P<method>\w+) \| `(?P<path>/[^`]+)`(?P<variant>[^|]*)\| (?P<key>[^|]+) \| (?P<person>[^|]+) \|"
@@ -56,7 +57,7 @@ def _row(match: re.Match[str]) -> Row:
     method, path, variant, key, person = (text.strip() for text in match.groups())
     scopes = frozenset(re.findall(r"[a-z]+:[a-z]+", key)) if _SCOPES.fullmatch(key) else frozenset[str]()
     row = Row(method, path, variant, ANY_KEY if scopes else key, scopes, person)
-    known_people = ROLES if row.is_of_a_project else (ANYBODY, SIGNED_IN)
+    known_people = ROLES if row.is_of_a_project else (ANYBODY, SIGNED_IN, ADMINISTRATOR)
     if row.key not in (ANYBODY, ANY_KEY, NO_KEY) or person not in known_people or row.is_public != (person == ANYBODY):
         raise ValueError(match[0])
     return row

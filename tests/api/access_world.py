@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -297,12 +298,21 @@ class Line:
                 method, headers = "GET", headers | upgrade | {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
         if body is not None:
             headers = headers | {"Content-Type": "application/json"}
-        self._connection.request(method, path, body, headers)
-        answer = self._connection.getresponse()
+        answer = self._answer(method, path, body, headers)
         if answer.status == 101 or answer.headers.get_content_type() == "text/event-stream":
             self._connection.close()
             return 200, ""
         return answer.status, answer.read().decode()
+
+    def _answer(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        with suppress(BrokenPipeError, ConnectionResetError):  # answered, and closed, before it was sent whole
+            self._connection.request(method, path, body, headers)
+        try:
+            return self._connection.getresponse()
+        except ConnectionResetError:  # closed since the last answer
+            self._connection.close()
+            self._connection.request(method, path, body, headers)
+            return self._connection.getresponse()
 
     def close(self) -> None:
         self._connection.close()
