@@ -15,6 +15,8 @@ from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
+LONGEST_WAIT = 86_400_000
+"""Milliseconds: a homeserver may write any number."""
 _NO_HOMESERVER = "What is at homeserverUrl does not know this part of Matrix: it is no homeserver, or one before v1.11"
 _GET_A_TOKEN = "log in again and give the account the new accessToken"  # noqa: S105 - no token
 
@@ -193,7 +195,7 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     seconds = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
     # The header is rounded up to whole seconds; the field is exact where it is still given.
     if isinstance(wait, int | float) and not isinstance(wait, bool):
-        seconds = max(0.0, wait / 1000)
+        seconds = max(0.0, min(wait, LONGEST_WAIT) / 1000)
     return Problem(
         answer.status,
         platform_code=code if isinstance(code, str) else None,
