@@ -336,7 +336,8 @@ class PlatformAdapter(ABC):
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.
 
-        Returns None where it did not, or where the platform cannot be asked (the default).
+        Returns None where it did not, or where the platform cannot be asked (the default); a PermanentError is as
+        good as that. Raises what `send` does.
         """
         del account, delivery
         return None

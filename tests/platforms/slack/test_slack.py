@@ -348,7 +348,8 @@ async def test_what_was_sent_is_found_by_its_metadata(
     assert methods(sink)[-1] == ("conversations.replies" if options else "conversations.history")
     refused = (200, {"ok": False, "error": "missing_scope", "needed": "channels:history"})
     answer_with(sink, conversations_history=refused, conversations_replies=refused)
-    assert await adapter.find_sent(ACCOUNT, parts_of(delivery, 1)) is None
+    with pytest.raises(PermanentError, match="needs channels:history"):
+        await adapter.find_sent(ACCOUNT, parts_of(delivery, 1))
 
 
 async def test_shared_files_cannot_be_looked_for(adapter: SlackAdapter, sink: HttpSink) -> None:

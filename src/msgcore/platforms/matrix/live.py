@@ -63,7 +63,7 @@ class MatrixLive(Live):
 
     async def run(self, account: Account, sink: Sink, state: State | None) -> None:
         """Take what happened meanwhile, and then what happens."""
-        server = Homeserver(self.services.held_http, account, seconds=ANSWER_SECONDS)
+        server = Homeserver(self.services.held_http, account, self.services.clock, seconds=ANSWER_SECONDS)
         me = same_user(account.credentials.get("userId"), await server.whoami())
         sync = _Sync(server, account, sink, me, self.services.clock.monotonic)
         await sync.begin(state)

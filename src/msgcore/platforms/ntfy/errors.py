@@ -8,11 +8,9 @@ server/config.go let the next one through.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from msgcore.core.errors import Scope
-from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
@@ -186,11 +184,9 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
         return None
     code: Any = data.get("code")
     known = code if isinstance(code, int) else None
-    # Not of ntfy, but of what may stand in front of it.
-    asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
     return Problem(
         answer.status,
         platform_code=known,
         text=str(data.get("error") or ""),
-        retry_after=asked if known is None else _WAITS.get(known, asked),
+        retry_after=None if known is None else _WAITS.get(known),
     )
