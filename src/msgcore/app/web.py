@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from msgcore.api.app import create_api
+from msgcore.api.client_address import behind_trusted_proxies
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
@@ -93,4 +94,5 @@ def build_web(shared: Shared, services: Services, resources: AsyncExitStack) -> 
     largest = shared.settings.max_body_bytes
     api = create_api(services, shared.settings)
     fast_send = FastSend(api, services.authenticator, services.sending, largest=largest)
-    return CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics)
+    counted = CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics)
+    return behind_trusted_proxies(counted, shared.settings)
