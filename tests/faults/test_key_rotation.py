@@ -26,6 +26,7 @@ from standardwebhooks import WebhookVerificationError
 
 from msgcore.core.ids import new_id
 from msgcore.security.keyring import Keyring
+from msgcore.services.key_rotation import key_uses, rows_by_key
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
 from servers.api_client import ApiClient
@@ -37,7 +38,7 @@ from servers.webhook_sink import Posted, WebhookSink
 
 PLATFORMS = int(os.environ.get("MSGCORE_FAULT_KEY_PLATFORMS", "300"))
 SEED = int(os.environ.get("MSGCORE_FAULT_SEED", str(random.SystemRandom().randrange(10**9))))
-RATE = max(100, PLATFORMS // 20)
+RATE = PLATFORMS // 8
 SHORT = 300
 KINDS = ["postgresql"] if PLATFORMS <= SHORT else ["sqlite", "postgresql"]
 """A process that answers and one that sends, over one data directory; of SQLite there is one that does both."""
@@ -209,6 +210,11 @@ def rows_of(shop: Shop, *states: str) -> int:
     return sum(use["rows"] for use in keys(shop, "status") if use["state"] in states)
 
 
+async def old_rows(database: Database, ring: Keyring) -> int:
+    """How many rows are under another key than the one that encrypts now."""
+    return sum(rows for key, rows in rows_by_key(await key_uses(database)).items() if key != ring.active_key_id)
+
+
 def forget_the_grace(tmp_path: Path) -> None:
     """As if the key had been retired yesterday."""
     file = tmp_path / "secrets.json"
@@ -226,14 +232,15 @@ def test_no_delivery_fails_and_nothing_is_left(shop: Shop, tmp_path: Path, capsy
     log.touch()
     killed = fork(["keys", "rotate", "--new", *rate], shop.api.environment, log)
     deadline = time.monotonic() + PATIENCE
-    while not rows_of(shop, "decrypts") or rows_of(shop, "active") < RATE:
+    while not 0 < shop.with_database(old_rows) < PLATFORMS * 2 // 3:
         assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
     killed.send_signal(9)
     assert killed.wait(60) != 0, "it had ended already"
     left = rows_of(shop, "decrypts")
     assert left > 0
     began = time.monotonic()
-    (rotated,) = keys(shop, "rotate", *rate)
+    (rotated,) = keys(shop, "rotate", "--rate", str(10 * RATE))
     took = time.monotonic() - began
     assert rotated["remaining"] == 0
     assert rotated["key"] != before
@@ -246,7 +253,7 @@ def test_no_delivery_fails_and_nothing_is_left(shop: Shop, tmp_path: Path, capsy
     with capsys.disabled():
         print(
             f"\n{PLATFORMS} platforms, seed {SEED}: killed with {left} rows left, the rest in {took:.1f} s "
-            f"at {RATE} rows/s; meanwhile {len(shop.accepted)} messages accepted, {len(shop.accepted - shop.arrived)} "
+            f"at {10 * RATE} rows/s; meanwhile {len(shop.accepted)} messages accepted, {len(shop.accepted - shop.arrived)} "
             f"missing, {metrics['failed']} failed, {shop.forged} with a wrong signature, {shop.changes} changed "
             f"credentials, {len(shop.ids) - PLATFORMS} new platforms; slowest answer {shop.slowest:.2f} s"
         )

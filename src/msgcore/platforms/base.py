@@ -323,7 +323,9 @@ class PlatformAdapter(ABC):
         Raises InvalidInputError where there is nothing to be registered, and what `send` raises.
         """
         del account, url
-        raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
+        name = self.declaration.name
+        remedy = "enter its webhookUrl there" if self.declaration.supports_webhooks else "nothing is posted by it"
+        raise InvalidInputError(f"Registering a webhook is not supported by {name}: {remedy}")
 
     async def qr_code(self, account: Account) -> QrCode:
         """The picture that links a device with an account.
@@ -336,7 +338,8 @@ class PlatformAdapter(ABC):
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.
 
-        Returns None where it did not, or where the platform cannot be asked (the default).
+        Returns None where it did not, or where the platform cannot be asked (the default); a PermanentError is as
+        good as that. Raises what `send` does.
         """
         del account, delivery
         return None

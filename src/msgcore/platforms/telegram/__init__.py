@@ -26,6 +26,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
+from msgcore.platforms.documents import find, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.telegram.api import base_url, method_url
 from msgcore.platforms.telegram.errors import ERRORS, GONE, NO_TEXT, SAME, read_problem
@@ -234,8 +235,9 @@ def _result(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _message_id(result: Any) -> str | None:
     """The id of a message, or of the first of an album. Numbers of messages are unique in their chat only."""
-    first = next(iter(cast("list[Any]", result))) if isinstance(result, list) else result
-    return None if first is None else f"{first['chat']['id']}:{first['message_id']}"
+    first = find(result, 0) if isinstance(result, list) else result
+    chat, number = find_text(first, "chat", "id"), find_text(first, "message_id")
+    return None if chat is None or number is None else f"{chat}:{number}"
 
 
 ADAPTER = TelegramAdapter

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgcore.core.errors import Scope
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import find
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
 SAME = "message_unchanged"
@@ -206,8 +207,7 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     if "error_code" not in data:
         # Telegram's own answers say what is wrong: this is something in between.
         return Problem(answer.status if answer.status >= 400 else 502)  # noqa: PLR2004
-    parameters: Mapping[str, Any] = data.get("parameters") or {}
-    wait = parameters.get("retry_after")
+    wait = find(data, "parameters", "retry_after")
     return Problem(
         answer.status,
         text=str(data.get("description") or ""),
