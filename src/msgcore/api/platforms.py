@@ -213,10 +213,14 @@ class PlatformsController(Controller):
         summary="Register the webhook with the platform",
     )
     async def register_webhook(
-        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
     ) -> RegisteredWebhook:
         """400 for platforms that have no webhook to register."""
-        url, info = await platforms.register_webhook(project, platform_id)
+        url, info = await platforms.register_webhook(request.user, project, platform_id)
         return RegisteredWebhook(message="Webhook registered successfully", webhook_url=url, webhook_info=info)
 
     @get(
@@ -258,10 +262,15 @@ class PlatformsController(Controller):
         summary="Empty a sandbox's inbox",
     )
     async def clear_inbox(
-        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
     ) -> MessageAnswer:
         """400 for other platforms."""
-        return MessageAnswer(message=f"{await platforms.clear_inbox(project, platform_id)} messages removed")
+        removed = await platforms.clear_inbox(request.user, project, platform_id)
+        return MessageAnswer(message=f"{removed} messages removed")
 
 
 def _fields(view: PlatformView) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.jobs import JobService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.request_usage import RequestUsage
 from msgcore.services.schedules import ScheduleService
 from msgcore.services.send import SendService
 from msgcore.store.ledger.quota import QueueQuota
@@ -90,7 +91,9 @@ def build_services(
 def build_web(shared: Shared, services: Services, resources: AsyncExitStack) -> AsgiApp:
     """The application that an HTTP server runs."""
     resources.push_async_callback(services.authenticator.close)
+    usage = RequestUsage(shared.database, shared.clock)
+    resources.push_async_callback(usage.close)
     largest = shared.settings.max_body_bytes
     api = create_api(services, shared.settings)
     fast_send = FastSend(api, services.authenticator, services.sending, largest=largest)
-    return CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics)
+    return CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics, usage)
