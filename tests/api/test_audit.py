@@ -254,6 +254,7 @@ def test_pages_filters_and_exports_agree(running: Running) -> None:
     early = (datetime.fromisoformat(times[-1]) - timedelta(hours=1)).isoformat().replace("+", "%2B")
     for times_asked, number in ((f"since={early}&until={late}", 7), (f"since={late}", 0), (f"until={early}", 0)):
         assert len(key.ask("GET", f"{path}&{times_asked}").body["entries"]) == number
+    assert len(key.ask("GET", f"{path}&since=0001-01-01&until=9999-12-31T23:59:59Z").body["entries"]) == 7
     assert len(running.admin.ask("GET", f"audit?actorId={actor}").body["entries"]) == 8
     assert len(running.admin.ask("GET", f"audit?actorId={actor}&projectId=other").body["entries"]) == 1
 

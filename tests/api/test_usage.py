@@ -59,8 +59,9 @@ def test_what_a_key_is_used_for(running: Running) -> None:
     assert running.admin.ask("GET", "projects/shop/usage").body["total"]["requests"] >= 6
     assert running.admin.ask("GET", "projects/other/usage").body["entries"] == []
 
+    assert running.admin.ask("GET", f"{path}?until=0001-01-01").body["entries"] == []
     assert key.ask("GET", path).status == 403
     assert running.make_key(*ALL_SCOPES, project="other").ask("GET", path).status == 404
-    for query, pointer in (("since=soon", "/query/since"), ("since=2030-01-02&until=2030-01-01", "/query/since")):
-        refused = running.admin.ask("GET", f"{path}?{query}")
+    for query in ("since=soon", "since=2030-01-02&until=2030-01-01", "since=9999-12-31", "since=0001-01-01"):
+        refused, pointer = running.admin.ask("GET", f"{path}?{query}"), "/query/since"
         assert (refused.status, refused.body["errors"][0]["pointer"]) == (400, pointer)

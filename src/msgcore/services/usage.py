@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgcore.core.clock import Clock
@@ -19,6 +19,7 @@ MOST_ENTRIES = 1000
 LONGEST: dict[Interval, timedelta] = {"day": timedelta(days=92), "hour": timedelta(days=7)}
 """What may be asked for at once, by interval."""
 
+_NOTHING_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 _USUAL: dict[Interval, timedelta] = {"day": timedelta(days=30), "hour": timedelta(days=1)}
 
 
@@ -65,7 +66,7 @@ class UsageService:
         until: datetime | None,
         key_id: str | None = None,
     ) -> UsageFilter:
-        end = until or self._clock.now()
+        end = max(until or self._clock.now(), _NOTHING_BEFORE)
         begin = since or _beginning(end - _USUAL[interval], interval)
         if not timedelta(0) < end - begin <= LONGEST[interval]:
             days = LONGEST[interval].days

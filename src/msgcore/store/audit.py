@@ -30,6 +30,8 @@ MOST_BYTES = 16 * 1024
 
 PURGED_AT_ONCE = 5000
 
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 _LONGEST_ADDRESS = 45
 _LONGEST_AGENT = 512
 _KEPT_FROM = "audit_kept_from"
@@ -99,9 +101,9 @@ class AuditFilter:
             column == value for column, value in chosen.items() if value is not None
         ]
         if self.since is not None:
-            conditions += [table.id >= earliest_id(self.since), table.created_at >= self.since]
+            conditions += [table.id >= _id_of(self.since), table.created_at >= self.since]
         if self.until is not None:
-            conditions += [table.id < earliest_id(self.until + _LONGEST_CHANGE), table.created_at <= self.until]
+            conditions += [table.id < _id_of(self.until, later=_LONGEST_CHANGE), table.created_at <= self.until]
         return conditions
 
 
@@ -158,6 +160,11 @@ async def purge(database: Database, before: datetime) -> int:
         await put_state(connection, _KEPT_FROM, moment)
         result = await connection.execute(delete(audit_logs).where(audit_logs.c.id.in_(old.limit(PURGED_AT_ONCE))))
         return result.rowcount
+
+
+def _id_of(moment: datetime, *, later: timedelta = timedelta(0)) -> str:
+    """The smallest id of a moment, which callers choose, and which may be one that ids cannot tell."""
+    return earliest_id(min(max(moment, _EARLIEST), _LATEST) + later)
 
 
 def _bounded(document: dict[str, Any] | None) -> dict[str, Any] | None:
