@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import pytest
@@ -57,6 +56,6 @@ async def test_a_platform_that_does_not_answer_holds_no_caller(
             api_url="http://localhost",
             on_change=lambda _: asyncio.sleep(0),
         )
-        for ask in (partial(service.register_webhook, ANN), service.qr_code):
+        for asking in (service.register_webhook(ANN, PROJECT, ACCOUNT), service.qr_code(PROJECT, ACCOUNT)):
             with pytest.raises(InvalidInputError, match="did not answer within"):
-                await ask(PROJECT, ACCOUNT)
+                await asking

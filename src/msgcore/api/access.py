@@ -6,6 +6,7 @@ one of them and shapes the answer.
 * **Access**: each handler declares what it asks of its caller with `opt=requires(ApiScope.X)`,
   `opt=SIGNED_IN`, `opt=USERS_ONLY`, `opt=ADMINISTRATORS` or `opt=PUBLIC`. One middleware enforces it for
   the whole API before the body is read; a handler that declares nothing stops the server from starting.
+* **Limits**: the same middleware counts each request (`rate_limit`), but for those to a `PROBED` handler.
 * **Tenancy**: the path parameter of a project is always called `project`. It has been checked that
   the caller may use it; services still narrow every query to it.
 * **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (a `PUBLIC` handler has none).
@@ -41,6 +42,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgcore.api.errors import explain
 from msgcore.api.origin import note_key, origin_of
 from msgcore.api.parameters import refuse_nul
+from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
 from msgcore.core.errors import ForbiddenError
@@ -73,12 +75,13 @@ ACCESS = "access"
 class Access:
     """What a handler asks of its caller: the kinds of principal let in (none: everybody), and scopes.
 
-    `administrators`: only those of the whole installation.
+    `administrators`: only those of the whole installation. `probed`: monitoring asks it as often as it wants to.
     """
 
     callers: frozenset[str] = frozenset()
     scopes: tuple[ApiScope, ...] = ()
     administrators: bool = False
+    probed: bool = False
 
 
 _ANYBODY_KNOWN = frozenset({"api-key", "jwt"})
@@ -86,12 +89,14 @@ _ANYBODY_KNOWN = frozenset({"api-key", "jwt"})
 PUBLIC: dict[str, Any] = {ACCESS: Access()}
 """Anybody, unauthenticated."""
 
+PROBED: dict[str, Any] = {ACCESS: Access(probed=True)}
+"""Anybody, and without a limit: what tells whether all is well."""
+
 SIGNED_IN: dict[str, Any] = {ACCESS: Access(_ANYBODY_KNOWN)}
 """Any API key or user."""
 
 USERS_ONLY: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}))}
 """Any signed-in user; API keys are refused."""
-
 
 ADMINISTRATORS: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}), administrators=True)}
 """The administrators of the installation."""
@@ -127,9 +132,10 @@ class AccessMiddleware:
     request: together with the plain look at the headers this saves a sixth of an accepting request.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, gate: RateGate) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or raise the ProblemError that says why not; refuse the socket because of it."""
@@ -163,10 +169,16 @@ class AccessMiddleware:
                 api_key, authorization = offered_credentials(scope["subprotocols"])
             # For answers without an end, which ask again every now and then.
             scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
-            caller = await self._identify(api_key, authorization)
+            with self._gate.guessing(scope, api_key or authorization):
+                caller = await self._identify(api_key, authorization)
             if caller.kind == "api-key":
                 note_key(scope, caller.id)
+            self._gate.count_caller(scope, access.scopes, caller)
             scope["user"] = await self._allow(caller, access, project_id)
+            if project_id is not None:
+                self._gate.count_person(scope, access.scopes, caller, project_id)
+        elif not access.probed:
+            self._gate.count_stranger(scope)
 
     async def _admit(
         self, api_key: str | None, authorization: str, access: Access, project_id: str | None
@@ -189,9 +201,9 @@ class AccessMiddleware:
         return principal
 
 
-def access_control(authenticator: Authenticator) -> Callable[[ASGIApp], ASGIApp]:
+def access_control(authenticator: Authenticator, gate: RateGate) -> Callable[[ASGIApp], ASGIApp]:
     """What Litestar wraps every route in."""
-    return lambda app: AccessMiddleware(app, authenticator)
+    return lambda app: AccessMiddleware(app, authenticator, gate)
 
 
 def _credentials(scope: Scope) -> tuple[str | None, str]:

@@ -13,7 +13,7 @@ _KEY = "msgcore.api_key_id"
 
 
 def origin_of(scope: Scope) -> Origin:
-    """The client as the server sees it: behind a proxy that is not told of, this is the proxy."""
+    """The caller, what it calls itself, and the id of the request."""
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
     return Origin(address_of(scope), None if agent is None else agent.decode("latin-1"), request_id(scope))
 

@@ -219,7 +219,7 @@ class PlatformsController(Controller):
         platform_id: FromPath[str],
         platforms: Injected[PlatformService],
     ) -> RegisteredWebhook:
-        """400 for platforms that have no webhook to register."""
+        """400 for platforms that have no webhook to register. An account that was polled for is so no longer."""
         url, info = await platforms.register_webhook(request.user, project, platform_id)
         return RegisteredWebhook(message="Webhook registered successfully", webhook_url=url, webhook_info=info)
 

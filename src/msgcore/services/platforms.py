@@ -179,12 +179,19 @@ class PlatformService:
     ) -> tuple[str, dict[str, Any]]:
         """Have a platform post what happens to its webhook; its address, and what the platform says about it.
 
+        Whatever else the account received by ends with that.
+
         Raises NotFoundError, and InvalidInputError where it is switched off, does not support that, refuses it, or does
         not answer in time.
         """
         adapter, account = await self._ask(project_id, platform_id, "register its webhook")
         registering = adapter.register_webhook(account, account.webhook_url)
         info = await _answered(registering, "Failed to register the webhook")
+        fields = adapter.declaration.credentials
+        over = [field.name for field in fields if field.until_webhook and account.credentials.get(field.name)]
+        if over:
+            credentials = dict.fromkeys(account.credentials, MASK) | dict.fromkeys(over, False)
+            await self.update(principal, project_id, platform_id, {"credentials": credentials})
         async with self._database.write() as connection:
             await self._record(connection, principal, "platform.webhook_registered", account.id, project_id)
         return account.webhook_url, info
