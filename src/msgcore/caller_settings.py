@@ -55,10 +55,10 @@ class CallerSettings(BaseModel):
         "MSGCORE_RATE_WEBHOOK", 60_000, "Requests of a platform to one webhook address, a minute. 0: any number"
     )
     rate_address: int = _per_minute(
-        "MSGCORE_RATE_ADDRESS", 3_000, "Requests without a login, a minute, from one address. 0: any number"
+        "MSGCORE_RATE_ADDRESS", 6_000, "Requests without a login, a minute, from one address. 0: any number"
     )
     rate_address_failures: int = _per_minute(
         "MSGCORE_RATE_ADDRESS_FAILURES",
-        600,
+        6_000,
         "Failed authentications, a minute, from one address; then only callers that are known get in. 0: any number",
     )

@@ -157,6 +157,10 @@ class Settings(CallerSettings):
         ge=0,
     )
     event_days: int = _setting(30, "How long events can be read again, days", "MSGCORE_EVENT_DAYS", ge=1, le=3650)
+    audit_days: int = _setting(365, "How long the audit log is kept, days", "MSGCORE_AUDIT_DAYS", ge=1, le=36_500)
+    usage_days: int = _setting(
+        92, "How long it is kept what API keys were used for, days", "MSGCORE_USAGE_DAYS", ge=1, le=3650
+    )
     max_attachment_bytes: int = _setting(
         25 * 1024 * 1024,
         "Largest attachment or sum of a mail's, bytes",

@@ -12,6 +12,7 @@ import signal
 import string
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,12 +207,12 @@ class Plot:
         for template in sorted(gets - set(ENDLESS), key=lambda template: template.count("{")):
             for path in self._paths(template):
                 for caller in (self.admin, self.key):
-                    reply = caller.ask("GET", path)
-                    assert reply.status < 500, (path, reply)
-                    self.require_hidden(path, f"{reply.headers} {json.dumps(reply.body)}")
-                    if reply.status == 200:
+                    status, told, body = get(caller, path)
+                    assert status < 500, (path, told)
+                    self.require_hidden(path, told)
+                    if status == 200:
                         shown.add(template)
-                        self._learn(template, reply.body)
+                        self._learn(template, body)
         return shown
 
     def _learn(self, template: str, body: Any) -> None:
@@ -236,6 +237,18 @@ class Plot:
             values = self.ids.get(name) or ["01920000-0000-7000-8000-000000000000"]
             paths = [path.replace(f"{{{name}}}", value) for path in paths for value in values]
         return paths
+
+
+def get(caller: ApiClient, path: str) -> tuple[int, str, Any]:
+    """The status, headers and body as text, and the body decoded where it is JSON."""
+    asked = urllib.request.Request(f"{caller.url}{path}", headers=caller.headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            body = answer.read().decode()
+            is_json = answer.headers.get_content_type() == "application/json"
+            return answer.status, f"{answer.headers} {body}", json.loads(body) if is_json else {}
+    except urllib.error.HTTPError as error:
+        return error.code, f"{error.headers} {error.read().decode()}", {}
 
 
 def around(text: str, secret: str) -> str:
@@ -320,11 +333,9 @@ def test_planted(tmp_path: Path, echo: str, postgres_server: PostgresServer) -> 
             wait_until_all_failed(url, len(names) - 1)
             shown = plot.walk()
             assert shown >= SHOWING, SHOWING - shown
-            asked = urllib.request.Request(
-                f"{gateway.url}/metrics", headers={"authorization": f"Bearer {METRICS_TOKEN}"}
-            )
-            with urllib.request.urlopen(asked, timeout=PATIENCE) as metrics:
-                plot.require_hidden("the metrics", metrics.read().decode())
+            status, metrics, _ = get(ApiClient(gateway.url, {"Authorization": f"Bearer {METRICS_TOKEN}"}), "/metrics")
+            assert status == 200
+            plot.require_hidden("the metrics", metrics)
             stored = dump(url)
             break_it(url)
             for reply in (
