@@ -248,7 +248,7 @@ def test_no_delivery_fails_and_nothing_is_left(shop: Shop, tmp_path: Path, capsy
     with capsys.disabled():
         print(
             f"\n{PLATFORMS} platforms, seed {SEED}: killed with {left} rows left, the rest in {took:.1f} s "
-            f"at {10 * RATE} rows/s; meanwhile {len(shop.accepted)} messages accepted, {len(shop.accepted - shop.arrived)} "
+            f"(at most {10 * RATE} rows/s); meanwhile {len(shop.accepted)} messages accepted, {len(shop.accepted - shop.arrived)} "
             f"missing, {metrics['failed']} failed, {shop.forged} with a wrong signature, {shop.changes} changed "
             f"credentials, {len(shop.ids) - PLATFORMS} new platforms; slowest answer {shop.slowest:.2f} s"
         )
