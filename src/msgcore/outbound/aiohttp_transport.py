@@ -30,7 +30,7 @@ from msgcore.outbound.transport import (
     TooLargeError,
     Transport,
 )
-from msgcore.security.egress import HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard
+from msgcore.security.egress import BAD_PORTS, HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard, PortDeniedError
 
 USER_AGENT = f"MsgCore/{__version__}"
 CONNECT_SECONDS = 10.0
@@ -246,7 +246,10 @@ class _GuardedConnector(aiohttp.TCPConnector):
         self._open: WeakSet[socket.socket] = WeakSet()
 
     def _make_socket(self, info: AddrInfo) -> socket.socket:
-        # The last word on an address: literal ones never pass a resolver, and cached names pass it once.
+        # The last word on an address: literal ones never pass a resolver, and cached names pass it once. And on a
+        # port, which is aiohttp's reading of the URL and need not be the one that was checked.
+        if info[4][1] in BAD_PORTS:
+            raise PortDeniedError(info[4][1])
         made = self._guard.make_socket(info)
         self._open.add(made)
         return made
