@@ -31,6 +31,7 @@ from msgcore.setting_kinds import (
     MediaTypes,
     MetricsToken,
     Networks,
+    OptionalFile,
     OptionalHttpUrl,
     OptionalPort,
     Origins,
@@ -71,7 +72,8 @@ def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
 
 
 def _local_url(values: dict[str, Any]) -> str:
-    return f"http://localhost:{values.get('port', 7890)}"
+    scheme = "http" if values.get("tls_cert") is None else "https"
+    return f"{scheme}://localhost:{values.get('port', 7890)}"
 
 
 class Settings(BaseModel):
@@ -84,10 +86,17 @@ class Settings(BaseModel):
     )
     host: HostName = _setting("127.0.0.1", "Address to listen on", "MSGCORE_HOST")
     port: int = _setting(7890, "Port to listen on", "MSGCORE_PORT", "PORT", ge=1, le=65535)
+    tls_cert: OptionalFile = _setting(
+        None, "Certificate chain (PEM) to serve https with; unset: http, for a proxy in front", "MSGCORE_TLS_CERT"
+    )
+    tls_key: OptionalFile = _setting(None, "Private key (PEM) of that certificate", "MSGCORE_TLS_KEY")
     api_url: HttpUrl = Field(
         default_factory=_local_url,
         description="Public URL of this server, used in webhook addresses",
-        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http://localhost:<port>"},
+        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http(s)://localhost:<port>"},
+    )
+    docs: Literal["on", "off"] = _setting(
+        "on", "Whether /docs shows the API's description and its pages", "MSGCORE_DOCS"
     )
     data_dir: DataDir = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
@@ -267,6 +276,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         _require_secrets(settings)
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise StartupError("MSGCORE_TLS_CERT and MSGCORE_TLS_KEY go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings

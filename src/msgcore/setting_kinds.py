@@ -148,4 +148,5 @@ OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, Allowed("a whole number from 1 to 65535, another than MSGCORE_PORT")
 ]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$"), Allowed("an address to listen on, like 127.0.0.1")]
+OptionalFile = Annotated[Annotated[Path, AfterValidator(_absolute)] | None, Allowed("a path of a file")]
 DataDir = Annotated[Path, AfterValidator(_absolute), Allowed("a path of a folder")]

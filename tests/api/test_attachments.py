@@ -138,7 +138,8 @@ def test_the_files_of_a_mail_are_there_when_its_event_comes(running: Running, ma
     assert str(detail["rawData"]).find("iVBOR") == -1
 
     _, headers, _ = fetch(running, table["url"], Range="bytes=2-5")
-    assert headers["content-type"] == "text/html"
+    assert headers["content-type"] == "application/octet-stream", "browsers would run the sender's text/html"
+    assert headers["cross-origin-resource-policy"] == "cross-origin"
     assert headers["content-disposition"] == (
         "attachment; filename=\"Gr__e_.csv\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe%22.csv"
     )

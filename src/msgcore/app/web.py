@@ -10,6 +10,7 @@ from msgcore.api.app import create_api
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
+from msgcore.api.secured import SecuredAnswers
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
@@ -93,4 +94,5 @@ def build_web(shared: Shared, services: Services, resources: AsyncExitStack) -> 
     largest = shared.settings.max_body_bytes
     api = create_api(services, shared.settings)
     fast_send = FastSend(api, services.authenticator, services.sending, largest=largest)
-    return CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics)
+    answering = SecuredAnswers(FastReceive(fast_send, services.receiver, largest=largest), shared.settings)
+    return CountedRequests(answering, shared.metrics)
