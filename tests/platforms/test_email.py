@@ -598,7 +598,7 @@ CHECKS = [
     Checks("replyTo two addresses", "/content/platformOptions/email/replyTo", email_options(replyTo="a@example.com,b@example.com")),
     Checks("too many copies", "/content/platformOptions/email/cc", email_options(cc=["a@example.com"] * 60, bcc=["b@example.com"] * 40)),
     Checks("cc not a list", "/content/platformOptions/email/cc", email_options(cc="a@example.com")),
-    Checks("unknown option", "/content/platformOptions/email", email_options(importance="high")),
+    Checks("unknown option", "/content/platformOptions/email/importance", email_options(importance="high")),
     Checks("header not text", "/content/platformOptions/email/headers", email_options(headers={"X-A": 1})),
     Checks("header with CRLF", "/content/platformOptions/email/headers/X-A", email_options(headers={"X-A": "b\r\nBcc: c@example.com"})),
     Checks("header name with CRLF", "/content/platformOptions/email/headers", email_options(headers={"X-A\r\nBcc": "c@example.com"})),

@@ -33,6 +33,7 @@ class SecuredAnswers:
         # Not for a machine's own name, all of whose ports a browser would want https of.
         is_https = at.scheme == "https" and at.hostname != "localhost"
         self._headers = (*_HEADERS, _HSTS) if is_https else _HEADERS
+        self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -43,8 +44,11 @@ class SecuredAnswers:
         def adding(message: Any) -> Any:
             if message["type"] == "http.response.start":
                 own = message["headers"]
-                names = {name for name, _ in own}
-                message["headers"] = [*own, *(header for header in self._headers if header[0] not in names)]
+                names = [name for name, _ in own]
+                more = self._headers
+                if not self._names.isdisjoint(names):  # as few answers have
+                    more = [header for header in more if header[0] not in names]
+                message["headers"] = [*own, *more]
             return send(message)
 
         await self._api(scope, receive, adding)

@@ -323,7 +323,9 @@ class PlatformAdapter(ABC):
         Raises InvalidInputError where there is nothing to be registered, and what `send` raises.
         """
         del account, url
-        raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
+        name = self.declaration.name
+        remedy = "enter its webhookUrl there" if self.declaration.supports_webhooks else "nothing is posted by it"
+        raise InvalidInputError(f"Registering a webhook is not supported by {name}: {remedy}")
 
     async def qr_code(self, account: Account) -> QrCode:
         """The picture that links a device with an account.

@@ -143,6 +143,13 @@ def test_embeds_are_cards() -> None:
     assert shown == [0, "*<https://x.example/|T>*\n\n*D* &lt;!here&gt;", 3, "*n3*\nv", 10, 0, 0]
 
 
+def test_an_embed_that_shows_nothing_is_left_out() -> None:
+    [call] = rendered({"text": "see", "embeds": [{"color": "#36a64f"}, {"title": "T"}]})
+    assert [card["fallback"] for card in call.body["attachments"]] == ["T"]
+    [error] = SlackAdapter.check_content(make_content(embeds=[{}]), PLAIN)
+    assert error.message.startswith("content shows nothing")
+
+
 TOO_MUCH: list[tuple[dict[str, Any], str]] = [
     ({"embeds": [{"description": "word " * 2000}] * 2}, "/content/embeds"),
     ({"embeds": [{"title": "t", "fields": [{"name": "n", "value": "v"}] * 60}]}, "/content/embeds"),

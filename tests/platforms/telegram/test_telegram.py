@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from msgcore.core.actions import Action, Delete, Edit
+from msgcore.core.content import SendOptions
 from msgcore.core.errors import PermanentError
 from msgcore.core.ids import new_id
 from msgcore.core.limits import Budget
@@ -90,6 +91,19 @@ ENDINGS: list[tuple[Action, dict[str, str], list[str], str | None]] = [
     (GONE, {"deleteMessage": "message to delete not found"}, ["deleteMessage"], None),
     (GONE, {"deleteMessage": "message can't be deleted for everyone"}, ["deleteMessage"], "message_fixed"),
 ]
+SHOWN_AS = [
+    ({"url": "https://x.example/a.png"}, "sendPhoto"),
+    ({"data": "QUJDRA==", "filename": "a.mp4"}, "sendVideo"),
+    ({"data": "QUJDRA==", "filename": "a.png", "mimeType": "application/octet-stream"}, "sendDocument"),
+    ({"data": "QUJDRA==", "filename": "a.svg"}, "sendDocument"),
+    ({"url": "https://x.example/a"}, "sendDocument"),
+]
+
+
+@pytest.mark.parametrize(("file", "method"), SHOWN_AS)
+def test_a_file_is_shown_by_its_type_or_its_name(file: dict[str, str], method: str) -> None:
+    [call] = TelegramAdapter.render(make_content(attachments=[file]), SendOptions()).calls
+    assert call.method == method
 
 
 @pytest.mark.parametrize(("action", "wrong", "methods", "code"), ENDINGS)

@@ -255,13 +255,17 @@ def preview(content: Content, options: SendOptions) -> Rendering:
 
 def _degradations(content: Content, options: SendOptions) -> list[Degradation]:
     parts = {
-        "embeds": content.embeds,
-        "buttons": content.buttons,
-        "location": content.location,
-        "contact": content.contact,
-        "poll": content.poll,
+        "embeds": (content.embeds, "are"),
+        "buttons": (content.buttons, "are"),
+        "location": (content.location, "is"),
+        "contact": (content.contact, "is"),
+        "poll": (content.poll, "is"),
     }
-    written = [Degradation(f"content.{name}", "text", "is written out below the body") for name in parts if parts[name]]
+    written = [
+        Degradation(f"content.{name}", "text", f"{verb} written out below the body")
+        for name, (given, verb) in parts.items()
+        if given
+    ]
     return written + ignored(options, SHOWS)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import AuthenticationError, TemporaryError
-from msgcore.outbound.transport import LARGEST_ANSWER, Response, Transport
+from msgcore.outbound.transport import LARGEST_ANSWER, Response, TooLargeError, Transport
 from msgcore.platforms.base import Account
 from msgcore.platforms.error_table import with_wait
 from msgcore.platforms.matrix.errors import ERRORS, read_problem
@@ -48,8 +48,10 @@ def path(*parts: str) -> str:
 class Homeserver:
     """A homeserver, as an account may use it. Each request raises a DeliveryError child where it fails."""
 
-    def __init__(self, transport: Transport, account: Account, clock: Clock) -> None:
+    def __init__(self, transport: Transport, account: Account, clock: Clock, *, seconds: float | None = None) -> None:
+        """`seconds` bounds each exchange that is given no other time, where nobody else bounds them."""
         self._transport = transport
+        self._seconds = seconds
         self._clock = clock
         self.url = str(account.credentials["homeserverUrl"]).rstrip("/")
         self.headers = {"Authorization": f"Bearer {account.credentials['accessToken']}"}
@@ -64,16 +66,23 @@ class Homeserver:
     ) -> Fields:
         """What is at an endpoint. Raises TemporaryError too where it did not come whole."""
         asked = f"{endpoint}?{urlencode(query, quote_via=quote)}" if query else endpoint
-        answer = await self._transport.request(
-            "GET", f"{self.url}/{asked}", headers=self.headers, timeout=seconds, max_bytes=largest
-        )
-        return self._read(answer)
+        url, limit = f"{self.url}/{asked}", seconds or self._seconds
+        async with self._transport.download(url, headers=self.headers, timeout=limit) as answer:
+            try:
+                body = await answer.read(largest)
+            except (TooLargeError, TemporaryError):
+                body = None
+        return self._read(Response(answer.status, answer.headers, body))
 
     async def send(self, method: str, endpoint: str, body: Any, *, seconds: float | None = None) -> Fields:
         """The answer to a request with a JSON body."""
         headers = {**self.headers, "Content-Type": "application/json"}
         answer = await self._transport.request(
-            method, f"{self.url}/{endpoint}", headers=headers, body=msgspec.json.encode(body), timeout=seconds
+            method,
+            f"{self.url}/{endpoint}",
+            headers=headers,
+            body=msgspec.json.encode(body),
+            timeout=seconds or self._seconds,
         )
         return self._read(answer)
 

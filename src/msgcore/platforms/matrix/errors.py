@@ -13,6 +13,8 @@ from msgcore.core.errors import Scope
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
+LONGEST_WAIT = 86_400_000
+"""Milliseconds: a homeserver may write any number."""
 _NO_HOMESERVER = "What is at homeserverUrl does not know this part of Matrix: it is no homeserver, or one before v1.11"
 _GET_A_TOKEN = "log in again and give the account the new accessToken"  # noqa: S105 - no token
 
@@ -189,7 +191,9 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
         return None
     code, said, wait = data.get("errcode"), data.get("error"), data.get("retry_after_ms")
     # Retry-After is rounded up to whole seconds; this is exact where it is still given.
-    seconds = max(0.0, wait / 1000) if isinstance(wait, int | float) and not isinstance(wait, bool) else None
+    seconds: float | None = None
+    if isinstance(wait, int | float) and not isinstance(wait, bool):
+        seconds = max(0.0, min(wait, LONGEST_WAIT) / 1000)
     return Problem(
         answer.status,
         platform_code=code if isinstance(code, str) else None,

@@ -197,7 +197,7 @@ class _Lines:
         )
         try:
             data = msgspec.json.decode(answer.body or b"{}", type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             data = {}
         problem = read_problem(answer, data)
         if problem is not None:
@@ -217,7 +217,7 @@ def _as_delivery_error(end: Exception | None) -> Exception:
             return TemporaryError("connection_lost", f"Slack closed the connection ({end})")
         case TimeoutError():
             return TemporaryError("timeout", "Slack did not say hello in time")
-        case TooLargeError() | msgspec.DecodeError():
+        case TooLargeError() | msgspec.DecodeError() | UnicodeDecodeError() | RecursionError():
             return TemporaryError("answer_unreadable", "Slack sent what is no message of Socket Mode, or too large")
         case _:
             return end or TemporaryError("connection_lost", "The connection to Slack was lost")

@@ -131,7 +131,7 @@ def _fewer(limit: int) -> int:
 def _object(body: bytes | None) -> Mapping[str, Any]:
     try:
         data: Any = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return {}
     return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}
 
@@ -141,7 +141,7 @@ def _read(body: bytes) -> tuple[list[msgspec.Raw], list[_Update]]:
     try:
         raw = msgspec.json.decode(body, type=_Updates).result
         return raw, [msgspec.json.decode(each, type=_Update) for each in raw]
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise TemporaryError("answer_unreadable", "What Telegram answers is no list of updates") from None
 
 
