@@ -54,14 +54,10 @@ PROGRAMS = (
 
 _BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
+_PAIRS = (("tls_cert", "tls_key"), ("s3_access_key_id", "s3_secret_access_key"))
+
 _ELSEWHERE = frozenset(
-    {
-        "MSGCORE_API_KEY",
-        "MSGCORE_API_VERSION",
-        "MSGCORE_DEFAULT_PROJECT",
-        "MSGCORE_JWT_TOKEN",
-        "MSGCORE_OUTPUT_FORMAT",
-    }
+    f"MSGCORE_{name}" for name in ("API_KEY", "API_VERSION", "DEFAULT_PROJECT", "JWT_TOKEN", "OUTPUT_FORMAT")
 )
 """Variables of the client tools, which often share a shell with the server."""
 
@@ -95,9 +91,7 @@ class Settings(BaseModel):
         description="Public URL of this server, used in webhook addresses",
         json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http(s)://localhost:<port>"},
     )
-    docs: Literal["on", "off"] = _setting(
-        "on", "Whether /docs shows the API's description and its pages", "MSGCORE_DOCS"
-    )
+    docs: Literal["on", "off"] = _setting("on", "Whether /docs describes the API", "MSGCORE_DOCS")
     data_dir: DataDir = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
         description="Where secrets and the SQLite file live",
@@ -274,10 +268,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise StartupError(_explain(error, sources, environ)) from None
     if settings.env == "production":
         _require_secrets(settings)
-    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
-        raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise StartupError("MSGCORE_TLS_CERT and MSGCORE_TLS_KEY go together; set both or none")
+    for one, other in _PAIRS:
+        if (getattr(settings, one) is None) != (getattr(settings, other) is None):
+            raise StartupError(f"MSGCORE_{one.upper()} and MSGCORE_{other.upper()} go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings
