@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from msgcore.caller_settings import CallerSettings
 from msgcore.core.errors import StartupError
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
+    PROGRAMS,
     Allowed,
     BlobUrl,
     DatabaseUrl,
@@ -43,15 +45,6 @@ from msgcore.setting_kinds import (
 
 MASK = "********"
 
-PROGRAMS = (
-    "application/vnd.microsoft.portable-executable",
-    "application/x-msdownload",
-    "application/x-dosexec",
-    "application/x-executable",
-    "application/x-mach-binary",
-)
-"""Media types of what computers run: nobody should get it by a click."""
-
 _BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
 _PAIRS = (("tls_cert", "tls_key"), ("s3_access_key_id", "s3_secret_access_key"))
@@ -72,7 +65,7 @@ def _local_url(values: dict[str, Any]) -> str:
     return f"{scheme}://localhost:{values.get('port', 7890)}"
 
 
-class Settings(BaseModel):
+class Settings(CallerSettings):
     """All settings. Immutable; build it by field names, or from variables with `load_settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -157,6 +150,10 @@ class Settings(BaseModel):
         ge=0,
     )
     event_days: int = _setting(30, "How long events can be read again, days", "MSGCORE_EVENT_DAYS", ge=1, le=3650)
+    audit_days: int = _setting(365, "How long the audit log is kept, days", "MSGCORE_AUDIT_DAYS", ge=1, le=36_500)
+    usage_days: int = _setting(
+        92, "How long it is kept what API keys were used for, days", "MSGCORE_USAGE_DAYS", ge=1, le=3650
+    )
     max_attachment_bytes: int = _setting(
         25 * 1024 * 1024,
         "Largest attachment or sum of a mail's, bytes",
@@ -297,9 +294,10 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
-    """The settings table: one row each, in the order of the class, with what `environ` set."""
+    """The settings table: one row each, in the order of the class, inherited ones last, with what `environ` set."""
     sources = _sources(environ)
-    return [_row(name, field, settings, sources) for name, field in Settings.model_fields.items()]
+    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in CallerSettings.model_fields)
+    return [_row(name, field, settings, sources) for name, field in fields]
 
 
 def _row(name: str, field: FieldInfo, settings: Settings, sources: Mapping[str, str]) -> SettingRow:

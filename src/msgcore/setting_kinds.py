@@ -13,6 +13,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
+PROGRAMS = (
+    "application/vnd.microsoft.portable-executable",
+    "application/x-msdownload",
+    "application/x-dosexec",
+    "application/x-executable",
+    "application/x-mach-binary",
+)
+"""Media types of what computers run: nobody should get it by a click."""
+
 _DATABASE_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:/")
 _MEDIA_TYPE = re.compile(r"\*/\*|[A-Za-z0-9.+-]+/(\*|[A-Za-z0-9.+-]+)")
 _REDIS_SCHEME = re.compile(r"(redis|rediss|valkey|valkeys)(\+(sentinel|cluster))?://")

@@ -18,7 +18,12 @@ from api.conftest import ALL_SCOPES, Running
 from msgcore.api.app import CONTROLLERS
 from servers.webhook_sink import WebhookSink
 
-SETTINGS = {"MSGCORE_JWT_SECRET": JWT_SECRET, "MSGCORE_RATE_LIMIT_MAX": "1000000"}
+SETTINGS = {
+    "MSGCORE_JWT_SECRET": JWT_SECRET,
+    "MSGCORE_RATE_LIMIT_MAX": "1000000",
+    "MSGCORE_RATE_ADDRESS": "0",
+    "MSGCORE_RATE_ADDRESS_FAILURES": "0",
+}
 TABLE = read_table()
 SEND = next(row for row in TABLE if row.path.endswith("/send"))
 UNKNOWN = "01920000-0000-7000-8000-0000000000ff"

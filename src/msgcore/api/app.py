@@ -15,6 +15,7 @@ from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.actions import ActionsController
 from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.attachments import AttachmentsController
+from msgcore.api.audit import AuditController, WholeAuditController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
@@ -34,11 +35,13 @@ from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.previews import PreviewsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.rate_limit import HEADERS, RateGate, send_allowance
 from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
 from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.usage import UsageController
 from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController, envelope_schema
@@ -46,6 +49,7 @@ from msgcore.config import Settings
 from msgcore.services.container import Services
 from msgcore.services.health import HealthService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.request_limits import RequestLimits
 
 CONTROLLERS: Final = (
     HealthController,
@@ -73,27 +77,31 @@ CONTROLLERS: Final = (
     envelope_schema,
     WebhooksController,
     WebhookDeliveriesController,
+    UsageController,
+    AuditController,
+    WholeAuditController,
 )
 
-_READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
+_READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]
 """What scripts of other origins may read besides the body."""
 
 
-def create_api(services: Services, settings: Settings) -> Litestar:
+def create_api(services: Services, settings: Settings, limits: RequestLimits) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
     injected["sign_in_limit"] = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
     injected["metrics_access"] = MetricsAccess(settings)
-    injected["event_sockets"] = EventSockets(services, largest=settings.max_body_bytes)
+    gate = injected["rate_gate"] = RateGate(limits)
+    injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
     app = Litestar(
         route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
-        middleware=[access_control(services.authenticator)],
+        middleware=[access_control(services.authenticator, gate)],
         dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,
         return_dto=None,
         exception_handlers={Exception: handle_error},
-        before_send=[send_request_id],
+        before_send=[send_request_id, send_allowance],
         cors_config=_cors(settings),
         openapi_config=openapi_config(services.platforms.fact_sheets()) if settings.docs == "on" else None,
         request_max_body_size=settings.max_body_bytes,

@@ -65,7 +65,7 @@ class Gateway:
         self._health = health
         self._monitoring = monitoring
         self._resources = resources
-        self._maintenance = Maintenance(shared.database, shared.clock, event_days=shared.settings.event_days)
+        self._maintenance = Maintenance(shared.database, shared.clock, shared.settings)
 
     @classmethod
     async def open(
@@ -129,7 +129,7 @@ class Gateway:
                 monitoring=monitoring,
                 jwt_secret=jwt_secret,
             )
-            asgi = build_web(shared, services, resources)
+            asgi = build_web(shared, services, resources, redis=scheduling.redis)
         return cls(
             shared,
             life=life,

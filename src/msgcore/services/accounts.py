@@ -21,6 +21,7 @@ from msgcore.core.scopes import Principal
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.authenticator import Authenticator
+from msgcore.store.audit import Actor, record_audit
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
 from msgcore.store.system_state import put_state
@@ -88,9 +89,11 @@ class AccountService:
                 row = await find_user_by_email(connection, email.strip().lower())
         verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
+            # Not the address that was tried: people also type their password there.
+            await self._note("anonymous", "user.sign_in_failed", None if row is None else row.id)
             raise UnauthenticatedError("The e-mail address or the password is wrong")
-        if verdict.better_hash is not None:
-            await self._update(row.id, {"password_hash": verdict.better_hash})
+        better = {} if verdict.better_hash is None else {"password_hash": verdict.better_hash}
+        await self._update(row.id, better, "user.signed_in")
         return self._signed_in(_user(row))
 
     async def project_of_key(self, principal: Principal) -> tuple[str, str]:
@@ -104,7 +107,7 @@ class AccountService:
     async def rename(self, user_id: str, name: str | None) -> User:
         """Change what a user is called (None: leave it)."""
         if name is not None:
-            await self._update(user_id, {"name": name})
+            await self._update(user_id, {"name": name}, "user.updated")
             self._authenticator.forget_user(user_id)
         return _user(await self._find(user_id))
 
@@ -117,8 +120,9 @@ class AccountService:
             raise InvalidInputError.of(errors)
         row = await self._find(user_id)
         if not (await self._passwords.verify(current, row.password_hash)).matches:
+            await self._note(Principal("jwt", user_id), "user.password_change_failed", user_id)
             raise UnauthenticatedError("The current password is wrong")
-        await self._update(user_id, {"password_hash": await self._passwords.hash(new)})
+        await self._update(user_id, {"password_hash": await self._passwords.hash(new)}, "user.password_changed")
 
     async def _insert_first(self, user: User, password_hash: str) -> None:
         now = self._clock.now()
@@ -138,6 +142,9 @@ class AccountService:
                 if await has_local_user(connection):
                     raise ConflictError(_SIGN_UP_CLOSED)
                 await insert_user(connection, row)
+                await record_audit(
+                    connection, Principal("jwt", user.id), "user.signed_up", user.id, project_id=None, now=now
+                )
         except IntegrityError:
             raise ConflictError(f"There is a user with the address {user.email} already") from None
 
@@ -148,9 +155,19 @@ class AccountService:
             raise UnauthenticatedError("The user of this token no longer exists: sign in again")
         return row
 
-    async def _update(self, user_id: str, values: dict[str, Any]) -> None:
+    async def _update(self, user_id: str, values: dict[str, Any], action: str) -> None:
+        """Change columns, and write down what the user did; not what they are called, which is personal data."""
+        now = self._clock.now()
         async with self._database.write() as connection:
-            await update_user(connection, user_id, values | {"updated_at": self._clock.now()})
+            if values:
+                await update_user(connection, user_id, values | {"updated_at": now})
+            await record_audit(connection, Principal("jwt", user_id), action, user_id, project_id=None, now=now)
+
+    async def _note(self, actor: Actor, action: str, user_id: str | None) -> None:
+        """Write down what failed."""
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            await record_audit(connection, actor, action, user_id, project_id=None, now=now)
 
     def _signed_in(self, user: User) -> SignedIn:
         return SignedIn(user, self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin))
