@@ -21,6 +21,7 @@ from msgcore.caller_settings import CallerSettings
 from msgcore.core.errors import StartupError
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
+    PROGRAMS,
     Allowed,
     BlobUrl,
     DatabaseUrl,
@@ -33,6 +34,7 @@ from msgcore.setting_kinds import (
     MediaTypes,
     MetricsToken,
     Networks,
+    OptionalFile,
     OptionalHttpUrl,
     OptionalPort,
     Origins,
@@ -44,25 +46,12 @@ from msgcore.setting_kinds import (
 
 MASK = "********"
 
-PROGRAMS = (
-    "application/vnd.microsoft.portable-executable",
-    "application/x-msdownload",
-    "application/x-dosexec",
-    "application/x-executable",
-    "application/x-mach-binary",
-)
-"""Media types of what computers run: nobody should get it by a click."""
-
 _BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
+_PAIRS = (("tls_cert", "tls_key"), ("s3_access_key_id", "s3_secret_access_key"))
+
 _ELSEWHERE = frozenset(
-    {
-        "MSGCORE_API_KEY",
-        "MSGCORE_API_VERSION",
-        "MSGCORE_DEFAULT_PROJECT",
-        "MSGCORE_JWT_TOKEN",
-        "MSGCORE_OUTPUT_FORMAT",
-    }
+    f"MSGCORE_{name}" for name in ("API_KEY", "API_VERSION", "DEFAULT_PROJECT", "JWT_TOKEN", "OUTPUT_FORMAT")
 )
 """Variables of the client tools, which often share a shell with the server."""
 
@@ -73,7 +62,8 @@ def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
 
 
 def _local_url(values: dict[str, Any]) -> str:
-    return f"http://localhost:{values.get('port', 7890)}"
+    scheme = "http" if values.get("tls_cert") is None else "https"
+    return f"{scheme}://localhost:{values.get('port', 7890)}"
 
 
 class Settings(CallerSettings):
@@ -86,11 +76,16 @@ class Settings(CallerSettings):
     )
     host: HostName = _setting("127.0.0.1", "Address to listen on", "MSGCORE_HOST")
     port: int = _setting(7890, "Port to listen on", "MSGCORE_PORT", "PORT", ge=1, le=65535)
+    tls_cert: OptionalFile = _setting(
+        None, "Certificate chain (PEM) to serve https with; unset: http, for a proxy in front", "MSGCORE_TLS_CERT"
+    )
+    tls_key: OptionalFile = _setting(None, "Private key (PEM) of that certificate", "MSGCORE_TLS_KEY")
     api_url: HttpUrl = Field(
         default_factory=_local_url,
         description="Public URL of this server, used in webhook addresses",
-        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http://localhost:<port>"},
+        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http(s)://localhost:<port>"},
     )
+    docs: Literal["on", "off"] = _setting("on", "Whether /docs describes the API", "MSGCORE_DOCS")
     data_dir: DataDir = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
         description="Where secrets and the SQLite file live",
@@ -272,8 +267,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise StartupError(_explain(error, sources, environ)) from None
     if settings.env == "production":
         _require_secrets(settings)
-    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
-        raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
+    for one, other in _PAIRS:
+        if (getattr(settings, one) is None) != (getattr(settings, other) is None):
+            raise StartupError(f"MSGCORE_{one.upper()} and MSGCORE_{other.upper()} go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings
