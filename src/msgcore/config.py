@@ -89,6 +89,12 @@ class Settings(BaseModel):
         description="Public URL of this server, used in webhook addresses",
         json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http://localhost:<port>"},
     )
+    frontend_url: OptionalHttpUrl = _setting(
+        None,
+        "Where the dashboard is, for links in invitations; unset: MSGCORE_API_URL",
+        "MSGCORE_FRONTEND_URL",
+        "FRONTEND_URL",
+    )
     data_dir: DataDir = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
         description="Where secrets and the SQLite file live",

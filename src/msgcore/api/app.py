@@ -25,6 +25,7 @@ from msgcore.api.event_socket import EventSocketController, EventSockets
 from msgcore.api.events import EventsController
 from msgcore.api.health import HealthController
 from msgcore.api.identities import IdentitiesController
+from msgcore.api.members import MembersController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
@@ -52,6 +53,7 @@ CONTROLLERS: Final = (
     AuthController,
     ProjectsController,
     ApiKeysController,
+    MembersController,
     PlatformCatalogController,
     PlatformLogsController,
     PlatformsController,

@@ -13,6 +13,7 @@ from msgcore.api.sign_in_limit import SignInLimit
 from msgcore.core.content import Wire
 from msgcore.core.scopes import ApiScope
 from msgcore.services.accounts import AccountService, SignedIn
+from msgcore.services.invites import InviteService
 
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
 GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -38,6 +39,14 @@ class SignIn(Wire):
 
     email: Email
     password: GivenPassword
+
+
+class AcceptInvite(Wire):
+    """The last part of an invitation's link, and the account that it makes."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    name: PersonName
+    password: NewPassword
 
 
 class PasswordChange(Wire):
@@ -149,6 +158,18 @@ class AuthController(Controller):
         """The token is valid for seven days."""
         sign_in_limit.check(_address(request))
         return _auth_answer(await accounts.sign_in(data.email, data.password))
+
+    @post("/accept-invite", opt=PUBLIC, summary="Accept an invitation")
+    async def accept_invite(
+        self,
+        request: AnyRequest,
+        data: JsonBody[AcceptInvite],
+        invites: Injected[InviteService],
+        sign_in_limit: Injected[SignInLimit],
+    ) -> AuthAnswer:
+        """Makes an account that is a member of the project, and signs it in. An invitation works once."""
+        sign_in_limit.check(_address(request))
+        return _auth_answer(await invites.accept(data.token, data.name, data.password))
 
     @get("/whoami", opt=SIGNED_IN, summary="Who is calling, and with which permissions")
     async def whoami(self, request: ApiRequest, accounts: Injected[AccountService]) -> WhoamiAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +19,12 @@ from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
-from msgcore.services.authenticator import Authenticator
+from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
 from msgcore.store.system_state import put_state
 from msgcore.store.users import find_user, find_user_by_email, has_local_user, insert_user, update_user
 
-_SHORTEST_PASSWORD = 8
-_LONGEST_PASSWORD = 1024
-_EMAIL = re.compile(r"[^@\s\0]{1,64}@[^@\s\0]{1,255}")
 _SIGN_UP_CLOSED = "Sign-up is closed, this installation has its administrator: ask them for an invitation"
 _FIRST_ADMIN = "first_admin"
 
@@ -54,11 +50,8 @@ class SignedIn:
 class AccountService:
     """Sign-up of the first administrator, sign-in, profile and password."""
 
-    def __init__(
-        self, *, database: Database, authenticator: Authenticator, passwords: Passwords, tokens: Tokens, clock: Clock
-    ) -> None:
+    def __init__(self, *, database: Database, passwords: Passwords, tokens: Tokens, clock: Clock) -> None:
         self._database = database
-        self._authenticator = authenticator
         self._passwords = passwords
         self._tokens = tokens
         self._clock = clock
@@ -68,8 +61,8 @@ class AccountService:
 
         Raises ConflictError once there is one, and InvalidInputError with every wrong field.
         """
-        email = email.strip().lower()
-        errors = _email_errors(email) + _password_errors("password", password)
+        email = normal_email(email)
+        errors = email_errors(email) + password_errors("password", password)
         if errors:
             raise InvalidInputError.of(errors)
         async with self._database.read() as connection:
@@ -78,20 +71,21 @@ class AccountService:
         password_hash = await self._passwords.hash(password)
         user = User(new_id(), email, name, is_admin=True)
         await self._insert_first(user, password_hash)
-        return self._signed_in(user)
+        return self.signed_in(user)
 
     async def sign_in(self, email: str, password: str) -> SignedIn:
         """A token for a user. Raises UnauthenticatedError, which does not tell which of the two was wrong."""
         row = None
-        if _EMAIL.fullmatch(email.strip()):
+        email = normal_email(email)
+        if is_email(email):
             async with self._database.read() as connection:
-                row = await find_user_by_email(connection, email.strip().lower())
+                row = await find_user_by_email(connection, email)
         verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
             raise UnauthenticatedError("The e-mail address or the password is wrong")
         if verdict.better_hash is not None:
             await self._update(row.id, {"password_hash": verdict.better_hash})
-        return self._signed_in(_user(row))
+        return self.signed_in(_user(row))
 
     async def project_of_key(self, principal: Principal) -> tuple[str, str]:
         """Id and name of the project that an API key belongs to."""
@@ -105,12 +99,11 @@ class AccountService:
         """Change what a user is called (None: leave it)."""
         if name is not None:
             await self._update(user_id, {"name": name})
-            self._authenticator.forget_user(user_id)
         return _user(await self._find(user_id))
 
     async def change_password(self, user_id: str, current: str, new: str) -> None:
         """Replace a password. Raises UnauthenticatedError when the current one is wrong."""
-        errors = _password_errors("newPassword", new)
+        errors = password_errors("newPassword", new)
         if new == current:
             errors.append(FieldError("/newPassword", "newPassword must differ from the current password"))
         if errors:
@@ -152,25 +145,10 @@ class AccountService:
         async with self._database.write() as connection:
             await update_user(connection, user_id, values | {"updated_at": self._clock.now()})
 
-    def _signed_in(self, user: User) -> SignedIn:
+    def signed_in(self, user: User) -> SignedIn:
+        """A user with a new token."""
         return SignedIn(user, self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin))
 
 
 def _user(row: Any) -> User:
     return User(row.id, row.email, row.name, is_admin=row.is_admin)
-
-
-def _email_errors(email: str) -> list[FieldError]:
-    if _EMAIL.fullmatch(email):
-        return []
-    return [FieldError("/email", "email must be an e-mail address such as ann@example.com")]
-
-
-def _password_errors(field: str, password: str) -> list[FieldError]:
-    rules = (
-        (len(password) >= _SHORTEST_PASSWORD, f"must have at least {_SHORTEST_PASSWORD} characters"),
-        (len(password) <= _LONGEST_PASSWORD, f"must have at most {_LONGEST_PASSWORD} characters"),
-        (any(letter.isupper() for letter in password), "must have an uppercase letter"),
-        (any(letter.isdigit() for letter in password), "must have a digit"),
-    )
-    return [FieldError(f"/{field}", f"{field} {problem}") for holds, problem in rules if not holds]

@@ -23,6 +23,8 @@ from msgcore.services.chats import ChatService
 from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.identities import IdentityService
+from msgcore.services.invites import InviteService
+from msgcore.services.members import MemberService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
@@ -53,6 +55,8 @@ class Services:
 
     authenticator: Authenticator
     accounts: AccountService
+    members: MemberService
+    invites: InviteService
     projects: ProjectService
     api_keys: ApiKeyService
     platforms: PlatformService
@@ -112,14 +116,20 @@ class Services:
         """
         tokens = Tokens(jwt_secret, clock)
         authenticator = Authenticator(database, tokens, clock)
+        passwords = passwords or Passwords()
+        accounts = AccountService(database=database, passwords=passwords, tokens=tokens, clock=clock)
+        members = MemberService(database=database, clock=clock)
         return cls(
             authenticator=authenticator,
-            accounts=AccountService(
+            accounts=accounts,
+            members=members,
+            invites=InviteService(
                 database=database,
-                authenticator=authenticator,
-                passwords=passwords or Passwords(),
-                tokens=tokens,
+                accounts=accounts,
+                members=members,
+                passwords=passwords,
                 clock=clock,
+                base_url=settings.frontend_url or settings.api_url,
             ),
             projects=ProjectService(
                 database=database, authenticator=authenticator, clock=clock, on_platform_change=on_platform_change

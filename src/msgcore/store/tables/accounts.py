@@ -57,8 +57,10 @@ invites = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("email", String(320), nullable=False, index=True),
-    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False, index=True),
     Column("role", String(16), nullable=False, default="member"),
+    # The user who made it; none for an API key.
+    Column("invited_by", Id),
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("accepted_at", UtcDateTime),
