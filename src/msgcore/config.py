@@ -143,7 +143,11 @@ class Settings(BaseModel):
         60, "Window of the sign-in rate limit, seconds", "MSGCORE_RATE_LIMIT_TTL", "RATE_LIMIT_TTL", ge=1
     )
     rate_limit_max: int = _setting(
-        100, "Sign-in attempts per address in that window", "MSGCORE_RATE_LIMIT_MAX", "RATE_LIMIT_MAX", ge=1
+        100,
+        "Failed sign-ins of an address in that window; then it waits, longer each time",
+        "MSGCORE_RATE_LIMIT_MAX",
+        "RATE_LIMIT_MAX",
+        ge=1,
     )
     egress_allow: Networks = _setting(
         (), "Private networks (CIDR, comma-separated) that user-given hosts may resolve to", "MSGCORE_EGRESS_ALLOW"

@@ -112,3 +112,25 @@ def test_the_request_id_of_the_caller_comes_back(running: Running) -> None:
     assert len(made) == 36
     missing = running.nobody.ask("GET", "/nowhere", X_Request_ID="abc-2")
     assert (missing.status, missing.body["requestId"]) == (404, "abc-2")
+
+
+def test_who_guesses_is_told_to_wait(running: Running) -> None:
+    guess = {"email": "mallory@example.com", "password": "Wrong1234"}
+    found = [running.nobody.ask("POST", "auth/login", guess) for _ in range(11)]
+    assert [reply.status for reply in found] == [401] * 10 + [429]
+    assert 1 <= int(found[-1].headers["retry-after"]) <= 30
+
+
+def test_signing_out_everywhere_ends_tokens_that_a_new_password_spares(running: Running) -> None:
+    login = {"email": EMAIL, "password": PASSWORD}
+    first, second = (
+        running.nobody.as_user(running.nobody.ask("POST", "auth/login", login).body["accessToken"]) for _ in range(2)
+    )
+    for old, new in ((PASSWORD, "Passw0rd2"), ("Passw0rd2", PASSWORD)):
+        assert first.ask("PATCH", "auth/password", {"currentPassword": old, "newPassword": new}).status == 200
+    assert [each.ask("GET", "auth/whoami").status for each in (first, second, running.admin)] == [200, 401, 401]
+    assert first.ask("POST", "auth/logout-all").status == 200
+    assert first.ask("GET", "auth/whoami").status == 401
+    running.admin.headers.update(
+        running.nobody.as_user(running.nobody.ask("POST", "auth/login", login).body["accessToken"]).headers
+    )

@@ -39,7 +39,6 @@ from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
-from msgcore.api.sign_in_limit import SignInLimit
 from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController, envelope_schema
@@ -84,7 +83,6 @@ _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
 def create_api(services: Services, settings: Settings) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
-    injected["sign_in_limit"] = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
     injected["metrics_access"] = MetricsAccess(settings)
     injected["event_sockets"] = EventSockets(services, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None

@@ -10,6 +10,7 @@ import jwt
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import UnauthenticatedError
+from msgcore.core.ids import new_id
 
 LIFETIME = timedelta(days=7)
 _ALGORITHM = "HS256"
@@ -20,9 +21,10 @@ _REQUIRED = ["sub", "exp", "iat", "iss", "aud"]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a valid token says: who signed in, and until when."""
+    """What a valid token says: who signed in, when, and until when."""
 
     user_id: str
+    issued_at: datetime
     expires_at: datetime
 
 
@@ -33,17 +35,18 @@ class Tokens:
         self._secret = secret
         self._clock = clock
 
-    def issue(self, user_id: str, *, email: str, is_admin: bool) -> str:
+    def issue(self, user_id: str, *, email: str, is_admin: bool, signed_in_at: datetime) -> str:
         """A token for this user. `email` and `isAdmin` are for clients to show; the server reads neither."""
-        now = self._clock.now()
         claims: dict[str, Any] = {
+            "jti": new_id(),
             "sub": user_id,
             "email": email,
             "isAdmin": is_admin,
             "iss": _ISSUER,
             "aud": _AUDIENCE,
-            "iat": int(now.timestamp()),
-            "exp": int((now + LIFETIME).timestamp()),
+            # Not whole seconds: a token of the second in which the others ended has to be told from them.
+            "iat": signed_in_at.timestamp(),
+            "exp": int((signed_in_at + LIFETIME).timestamp()),
         }
         return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
 
@@ -59,7 +62,8 @@ class Tokens:
                 # Expiry is compared below, on the injected clock.
                 options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
             )
-            login = Login(claims["sub"], datetime.fromtimestamp(claims["exp"], UTC))
+            issued_at, expires_at = (datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "exp"))
+            login = Login(claims["sub"], issued_at, expires_at)
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
             raise UnauthenticatedError("The token is not valid here: sign in again") from None
         if login.expires_at <= self._clock.now():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -17,15 +18,31 @@ from msgcore.core.errors import (
 )
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
+from msgcore.security.api_keys import digest
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors
+from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
 from msgcore.store.system_state import put_state
-from msgcore.store.users import find_user, find_user_by_email, has_local_user, insert_user, update_user
+from msgcore.store.users import (
+    find_user,
+    find_user_by_email,
+    has_local_user,
+    insert_user,
+    lock_user,
+    replace_hash,
+    update_user,
+)
 
 _SIGN_UP_CLOSED = "Sign-up is closed, this installation has its administrator: ask them for an invitation"
+_COMMIT_TIME = timedelta(seconds=2)
+"""Until what ends tokens is committed. A sign-in meanwhile still reads the old password, and its token has to end too.
+
+One after it is dated no earlier than that end, whatever the clock says.
+"""
+
 _FIRST_ADMIN = "first_admin"
 
 
@@ -50,42 +67,55 @@ class SignedIn:
 class AccountService:
     """Sign-up of the first administrator, sign-in, profile and password."""
 
-    def __init__(self, *, database: Database, passwords: Passwords, tokens: Tokens, clock: Clock) -> None:
+    def __init__(
+        self, *, database: Database, passwords: Passwords, tokens: Tokens, guard: SignInGuard, clock: Clock
+    ) -> None:
         self._database = database
+        self._guard = guard
         self._passwords = passwords
         self._tokens = tokens
         self._clock = clock
 
-    async def sign_up(self, email: str, password: str, name: str | None) -> SignedIn:
-        """Make the first user, who becomes the administrator.
+    async def sign_up(self, email: str, password: str, name: str | None, *, address: str) -> SignedIn:
+        """Make the first user, who becomes the administrator. `address` is the client's.
 
-        Raises ConflictError once there is one, and InvalidInputError with every wrong field.
+        Raises ConflictError once there is one, InvalidInputError with every wrong field, and QueueFullError.
         """
         email = normal_email(email)
         errors = email_errors(email) + password_errors("password", password)
         if errors:
             raise InvalidInputError.of(errors)
+        attempt = await self._guard.begin(address)
         async with self._database.read() as connection:
             if await has_local_user(connection):
                 raise ConflictError(_SIGN_UP_CLOSED)
         password_hash = await self._passwords.hash(password)
         user = User(new_id(), email, name, is_admin=True)
         await self._insert_first(user, password_hash)
-        return self.signed_in(user)
+        await self._guard.succeeded(attempt)
+        return self.signed_in(user, self._clock.now())
 
-    async def sign_in(self, email: str, password: str) -> SignedIn:
-        """A token for a user. Raises UnauthenticatedError, which does not tell which of the two was wrong."""
+    async def sign_in(self, email: str, password: str, *, address: str) -> SignedIn:
+        """A token for a user. `address` is the client's.
+
+        Raises UnauthenticatedError, which does not tell which of the two was wrong, and QueueFullError after too many
+        failures.
+        """
+        email, now = normal_email(email), self._clock.now()
+        attempt = await self._guard.begin(address, email)
         row = None
-        email = normal_email(email)
         if is_email(email):
             async with self._database.read() as connection:
                 row = await find_user_by_email(connection, email)
         verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
             raise UnauthenticatedError("The e-mail address or the password is wrong")
+        await self._guard.succeeded(attempt)
         if verdict.better_hash is not None:
-            await self._update(row.id, {"password_hash": verdict.better_hash})
-        return self.signed_in(_user(row))
+            async with self._database.write() as connection:
+                await replace_hash(connection, row.id, row.password_hash, verdict.better_hash)
+        # When the password was read, not now: it may have been changed meanwhile, and then this token has ended too.
+        return self.signed_in(_user(row), max(now, row.tokens_valid_from or now))
 
     async def project_of_key(self, principal: Principal) -> tuple[str, str]:
         """Id and name of the project that an API key belongs to."""
@@ -101,17 +131,38 @@ class AccountService:
             await self._update(user_id, {"name": name})
         return _user(await self._find(user_id))
 
-    async def change_password(self, user_id: str, current: str, new: str) -> None:
-        """Replace a password. Raises UnauthenticatedError when the current one is wrong."""
+    async def change_password(self, user_id: str, current: str, new: str, *, address: str, spared: str) -> None:
+        """Replace a password; all tokens of the user end but `spared`, the one that asks.
+
+        Raises UnauthenticatedError when the current one is wrong, InvalidInputError for a weak one, and QueueFullError.
+        """
         errors = password_errors("newPassword", new)
         if new == current:
             errors.append(FieldError("/newPassword", "newPassword must differ from the current password"))
         if errors:
             raise InvalidInputError.of(errors)
         row = await self._find(user_id)
+        attempt = await self._guard.begin(address, row.email)
         if not (await self._passwords.verify(current, row.password_hash)).matches:
             raise UnauthenticatedError("The current password is wrong")
-        await self._update(user_id, {"password_hash": await self._passwords.hash(new)})
+        await self._guard.succeeded(attempt)
+        changed = {"password_hash": await self._passwords.hash(new), "spared_token": digest(spared)}
+        await self._end_tokens(user_id, changed)
+
+    async def sign_out_everywhere(self, user_id: str) -> None:
+        """End all tokens of a user, in every process, from the next request on."""
+        await self._end_tokens(user_id, {"spared_token": None})
+
+    async def _end_tokens(self, user_id: str, changes: dict[str, Any]) -> None:
+        """Let all tokens of a user end, and change columns."""
+        async with self._database.write() as connection:
+            row = await lock_user(connection, user_id)
+            now = self._clock.now()
+            end = now + _COMMIT_TIME
+            if row is not None and row.tokens_valid_from is not None:
+                # Those that were issued since the last time are dated no earlier than that.
+                end = max(end, row.tokens_valid_from + timedelta(microseconds=1))
+            await update_user(connection, user_id, changes | {"tokens_valid_from": end, "updated_at": now})
 
     async def _insert_first(self, user: User, password_hash: str) -> None:
         now = self._clock.now()
@@ -145,9 +196,10 @@ class AccountService:
         async with self._database.write() as connection:
             await update_user(connection, user_id, values | {"updated_at": self._clock.now()})
 
-    def signed_in(self, user: User) -> SignedIn:
+    def signed_in(self, user: User, at: datetime) -> SignedIn:
         """A user with a new token."""
-        return SignedIn(user, self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin))
+        token = self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin, signed_in_at=at)
+        return SignedIn(user, token)
 
 
 def _user(row: Any) -> User:

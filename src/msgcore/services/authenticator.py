@@ -146,6 +146,9 @@ class Authenticator:
             row = await find_user(connection, login.user_id)
         if row is None:
             raise UnauthenticatedError("The user of this token no longer exists: sign in again")
+        ended = row.tokens_valid_from is not None and login.issued_at < row.tokens_valid_from
+        if ended and row.spared_token != digest(token):
+            raise UnauthenticatedError("This token was ended, as its user signed out everywhere: sign in again")
         return Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
 
     # --- memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from msgcore.config import Settings
@@ -33,6 +34,7 @@ from msgcore.services.platforms import PlatformService
 from msgcore.services.previews import PreviewService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
+from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
 from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
@@ -117,7 +119,9 @@ class Services:
         tokens = Tokens(jwt_secret, clock)
         authenticator = Authenticator(database, tokens, clock)
         passwords = passwords or Passwords()
-        accounts = AccountService(database=database, passwords=passwords, tokens=tokens, clock=clock)
+        window = timedelta(seconds=settings.rate_limit_ttl)
+        guard = SignInGuard(database, clock, Rule(free=settings.rate_limit_max, first=window, memory=window))
+        accounts = AccountService(database=database, passwords=passwords, tokens=tokens, guard=guard, clock=clock)
         members = MemberService(database=database, clock=clock)
         return cls(
             authenticator=authenticator,
@@ -128,6 +132,7 @@ class Services:
                 accounts=accounts,
                 members=members,
                 passwords=passwords,
+                guard=guard,
                 clock=clock,
                 base_url=settings.frontend_url or settings.api_url,
             ),

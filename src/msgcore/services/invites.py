@@ -25,6 +25,7 @@ from msgcore.security.passwords import Passwords
 from msgcore.services.account_rules import email_errors, normal_email, password_errors
 from msgcore.services.accounts import AccountService, SignedIn, User
 from msgcore.services.members import MemberService
+from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.services.standing import require_standing
 from msgcore.store import members as store
 from msgcore.store.audit import record_audit
@@ -59,6 +60,7 @@ class InviteService:
         accounts: AccountService,
         members: MemberService,
         passwords: Passwords,
+        guard: SignInGuard,
         clock: Clock,
         base_url: str,
     ) -> None:
@@ -67,6 +69,7 @@ class InviteService:
         self._accounts = accounts
         self._members = members
         self._passwords = passwords
+        self._guard = guard
         self._clock = clock
         self._base_url = base_url
 
@@ -112,14 +115,15 @@ class InviteService:
                 before={"email": gone.email, "role": gone.role},
             )
 
-    async def accept(self, token: str, name: str, password: str) -> SignedIn:
+    async def accept(self, token: str, name: str, password: str, *, address: str) -> SignedIn:
         """Make an account for whoever has the link, a member of the project from then on; works once.
 
-        Raises InvalidInputError for a weak password, UnauthenticatedError for a link that is none or ended, and
-        ConflictError where the address has an account meanwhile.
+        `address` is the client's. Raises InvalidInputError for a weak password, UnauthenticatedError for a link that
+        is none or ended, ConflictError where the e-mail address has an account meanwhile, and QueueFullError.
         """
         if errors := password_errors("password", password):
             raise InvalidInputError.of(errors)
+        attempt = await self._guard.begin(address)
         async with self._database.read() as connection:
             invite = await store.find_invite_by_digest(connection, digest(token), self._clock.now())
         if invite is None:
@@ -132,7 +136,8 @@ class InviteService:
         except IntegrityError:
             message = f"There is a user with the address {invite.email} already: ask to be added to the project"
             raise ConflictError(message) from None
-        return self._accounts.signed_in(user)
+        await self._guard.succeeded(attempt)
+        return self._accounts.signed_in(user, self._clock.now())
 
     async def _issue(
         self, connection: AsyncConnection, principal: Principal, project_id: str, email: str, role: Role

@@ -18,8 +18,21 @@ users = Table(
     Column("name", String(100)),
     Column("password_hash", Text),
     Column("is_admin", Boolean, nullable=False, default=False),
+    # Tokens from before it are of no use any more, but for the one with this SHA-256, which asked for that.
+    Column("tokens_valid_from", UtcDateTime),
+    Column("spared_token", String(64)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+)
+
+sign_in_attempts = Table(
+    "sign_in_attempts",
+    metadata,
+    # The SHA-256 of what is guarded: an account's e-mail address, or a network address.
+    Column("subject", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("blocked_until", UtcDateTime),
+    Column("forget_at", UtcDateTime, nullable=False, index=True),
 )
 
 projects = Table(
