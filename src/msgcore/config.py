@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,9 @@ from msgcore.setting_kinds import (
     MediaTypes,
     MetricsToken,
     Networks,
+    OidcAlgorithms,
+    OidcAudience,
+    OidcIssuer,
     OptionalHttpUrl,
     OptionalPort,
     Origins,
@@ -51,18 +53,7 @@ PROGRAMS = (
 )
 """Media types of what computers run: nobody should get it by a click."""
 
-_BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
-
-_ELSEWHERE = frozenset(
-    {
-        "MSGCORE_API_KEY",
-        "MSGCORE_API_VERSION",
-        "MSGCORE_DEFAULT_PROJECT",
-        "MSGCORE_JWT_TOKEN",
-        "MSGCORE_OUTPUT_FORMAT",
-    }
-)
-"""Variables of the client tools, which often share a shell with the server."""
+BASE_URL_VARIABLE = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
 
 def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
@@ -135,6 +126,18 @@ class Settings(BaseModel):
         "At least 32 characters that sign logins; unset: made and kept in the data directory",
         "MSGCORE_JWT_SECRET",
         "JWT_SECRET",
+    )
+    oidc_issuer: OidcIssuer = _setting(
+        None,
+        "OpenID Connect issuer whose tokens are taken beside our own logins",
+        "MSGCORE_OIDC_ISSUER",
+        "AUTH0_DOMAIN",
+    )
+    oidc_audience: OidcAudience = _setting(
+        None, "What these tokens have to be for (aud)", "MSGCORE_OIDC_AUDIENCE", "AUTH0_AUDIENCE"
+    )
+    oidc_algorithms: OidcAlgorithms = _setting(
+        ("RS256", "ES256"), "How these tokens may be signed", "MSGCORE_OIDC_ALGORITHMS"
     )
     cors_origins: Origins = _setting(
         (), "Origins that browsers may call from, comma-separated", "MSGCORE_CORS_ORIGINS", "CORS_ORIGINS"
@@ -277,6 +280,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         _require_secrets(settings)
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
+    if (settings.oidc_issuer is None) != (settings.oidc_audience is None):
+        raise StartupError("MSGCORE_OIDC_ISSUER and MSGCORE_OIDC_AUDIENCE go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings
@@ -285,21 +290,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def known_variables() -> frozenset[str]:
     """Every variable that sets something, the original's names included, apart from base URLs."""
     return frozenset(variable for field in Settings.model_fields.values() for variable in _variables(field))
-
-
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """One warning for each `MSGCORE_*` variable that is no setting, with the nearest name."""
-    known = known_variables()
-    warnings: list[str] = []
-    for variable in sorted(environ):
-        if not variable.startswith("MSGCORE_") or variable in known or variable in _ELSEWHERE:
-            continue
-        if _BASE_URL.fullmatch(variable):
-            continue
-        near = difflib.get_close_matches(variable, known, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else "`msgcore config` lists all settings"
-        warnings.append(f"{variable} is not a setting and is ignored; {hint}")
-    return warnings
 
 
 def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
@@ -357,7 +347,7 @@ def _sources(environ: Mapping[str, str]) -> dict[str, str]:
 def _base_url_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Platform name and variable of each `MSGCORE_<PLATFORM>_BASE_URL` that is set."""
     for variable in sorted(environ):
-        match = _BASE_URL.fullmatch(variable)
+        match = BASE_URL_VARIABLE.fullmatch(variable)
         if match and environ[variable].strip():
             yield match[1].lower().replace("_", "-"), variable
 

@@ -84,6 +84,7 @@ def build_services(
         event_streams=event_streams,
         blobs=shared.blobs,
         links=shared.links,
+        http=adapters.services.http,
     )
 
 

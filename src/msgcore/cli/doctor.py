@@ -22,13 +22,14 @@ from rich.text import Text
 
 from msgcore.cli.database import open_database
 from msgcore.cli.http_server import Address, require_free
-from msgcore.config import Settings, load_settings, unknown_variables
+from msgcore.config import Settings, load_settings
 from msgcore.core.errors import StartupError
 from msgcore.security.keyring import Keyring
 from msgcore.security.secrets import SECRETS_FILE, load_secrets
 from msgcore.services.health import check_encryption_key
 from msgcore.store.database import Database
 from msgcore.store.migrate import require_current
+from msgcore.unknown_variables import unknown_variables
 
 _OLDEST_PYTHON = (3, 11)
 DNS_NAME = "example.com"

@@ -13,7 +13,9 @@ from msgcore.core.errors import UnauthenticatedError
 from msgcore.core.ids import new_id
 
 LIFETIME = timedelta(days=7)
-_ALGORITHM = "HS256"
+LOCAL_ALGORITHM = "HS256"
+"""No issuer's tokens have it, so what a token says decides by which keys it is checked, and nothing else."""
+
 _ISSUER = "msgcore"
 _AUDIENCE = "msgcore-api"
 _REQUIRED = ["sub", "exp", "iat", "iss", "aud"]
@@ -48,7 +50,7 @@ class Tokens:
             "iat": signed_in_at.timestamp(),
             "exp": int((signed_in_at + LIFETIME).timestamp()),
         }
-        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+        return jwt.encode(claims, self._secret, algorithm=LOCAL_ALGORITHM)
 
     def read(self, token: str) -> Login:
         """Check a token. Raises UnauthenticatedError when it is forged, for another server, or expired."""
@@ -56,7 +58,7 @@ class Tokens:
             claims = jwt.decode(
                 token,
                 self._secret,
-                algorithms=[_ALGORITHM],  # pinned: a token never chooses how it is checked
+                algorithms=[LOCAL_ALGORITHM],  # pinned: a token never chooses how it is checked
                 issuer=_ISSUER,
                 audience=_AUDIENCE,
                 # Expiry is compared below, on the injected clock.
@@ -64,7 +66,7 @@ class Tokens:
             )
             issued_at, expires_at = (datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "exp"))
             login = Login(claims["sub"], issued_at, expires_at)
-        except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
             raise UnauthenticatedError("The token is not valid here: sign in again") from None
         if login.expires_at <= self._clock.now():
             raise UnauthenticatedError("The token has expired: sign in again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -21,7 +21,7 @@ from msgcore.core.scopes import Principal
 from msgcore.security.api_keys import digest
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
-from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors
+from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors, tokens_end
 from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
@@ -37,12 +37,6 @@ from msgcore.store.users import (
 )
 
 _SIGN_UP_CLOSED = "Sign-up is closed, this installation has its administrator: ask them for an invitation"
-_COMMIT_TIME = timedelta(seconds=2)
-"""Until what ends tokens is committed. A sign-in meanwhile still reads the old password, and its token has to end too.
-
-One after it is dated no earlier than that end, whatever the clock says.
-"""
-
 _FIRST_ADMIN = "first_admin"
 
 
@@ -151,18 +145,14 @@ class AccountService:
 
     async def sign_out_everywhere(self, user_id: str) -> None:
         """End all tokens of a user, in every process, from the next request on."""
-        await self._end_tokens(user_id, {"spared_token": None})
+        await self._end_tokens(user_id, {})
 
     async def _end_tokens(self, user_id: str, changes: dict[str, Any]) -> None:
         """Let all tokens of a user end, and change columns."""
         async with self._database.write() as connection:
             row = await lock_user(connection, user_id)
             now = self._clock.now()
-            end = now + _COMMIT_TIME
-            if row is not None and row.tokens_valid_from is not None:
-                # Those that were issued since the last time are dated no earlier than that.
-                end = max(end, row.tokens_valid_from + timedelta(microseconds=1))
-            await update_user(connection, user_id, changes | {"tokens_valid_from": end, "updated_at": now})
+            await update_user(connection, user_id, tokens_end(row, now) | changes | {"updated_at": now})
 
     async def _insert_first(self, user: User, password_hash: str) -> None:
         now = self._clock.now()

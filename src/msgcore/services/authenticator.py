@@ -19,8 +19,11 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from msgcore.core.scopes import MINIMUM_ROLE, ApiScope, Principal, Role
 from msgcore.security.api_keys import digest, may_be_api_key
-from msgcore.security.tokens import Tokens
+from msgcore.security.oidc_tokens import read_header
+from msgcore.security.tokens import LOCAL_ALGORITHM, Tokens
+from msgcore.services.account_rules import refuse_ended
 from msgcore.services.key_usage import KeyUsage
+from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.standing import role_in_project
 from msgcore.store.api_keys import find_key_by_digest, scopes_of_keys
 from msgcore.store.database import Database
@@ -42,9 +45,11 @@ class _KnownKey:
 class Authenticator:
     """Authenticates callers and checks what they may do."""
 
-    def __init__(self, database: Database, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, database: Database, tokens: Tokens, clock: Clock, oidc_users: OidcUsers | None = None) -> None:
+        """`oidc_users` finds people who sign in elsewhere."""
         self._database = database
         self._tokens = tokens
+        self._oidc_users = oidc_users
         self._clock = clock
         self._usage = KeyUsage(database)
         self._keys: TTLCache[str, _KnownKey] = self._cache()
@@ -117,6 +122,8 @@ class Authenticator:
     async def close(self) -> None:
         """Write down which keys were used."""
         await self._usage.close()
+        if self._oidc_users is not None:
+            await self._oidc_users.close()
 
     # --- keys and logins
 
@@ -141,14 +148,17 @@ class Authenticator:
         return known.principal
 
     async def _check_login(self, token: str) -> Principal:
-        login = self._tokens.read(token)
-        async with self._database.read() as connection:
-            row = await find_user(connection, login.user_id)
-        if row is None:
-            raise UnauthenticatedError("The user of this token no longer exists: sign in again")
-        ended = row.tokens_valid_from is not None and login.issued_at < row.tokens_valid_from
-        if ended and row.spared_token != digest(token):
-            raise UnauthenticatedError("This token was ended, as its user signed out everywhere: sign in again")
+        if self._oidc_users is not None and read_header(token).get("alg") != LOCAL_ALGORITHM:
+            row, oidc_login = await self._oidc_users.find(token)
+            issued_at = oidc_login.issued_at
+        else:
+            login = self._tokens.read(token)
+            issued_at = login.issued_at
+            async with self._database.read() as connection:
+                row = await find_user(connection, login.user_id)
+            if row is None:
+                raise UnauthenticatedError("The user of this token no longer exists: sign in again")
+        refuse_ended(row, token, issued_at)
         return Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
 
     # --- memory

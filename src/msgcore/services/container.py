@@ -27,6 +27,8 @@ from msgcore.services.identities import IdentityService
 from msgcore.services.invites import InviteService
 from msgcore.services.members import MemberService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.oidc_issuer import OidcIssuer
+from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
@@ -42,6 +44,7 @@ from msgcore.store.database import Database
 if TYPE_CHECKING:
     from msgcore.blobs.store import BlobStore
     from msgcore.inbound.receiver import Receiver
+    from msgcore.outbound.transport import Transport
     from msgcore.platforms.base import PlatformAdapter
     from msgcore.security.links import AttachmentLinks
     from msgcore.services.dead_letters import DeadLetterService
@@ -109,6 +112,7 @@ class Services:
         event_streams: EventStreamService,
         blobs: BlobStore,
         links: AttachmentLinks,
+        http: Transport,
         passwords: Passwords | None = None,
     ) -> Services:
         """Build the services, around those of dispatch.
@@ -117,7 +121,7 @@ class Services:
         somebody opted out on it, and `on_webhook_change` with a webhook's.
         """
         tokens = Tokens(jwt_secret, clock)
-        authenticator = Authenticator(database, tokens, clock)
+        authenticator = Authenticator(database, tokens, clock, _oidc_users(database, settings, clock, http))
         passwords = passwords or Passwords()
         window = timedelta(seconds=settings.rate_limit_ttl)
         guard = SignInGuard(database, clock, Rule(free=settings.rate_limit_max, first=window, memory=window))
@@ -176,3 +180,11 @@ class Services:
             attachments=AttachmentService(database=database, blobs=blobs, links=links, clock=clock),
             chats=ChatService(database=database, links=links, clock=clock),
         )
+
+
+def _oidc_users(database: Database, settings: Settings, clock: Clock, http: Transport) -> OidcUsers | None:
+    """Who finds people that sign in at the issuer of the settings."""
+    if settings.oidc_issuer is None or settings.oidc_audience is None:
+        return None
+    issuer = OidcIssuer(http, clock, settings.oidc_issuer, settings.oidc_algorithms)
+    return OidcUsers(database, issuer, audience=settings.oidc_audience, clock=clock)

@@ -15,6 +15,11 @@ async def find_user(connection: AsyncConnection, user_id: str) -> Row[Any] | Non
     return (await connection.execute(select(users).where(users.c.id == user_id))).one_or_none()
 
 
+async def find_user_by_subject(connection: AsyncConnection, subject: str) -> Row[Any] | None:
+    """A user by what their identity provider calls them."""
+    return (await connection.execute(select(users).where(users.c.auth0_id == subject))).one_or_none()
+
+
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
     """A user by id, whom nobody else changes until this transaction ends."""
     query = select(users).where(users.c.id == user_id).with_for_update(key_share=True)

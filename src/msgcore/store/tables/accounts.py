@@ -13,7 +13,9 @@ users = Table(
     "users",
     metadata,
     Column("id", Id, primary_key=True),
+    # What an OpenID Connect issuer calls them; without the issuer's name where it was written by another version.
     Column("auth0_id", String(255), unique=True),
+    Column("oidc_issuer", Text),
     Column("email", String(320), nullable=False, unique=True),
     Column("name", String(100)),
     Column("password_hash", Text),

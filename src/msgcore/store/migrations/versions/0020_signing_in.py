@@ -23,6 +23,7 @@ def upgrade() -> None:
     """Add columns, an index and a table."""
     op.add_column("invites", sa.Column("invited_by", ID))
     op.create_index("ix_invites_project_id", "invites", ["project_id"])
+    op.add_column("users", sa.Column("oidc_issuer", sa.Text))
     op.add_column("users", sa.Column("tokens_valid_from", MOMENT))
     op.add_column("users", sa.Column("spared_token", sa.String(64)))
     op.create_table(
