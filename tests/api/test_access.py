@@ -85,6 +85,10 @@ def test_a_key_grants_no_more_than_it_has(running: Running) -> None:
     refused = key.ask("POST", "projects/shop/keys", asked)
     assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
     assert key.ask("POST", "projects/shop/keys", asked | {"scopes": ["messages:read"]}).status == 201
+    more = running.admin.ask("POST", "projects/shop/keys", asked).body
+    refused = key.ask("POST", f"projects/shop/keys/{more['id']}/roll")
+    assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
+    assert running.nobody.as_key(more["key"]).ask("GET", "auth/whoami").status == 200, "it was not rolled"
 
 
 def test_sign_up_is_for_the_first_only(running: Running) -> None:

@@ -90,6 +90,7 @@ def build_services(
 
 def build_web(shared: Shared, services: Services, resources: AsyncExitStack) -> AsgiApp:
     """The application that an HTTP server runs."""
+    services.authenticator.start()
     resources.push_async_callback(services.authenticator.close)
     largest = shared.settings.max_body_bytes
     api = create_api(services, shared.settings)

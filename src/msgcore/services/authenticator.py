@@ -1,8 +1,9 @@
 """Who is calling, and what they may do: asked for every request, so answered for API keys from memory.
 
 What was read about a key is kept for a few seconds. A change made by this process takes effect at once (the
-services call `forget_*`); one made by another process, when the kept answer is too old. People and their roles
-are read for each request: they make few, and what they may do has to end at once in every process.
+services call `forget_*`), and so does one made by another, of which the database tells (`store.key_news`): while it
+cannot, nothing is kept. People and their roles are read for each request: they make few, and what they may do has to
+end at once in every process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.standing import role_in_project
 from msgcore.store.api_keys import find_key_by_digest, scopes_of_keys
 from msgcore.store.database import Database
+from msgcore.store.key_news import KeyNews
 from msgcore.store.projects import find_role
 from msgcore.store.users import find_user
 
@@ -56,6 +58,14 @@ class Authenticator:
         # Apart from the keys, so that a flood of guesses does not push them out.
         self._unknown_keys: TTLCache[str, bool] = self._cache()
         self._changes = 0
+        self._keeps = False
+        self._news = KeyNews(
+            database, on_key=self.forget_key, on_project=self.forget_project, on_hearing=self._hear_changes
+        )
+
+    def start(self) -> None:
+        """Begin to hear of changes that other processes make."""
+        self._news.start()
 
     # --- who
 
@@ -120,7 +130,8 @@ class Authenticator:
         self._drop(lambda principal: principal.project_id == project_id)
 
     async def close(self) -> None:
-        """Write down which keys were used."""
+        """Write down which keys were used, and hear nothing more."""
+        await self._news.stop()
         await self._usage.close()
         if self._oidc_users is not None:
             await self._oidc_users.close()
@@ -137,7 +148,7 @@ class Authenticator:
         if known is None:
             self._unknown_keys[key_hash] = True
             raise UnauthenticatedError("Invalid API key")
-        if self._changes == before:  # else it may have been read too early
+        if self._keeps and self._changes == before:  # else it may have been read too early
             self._keys[key_hash] = known
         now = self._clock.now()
         if _is_over(known.revoked_at, now):
@@ -165,6 +176,11 @@ class Authenticator:
 
     def _cache(self) -> TTLCache[Any, Any]:
         return TTLCache(KEPT_ENTRIES, KEPT_SECONDS, timer=self._clock.monotonic)
+
+    def _hear_changes(self, hears: bool) -> None:  # noqa: FBT001 - it is what there is to tell
+        """Whether what other processes change is heard from now on; what was read before may have changed unheard."""
+        self._drop(lambda _: True)
+        self._keeps = hears
 
     def _drop(self, concerns: Callable[[Principal], bool]) -> None:
         self._changes += 1
