@@ -30,7 +30,7 @@ test: $(DEV)  ## Run all tests, with coverage of src
 test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied, the database away, messages flowing
 	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 \
 	MSGCORE_FAULT_WORKER_KILLS=10 MSGCORE_FAULT_WORKER_MESSAGES=20000 \
-	MSGCORE_FAULT_INBOUND=5000 MSGCORE_FAULT_AWAY_SECONDS=30 MSGCORE_FAULT_TAKEOVERS=5 \
+	MSGCORE_FAULT_INBOUND=5000 MSGCORE_FAULT_AWAY_SECONDS=30 MSGCORE_FAULT_TAKEOVERS=5 MSGCORE_FAULT_LIVE_KILLS=10 \
 	MSGCORE_FAULT_FALLBACKS=3000 MSGCORE_FAULT_LANE_MESSAGES=1000 $(BIN)/pytest --timeout 3600 tests/faults
 
 test-fuzz: $(DEV)  ## The long fuzz run: many requests made from the OpenAPI document

@@ -5,7 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import accept, both, delivery, fairness, latency, limits, peer, receive, scheduler, streams, transport
+from bench import (
+    accept,
+    accounts,
+    both,
+    delivery,
+    fairness,
+    latency,
+    limits,
+    peer,
+    receive,
+    scheduler,
+    streams,
+    transport,
+)
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "scheduler": scheduler.main,
@@ -19,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "peer": peer.main,
     "transport": transport.main,
     "streams": streams.main,
+    "accounts": accounts.main,
 }
 
 
@@ -32,7 +46,7 @@ def main() -> None:
         transport.main([])
         for database in ("sqlite", "postgresql"):
             each = (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main, receive.main)
-            for run in (*each, streams.main):
+            for run in (*each, streams.main, accounts.main):
                 run(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")

@@ -14,11 +14,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgcore.config import known_variables
 from servers.gateway import GatewayProcess, free_port
 from servers.postgres import PostgresServer
 from servers.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
+RATES = [name for name in known_variables() if name.startswith("MSGCORE_RATE_") and "_LIMIT_" not in name]
+UNREACHED = dict.fromkeys(RATES, "1000000000")
+"""Requests are counted, and none is refused."""
 
 
 def benchmark_parser(name: str, documentation: str | None) -> argparse.ArgumentParser:
@@ -56,7 +60,7 @@ class Place:
     def gateway(self, command: str = "serve", **settings: str) -> GatewayProcess:
         """A `msgcore` process, not started yet."""
         process = GatewayProcess(command, data_dir=self.data_dir, database_url=self.database_url)
-        process.environment |= settings
+        process.environment |= UNREACHED | settings
         if self.redis_url is not None:
             process.environment["MSGCORE_REDIS_URL"] = self.redis_url
         return process

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from msgcore.caller_settings import CallerSettings
 from msgcore.core.errors import StartupError
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
@@ -65,7 +66,7 @@ def _local_url(values: dict[str, Any]) -> str:
     return f"http://localhost:{values.get('port', 7890)}"
 
 
-class Settings(BaseModel):
+class Settings(CallerSettings):
     """All settings. Immutable; build it by field names, or from variables with `load_settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -293,9 +294,10 @@ def known_variables() -> frozenset[str]:
 
 
 def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
-    """The settings table: one row each, in the order of the class, with what `environ` set."""
+    """The settings table: one row each, in the order of the class, inherited ones last, with what `environ` set."""
     sources = _sources(environ)
-    return [_row(name, field, settings, sources) for name, field in Settings.model_fields.items()]
+    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in CallerSettings.model_fields)
+    return [_row(name, field, settings, sources) for name, field in fields]
 
 
 def _row(name: str, field: FieldInfo, settings: Settings, sources: Mapping[str, str]) -> SettingRow:

@@ -411,6 +411,7 @@ class TestPatience:
                 event_streams=EventStreamService(database=database, bus=EventBus(), links=attachment_links()),
                 sending=None,  # type: ignore[arg-type] - nobody sends
                 authenticator=None,  # type: ignore[arg-type]
+                limits=None,  # type: ignore[arg-type]
                 identifier="test",
                 rules=Rules(**{"check_every": 0.01, "close_within": 0.01} | rules),
             )

@@ -39,7 +39,8 @@ def test_each_platform_tells_its_limits_options_and_errors(listed: dict[str, Any
     assert (limits["text"], limits["caption"], telegram["dialect"]) == (4096, 1024, "Telegram HTML")
     assert (limits["buttons"]["most"], limits["buttons"]["value"]) == (100, 64)
     assert limits["files"]["largest"]["image"] == 10 * 1024 * 1024
-    assert limits["rates"]["conversation"] == [{"count": 1, "seconds": 1.0}]
+    chat, group = {"count": 1, "seconds": 1.02}, {"count": 20, "seconds": 61.2}
+    assert (limits["rates"]["conversation"], limits["rates"]["kinds"]) == ([chat], {"group or channel": [chat, group]})
     assert listed["email"]["inbound"]["ways"] == ["webhook", "imap"]
     assert "X-Slack-Signature" in slack["inbound"]["signature"]
     [unknown] = [each for each in slack["errors"] if each["code"] == "recipient_unknown"]

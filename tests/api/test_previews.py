@@ -8,6 +8,7 @@ from api.conftest import Running
 from api.inbound import add_sandbox, ask, make_project
 
 TOKEN = "123456789:AAExampleExampleExampleExampleExam"
+SMS = {"accountSid": f"AC{'0' * 32}", "authToken": "0" * 32, "from": "+15017122661"}
 MAIL = {"smtpHost": "smtp.example.com", "smtpPort": 587, "fromEmail": "me@example.com"}
 
 
@@ -58,3 +59,31 @@ def test_what_sending_refuses_is_refused(running: Running) -> None:
     reply = running.admin.ask("POST", f"projects/{project}/messages/preview", body)
     assert reply.status == 400
     assert [error["pointer"] for error in reply.body["errors"]] == ["/content"]
+
+
+def test_what_only_some_platforms_refuse_is_told_with_their_names(running: Running) -> None:
+    project = make_project(running)
+    accounts = [
+        (add(running, project, "telegram", {"token": TOKEN}), "1"),
+        (add(running, project, "twilio-sms", SMS), "+15558675310"),
+        (add_sandbox(running, project), "bob"),
+    ]
+    targets = [{"platformId": account, "type": "user", "id": id_} for account, id_ in accounts]
+
+    def refused(content: dict[str, Any], targets: list[dict[str, Any]] = targets) -> list[str]:
+        body = {"targets": targets, "content": content, "options": {"longText": "refuse"}}
+        reply = running.admin.ask("POST", f"projects/{project}/messages/preview", body)
+        assert reply.status == 400
+        return reply.body["message"]
+
+    too_long = "the text is longer than one message takes"
+    assert refused({"text": "x" * 5000}) == [
+        f"{too_long} (4096); options.longText refuses to split it (telegram)",
+        f"{too_long} (1600); options.longText refuses to split it (twilio-sms)",
+    ]
+    assert "(" not in refused({"text": "x" * 5000}, targets[:1])[0].removeprefix(f"{too_long} (4096)")
+    assert refused({"attachments": [{}]}) == ["content.attachments[0] must have exactly one of url and data"]
+    known = "protectContent, disableLinkPreview, messageEffectId, buttonsPerRow"
+    assert refused({"text": "x", "platformOptions": {"telegram": {"silent": True}}}) == [
+        f"content.platformOptions.telegram.silent is not an option of telegram; its options are: {known}"
+    ]

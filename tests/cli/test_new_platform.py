@@ -83,6 +83,8 @@ def test_a_bad_name_makes_nothing(name: str) -> None:
         make_platform(name, None)
 
 
-def test_a_name_that_is_taken_makes_nothing() -> None:
-    with pytest.raises(ConflictError, match="telegram"):
-        make_platform("telegram", None)
+@pytest.mark.parametrize("name", ["telegram", "live", "error-table"])
+def test_a_name_that_is_taken_makes_nothing(name: str) -> None:
+    """By another platform, or by a module beside the platforms, which the folder would hide."""
+    with pytest.raises(ConflictError, match=name):
+        make_platform(name, None)

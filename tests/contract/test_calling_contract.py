@@ -1,8 +1,11 @@
-"""What holds for every platform with an HTTP API: rendering at its limits, its errors, and its published description."""
+"""What holds for every platform with an HTTP API: rendering at its limits, and its published description.
+
+`test_fault_contract.py` is about what goes wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +16,13 @@ from aiohttp import web
 from msgcore.core.actions import Edit
 from msgcore.core.content import Content, SendOptions
 from msgcore.core.errors import (
-    AuthenticationError,
-    DeliveryError,
     FieldError,
     PermanentError,
-    TemporaryError,
-    ThrottledError,
 )
 from msgcore.outbound.layout import Shows
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import CAPABILITY_OF, Account, Capability, OutgoingDelivery, SentReceipt
 from msgcore.platforms.calling import CallingAdapter
-from msgcore.platforms.error_table import Ending, ErrorRule
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.store.database import Database
 from servers.adapters import adapter_services
@@ -37,14 +35,7 @@ NAMES = [name for name in REGISTRY.names if issubclass(REGISTRY.adapter_class(na
 PLAIN = SendOptions()
 MOST_BUTTONS = 100
 """In any content."""
-NOBODY = "http://127.0.0.1:2"
 WORDS = "Lorem ipsum dolor sit amet. "
-KINDS = {
-    Ending.PERMANENT: PermanentError,
-    Ending.TEMPORARY: TemporaryError,
-    Ending.THROTTLED: ThrottledError,
-    Ending.AUTHENTICATION: AuthenticationError,
-}
 FILE = {"data": "QUJD", "filename": "a.txt", "mimeType": "text/plain"}
 IMAGE = {"data": "iVBORw0KGgo=", "filename": "a.png", "mimeType": "image/png"}
 CONTENTS: list[dict[str, Any]] = [
@@ -112,12 +103,6 @@ class Bench:
         """What keeps a content from taking the place of a message."""
         edit = Edit(message_id=self.facts.message_id, content=make_content(**content))
         return REGISTRY.check_action(self.account.platform, edit)
-
-    async def fails(self) -> DeliveryError:
-        """The error that one message ends with."""
-        with pytest.raises(DeliveryError) as raised:
-            await self.send(make_content(text="Hello"))
-        return raised.value
 
 
 @pytest.fixture(params=NAMES)
@@ -255,70 +240,3 @@ async def test_a_content_takes_the_place_of_a_message_if_it_is_one_call_without_
             await bench.adapter.act(bench.account, make_action(bench.facts.target, edit))
     assert bench.edit_errors(text=WORDS * (limit // len(WORDS) + 2)), "too long for one message"
     assert bench.sink.requests == []
-
-
-# --- errors
-
-
-def rules() -> list[Any]:
-    """Every documented error of every platform."""
-    found: list[Any] = []
-    for name in NAMES:
-        adapter = REGISTRY.adapter_class(name)
-        assert issubclass(adapter, CallingAdapter)
-        found += [
-            pytest.param(name, rule, id=f"{name}-{rule.status}-{rule.platform_code or rule.code}")
-            for rule in adapter.errors.rules
-        ]
-    return found
-
-
-@pytest.mark.parametrize(("bench", "rule"), rules(), indirect=["bench"])
-async def test_each_documented_error_ends_as_its_rule_says(bench: Bench, rule: ErrorRule) -> None:
-    assert rule.example is not None, "a rule shows the answer that it is about"
-    bench.sink.answers(rule.status or 400, body=msgspec.json.encode(rule.example))
-    error = await bench.fails()
-    assert (type(error), error.code) == (KINDS[rule.ending], rule.code)
-    assert error.message.startswith(rule.message)
-    for field in bench.adapter.declaration.credentials:
-        if field.secret:
-            assert str(bench.account.credentials.get(field.name)) not in error.message
-
-
-async def test_each_way_of_asking_to_wait_is_kept(bench: Bench) -> None:
-    for throttle in bench.facts.throttles:
-        body = msgspec.json.encode(throttle.body)
-        bench.sink.answers(throttle.status, body=body, headers=dict(throttle.headers))
-        error = await bench.fails()
-        assert isinstance(error, ThrottledError)
-        assert error.retry_after == pytest.approx(throttle.seconds, abs=1.5)
-
-
-FAULTS: list[tuple[str, Callable[[HttpSink], None], type[DeliveryError], set[str]]] = [
-    ("401", lambda sink: sink.answers(401, body=b"{}"), AuthenticationError, {"no"}),
-    ("429 without a time", lambda sink: sink.answers(429, body=b"{}"), ThrottledError, {"no"}),
-    ("500", lambda sink: sink.answers(500, body=b"{}"), TemporaryError, {"maybe"}),
-    ("503 in HTML", lambda sink: sink.answers(503, body=b"<html>down</html>"), TemporaryError, {"maybe"}),
-    ("a proxy's page", lambda sink: sink.answers(502, body=b"\xff\x00garbage"), TemporaryError, {"maybe"}),
-    ("a half-closed connection", HttpSink.hangs_up, TemporaryError, {"maybe"}),
-]
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[0])
-async def test_each_fault_ends_in_the_right_state(bench: Bench, fault: Any) -> None:
-    _, prepare, kind, reached = fault
-    prepare(bench.sink)
-    error = await bench.fails()
-    assert isinstance(error, kind), error
-    assert error.reached in reached
-    assert bench.adapter.declaration.display_name in error.message or isinstance(error, TemporaryError)
-
-
-async def test_a_platform_that_is_not_there_was_not_reached(bench: Bench) -> None:
-    bench.adapter.services.base_urls[bench.account.platform] = NOBODY
-    bench.account = make_account(
-        bench.account.platform, {**bench.account.credentials, **bench.facts.credentials(NOBODY)}
-    )
-    error = await bench.fails()
-    assert isinstance(error, TemporaryError)
-    assert error.reached == "no"

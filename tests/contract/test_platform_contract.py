@@ -47,7 +47,8 @@ def test_the_declaration_is_sane(name: str, declaration: PlatformDeclaration) ->
 
 
 def test_limits_and_retries_can_be_kept(name: str, declaration: PlatformDeclaration) -> None:
-    for budget in (*declaration.limits.account, *declaration.limits.lane):
+    everywhere = (declaration.limits, *(kind.limits for kind in declaration.limits.kinds))
+    for budget in (budget for limits in everywhere for budget in (*limits.account, *limits.lane)):
         assert budget.count > 0
         assert budget.period > 0
         assert 1 <= budget.burst <= budget.count
@@ -72,11 +73,13 @@ def test_each_credential_is_checked(name: str, declaration: PlatformDeclaration)
         wrong: list[Any] = [[], {"a": 1}, 1.5]
         wrong += [{"string": 1, "integer": "1", "boolean": "true"}[field.kind]]
         if field.kind == "string":
-            wrong += ["x" * (field.max_length + 1), "a\r\nb", "a\x00b"]
+            wrong += ["x" * (field.max_length + 1), "a\r\nb", "a\x00b", " "]
         for value in wrong:
             errors = REGISTRY.check_credentials(name, example | {field.name: value})
             assert [error.pointer for error in errors] == [f"/credentials/{field.name}"], value
             assert field.name in errors[0].message
+        for error in REGISTRY.check_credentials(name, example | {field.name: "\u202e"}) if field.pattern else ():
+            assert "wrong form" not in error.message or error.message.endswith(f", such as {field.example}")
         if field.required:
             without = {key: value for key, value in example.items() if key != field.name}
             assert [error.pointer for error in REGISTRY.check_credentials(name, without)] == [
@@ -99,8 +102,9 @@ def test_options_refuse_what_they_do_not_know(name: str, declaration: PlatformDe
         msgspec.convert({"surprise": 1}, declaration.options)
     content = make_content(subject="Hi", text="Hello", platformOptions={name: {"surprise": 1}})
     [error] = REGISTRY.check_content(name, content)
-    assert error.pointer == f"/content/platformOptions/{name}"
-    assert "surprise" in error.message
+    assert error.pointer == f"/content/platformOptions/{name}/surprise"
+    known = (REGISTRY.fact_sheet(name).options_schema or {"properties": {}})["properties"]
+    assert all(option in error.message for option in ("surprise", *known))
 
 
 def test_options_say_what_they_mean(name: str) -> None:

@@ -51,7 +51,18 @@ def test_each_sample_is_read_as_it_is_meant(name: str, sample: Sample) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if REGISTRY.inbound(name) is not None])
 def test_what_is_no_payload_is_unreadable_or_nothing(name: str) -> None:
-    for body in (b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{}", b'{"a":' * 5000, b'{"message":1,"event":2}'):
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b"{}",
+        b'{"message":"\xff"}',
+        b'{"a":' * 5000,
+        b'{"message":1,"event":2}',
+    ):
         try:
             assert list(inbound_of(name).read(account_of(name), request_of(body, {}))) == []
         except UnreadableError:

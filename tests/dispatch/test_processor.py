@@ -67,7 +67,7 @@ class ScriptedAdapter(PlatformAdapter):
     def __init__(self) -> None:
         self.calls: list[OutgoingDelivery] = []
         self.script: Script = self.take
-        self.already_sent: SentReceipt | None = None
+        self.already_sent: SentReceipt | DeliveryError | None = None
         self.running = 0
         self.most_running = 0
 
@@ -85,6 +85,8 @@ class ScriptedAdapter(PlatformAdapter):
             self.running -= 1
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
+        if isinstance(self.already_sent, DeliveryError):
+            raise self.already_sent
         return self.already_sent
 
 
@@ -471,6 +473,7 @@ class TestRestart:
     async def test_on_uncertain_fail_does_not_send_twice(self, core: Core) -> None:
         new, core = await self.interrupt(core, on_uncertain="fail")
         calls = len(core.adapter.calls)
+        core.adapter.already_sent = PermanentError("missing_scope", "it does not let us look")
         await core.start()
         await core.until(failed=1)
         assert len(core.adapter.calls) == calls

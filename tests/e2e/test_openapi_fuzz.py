@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from msgcore.config import known_variables
 from msgcore.core.scopes import ApiScope
 from servers.gateway import PASSWORD, GatewayProcess
 from servers.processes import UNMEASURED
 
+RATES = [name for name in known_variables() if name.startswith("MSGCORE_RATE_") and "_LIMIT_" not in name]
 EXAMPLES = os.environ.get("MSGCORE_FUZZ_EXAMPLES")
 QUICK_EXAMPLES = "3"
 
@@ -23,6 +25,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     with GatewayProcess(
         data_dir=tmp_path_factory.mktemp("gateway"),
         MSGCORE_RATE_LIMIT_MAX="1000000",
+        **dict.fromkeys(RATES, "0"),
         MSGCORE_LOG_LEVEL="error",
     ) as running:
         running.set_up()

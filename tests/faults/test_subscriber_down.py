@@ -20,12 +20,12 @@ from sqlalchemy import func, select
 from msgcore.config import Settings
 from msgcore.core.ids import new_id
 from msgcore.core.limits import PACING
-from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.platforms.event_webhook import DECLARATION
 from msgcore.store.ledger import reads
 from msgcore.store.tables import event_sequences, webhook_deliveries
 from servers.clock import FakeClock
 from servers.in_process import InProcess, in_this_process
+from servers.passing_time import pass_time
 from servers.patience import PATIENCE
 from servers.webhook_sink import Posted, WebhookSink
 
@@ -82,30 +82,7 @@ class Place:
     # --- time
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass, from one moment for which something waits to the next, with what is done in each."""
-        until = self.clock.monotonic() + seconds
-        async with asyncio.timeout(PATIENCE):
-            await self.settled()
-            while (moment := self.clock.next_moment()) <= until:
-                self.clock.advance(moment - self.clock.monotonic())
-                await self.settled()
-        self.clock.advance(until - self.clock.monotonic())
-
-    async def settled(self) -> None:
-        """Until nothing is under way: all that dispatch holds waits for a moment to come."""
-        scheduler, dispatching = self.gateway._scheduling.scheduler, self.gateway._dispatching
-        assert isinstance(scheduler, MemoryScheduler)
-        assert dispatching is not None
-        processor = dispatching.processor
-        await asyncio.sleep(0)  # those who were just woken are under way
-        while (
-            scheduler._wake.is_set()
-            or self.clock.next_moment() <= self.clock.monotonic()
-            or processor._beginning
-            or processor._places.busy
-            or len(processor._running) > processor._places.planned
-        ):
-            await asyncio.sleep(0.0005)
+        await pass_time(self.gateway, self.clock, seconds)
 
 
 def report() -> dict[str, Any]:

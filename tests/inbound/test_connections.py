@@ -61,7 +61,7 @@ class Radio(Live):
             while True:
                 if at < Radio.told.get(account.id, 0):
                     at += 1
-                    await sink.store([Payload(str(at).encode(), {"x": "y"})], {"at": at}, ["a note"] if at == 1 else [])
+                    await sink.store([Payload(str(at).encode(), {"x": "y"})], {"at": at}, [NOTE] if at == 1 else [])
                 else:
                     await asyncio.sleep(0.01)
         finally:
@@ -74,6 +74,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         kept.clear()
     monkeypatch.setattr(manager, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(holding, "LOST_SECONDS", 0.05)
+
+
+NOTE = "a note of\0 a stranger" + "x" * 5000
+"""What strangers write stands in notes: PostgreSQL stores no NUL, and nobody reads a line without end."""
 
 
 class Processes:
@@ -176,7 +180,7 @@ async def test_what_comes_is_stored_once_with_the_state_and_goes_on_from_there(p
     await processes.start()
     await until(lambda: _is(processes.stored(), [1, 2, 3, 4, 5]))
     await until(lambda: _is(processes.told("Connected"), 2))
-    assert await processes.told("a note") == 1
+    assert await processes.told("a note of a stranger" + "x" * (1000 - 20)) == 1
     async with processes.database.read() as connection:
         row = (await connection.execute(select(inbound_requests))).first()
     assert row is not None

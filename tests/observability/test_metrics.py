@@ -42,6 +42,7 @@ def test_a_registry_shows_exactly_the_catalogue() -> None:
     metrics.received("email", "taken")
     metrics.read("email", {"message": 1})
     metrics.told("sent", 1)
+    metrics.refused("webhook")
     families = {name: family for name, family in shown(metrics, FULL).families.items() if name.startswith("msgcore_")}
     assert {name: family.type for name, family in families.items()} == {one.name: one.kind for one in CATALOGUE}
     for metric in CATALOGUE:

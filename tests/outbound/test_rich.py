@@ -36,6 +36,7 @@ MARKDOWN = [
     ("# A *b*", "<h>A <i>b</i></h>", "*A _b_*"),
     ("[**b** c](https://x.example/)", "<a https://x.example/><b>b</b> c</a>", "*b* c (https://x.example/)"),
     ("> q\n> r", "<q>q\nr</q>", "> q\n> r"),
+    ("> q\n> > r\n> - > s", "<q>q\n\nr\n\n- s</q>", "> q\n>\n> > r\n>\n> - > s"),
     ("```py\nx < 1\n```", "<pre py>x &lt; 1</pre>", "x < 1"),
     ("3. a\n4. b\n   - c", "3. a\n4. b\n   - c", "3. a\n4. b\n   - c"),
     ("|a|b|\n|-|-|\n|1|2|", "a | b\n1 | 2", "a | b\n1 | 2"),
@@ -82,7 +83,7 @@ def test_addresses_stay_as_they_are_on_whatsapp() -> None:
 HTML = [
     ("<b>a <i>b</i></b>", "<b>a <i>b</i></b>"),
     ("<p>a<p>b", "a\n\nb"),
-    ("<blockquote><p>a</p><blockquote>b</blockquote></blockquote>c", "<q>a\n\n<q>b</q></q>\n\nc"),
+    ("<blockquote><p>a</p><blockquote>b</blockquote></blockquote>c", "<q>a\n\nb</q>\n\nc"),
     ("<ol start=3><li>a<li>b</ol>", "3. a\n4. b"),
     ("<h2>T</h2>x", "<h>T</h>\n\nx"),
     ('<a href="javascript:x">y</a>', "y"),

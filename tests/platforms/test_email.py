@@ -81,6 +81,11 @@ class Sends:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+UNSUBSCRIBE = "https://x.example/unsubscribe?list=weekly&who={recipient}&seal=" + "s" * 100 + ", mailto:off@x.example"
+ONE_CLICK: dict[str, str | None] = {
+    "List-Unsubscribe": f"<https://x.example/unsubscribe?list=weekly&who=o%27neil%2Btag%40example.com&seal={'s' * 100}>, <mailto:off@x.example>",
+    "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+}
 SENDS = [
     Sends("text alone", {"text": "Hello\n"}, plain="Hello\n", headers={"To": "bob@example.com", "From": "shop@example.com"}),
     Sends("subject alone", {"text": None}, plain="\n", headers={"Subject": "Hi"}),
@@ -102,6 +107,14 @@ SENDS = [
           headers={"Cc": "c@example.com", "Bcc": None, "Reply-To": "desk@example.com"}, recipients=["bob@example.com", "c@example.com", "d@example.com"]),
     Sends("own headers", {"platformOptions": {"email": {"headers": {"X-Order": "17 ü", "List-Unsubscribe": "<https://example.com/u>"}}}},
           headers={"X-Order": "17 ü", "List-Unsubscribe": "<https://example.com/u>"}),
+    Sends("off the list: the account's way", {}, given={"listUnsubscribe": UNSUBSCRIBE}, to="o'neil+tag@example.com", headers=ONE_CLICK),
+    Sends("off the list: an address that tells nobody", {}, given={"listUnsubscribe": "https://x.example/u"}, headers={"List-Unsubscribe": "<https://x.example/u>", "List-Unsubscribe-Post": None}),
+    Sends("off the list: by mail alone", {}, given={"listUnsubscribe": "mailto:off@x.example?subject={recipient}"}, headers={"List-Unsubscribe": "<mailto:off@x.example?subject=bob%40example.com>", "List-Unsubscribe-Post": None}),
+    Sends("off the list: the message's own way", {"platformOptions": {"email": {"listUnsubscribe": "https://x.example/u/17"}}}, given={"listUnsubscribe": UNSUBSCRIBE},
+          headers={"List-Unsubscribe": "<https://x.example/u/17>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}),
+    Sends("off the list: a message that has none", {"platformOptions": {"email": {"listUnsubscribe": ""}}}, given={"listUnsubscribe": UNSUBSCRIBE}, headers={"List-Unsubscribe": None}),
+    Sends("off the list: a header of one's own", {"platformOptions": {"email": {"headers": {"list-unsubscribe": "<https://x.example/u>"}}}}, given={"listUnsubscribe": UNSUBSCRIBE},
+          headers={"List-Unsubscribe": "<https://x.example/u>", "List-Unsubscribe-Post": None}),
     Sends("a reply", {}, options={"replyTo": "first@example.com"}, headers={"In-Reply-To": "<first@example.com>", "References": "<first@example.com>"}),
     Sends("non-ASCII domain", {}, to="bob@bücher.example", headers={"To": "bob@xn--bcher-kva.example"}, recipients=["bob@xn--bcher-kva.example"]),
     Sends("plus and quotes in an address", {}, to="o'neil+tag@example.com", headers={"To": "o'neil+tag@example.com"}),
@@ -128,6 +141,42 @@ async def test_what_is_sent(case: Sends, adapter: EmailAdapter) -> None:
     if case.html is not None:
         assert html is not None
         assert lines(html) == case.html
+
+
+@pytest.mark.parametrize("to", ["bob@example.com", "bücher@example.com"])
+async def test_long_words_of_headers_are_written_as_they_are(adapter: EmailAdapter, to: str) -> None:
+    """Nobody looks for addresses and ids in encoded words."""
+    parent = f"first@{'a' * 60}.example.com"
+    async with smtp_server() as server:
+        await send(
+            adapter, server, to, given={"listUnsubscribe": UNSUBSCRIBE}, options={"replyTo": parent}, text="Hello"
+        )
+        [mail] = server.mails
+    assert b"List-Unsubscribe: <https://x.example/unsubscribe?list=weekly&who=b" in mail.data
+    assert b">,\r\n <mailto:off@x.example>\r\n" in mail.data
+    assert f"In-Reply-To: <{parent}>\r\n".encode() in mail.data
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x",
+        "http://x.example/",
+        "mailto:x",
+        "https://x.example/ y",
+        "<https://x.example>",
+        "https:///x",
+        "https://x.example/,",
+        "https://x.example/\u00fc",
+    ],
+)
+def test_ways_off_the_list_that_are_none(value: str) -> None:
+    credentials = {"smtpHost": "x", "smtpPort": 25, "fromEmail": "shop@example.com", "listUnsubscribe": value}
+    [error] = PlatformRegistry().check_credentials("email", credentials)
+    assert error.pointer == "/credentials/listUnsubscribe"
+    content = make_content(subject="Hi", text="x", platformOptions={"email": {"listUnsubscribe": value}})
+    [error] = PlatformRegistry().check_content("email", content)
+    assert error.pointer == "/content/platformOptions/email/listUnsubscribe"
 
 
 async def test_a_non_ascii_mailbox_uses_smtputf8(adapter: EmailAdapter) -> None:
@@ -549,7 +598,7 @@ CHECKS = [
     Checks("replyTo two addresses", "/content/platformOptions/email/replyTo", email_options(replyTo="a@example.com,b@example.com")),
     Checks("too many copies", "/content/platformOptions/email/cc", email_options(cc=["a@example.com"] * 60, bcc=["b@example.com"] * 40)),
     Checks("cc not a list", "/content/platformOptions/email/cc", email_options(cc="a@example.com")),
-    Checks("unknown option", "/content/platformOptions/email", email_options(importance="high")),
+    Checks("unknown option", "/content/platformOptions/email/importance", email_options(importance="high")),
     Checks("header not text", "/content/platformOptions/email/headers", email_options(headers={"X-A": 1})),
     Checks("header with CRLF", "/content/platformOptions/email/headers/X-A", email_options(headers={"X-A": "b\r\nBcc: c@example.com"})),
     Checks("header name with CRLF", "/content/platformOptions/email/headers", email_options(headers={"X-A\r\nBcc": "c@example.com"})),

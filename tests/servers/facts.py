@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import msgspec
 from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.content import Content
 from msgcore.platforms.base import Account
+from msgcore.platforms.calling import CallingAdapter
+from msgcore.platforms.registry import PlatformRegistry
 from servers.http_sink import Request
 
 FOLDER = Path(__file__).parents[1] / "platforms"
@@ -58,6 +61,12 @@ class Facts:
     thread_id: str | None = None
     credentials: Callable[[str], dict[str, Any]] = _none
     sign: Callable[[Account, bytes], dict[str, str]] | None = None
+
+    @property
+    def other_target(self) -> str:
+        """Somebody else: with another digit at the end, ids keep their form."""
+        found = re.fullmatch(r"(.*)([0-9])([^0-9]*)", self.target)
+        return f"{self.target}2" if found is None else f"{found[1]}{(int(found[2]) + 1) % 10}{found[3]}"
 
     @property
     def thread(self) -> str:
@@ -107,6 +116,13 @@ def folder_of(name: str) -> Path:
 def has_facts(name: str) -> bool:
     """Whether a platform has facts for tests."""
     return (folder_of(name) / "facts.py").is_file()
+
+
+def http_facts(registry: PlatformRegistry) -> dict[str, Facts]:
+    """The facts of each platform that an HTTP server can stand for."""
+    found = {name: facts_of(name) for name in registry.names if has_facts(name)}
+    calling = {name for name in registry.names if issubclass(registry.adapter_class(name), CallingAdapter)}
+    return {name: facts for name, facts in found.items() if name in calling or facts.credentials is not _none}
 
 
 def facts_of(name: str) -> Facts:

@@ -198,6 +198,7 @@ async def test_no_forged_token_is_taken(office: Office) -> None:
     assert {request.path for request in office.server.sink.requests} == {"/.well-known/openid-configuration", "/keys"}
 
 
+@pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits long")
 @pytest.mark.parametrize(
     "key",
     [

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from msgcore.core.clock import SystemClock
 from msgcore.core.errors import InvalidInputError
+from msgcore.core.scopes import Principal
 from msgcore.platforms.base import Account, QrCode
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import SandboxAdapter
@@ -19,7 +20,7 @@ from msgcore.services.platforms import PlatformService
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
 from servers.adapters import adapter_services
-from store.ledger_rows import ACCOUNT, PROJECT, add_project
+from store.ledger_rows import ACCOUNT, CALLER, PROJECT, add_project
 
 KEYRING = Keyring(b"k" * 32)
 
@@ -54,6 +55,7 @@ async def test_a_platform_that_does_not_answer_holds_no_caller(
             api_url="http://localhost",
             on_change=lambda _: asyncio.sleep(0),
         )
-        for ask in (service.register_webhook, service.qr_code):
+        ann = Principal("jwt", CALLER)
+        for asking in (service.register_webhook(ann, PROJECT, ACCOUNT), service.qr_code(PROJECT, ACCOUNT)):
             with pytest.raises(InvalidInputError, match="did not answer within"):
-                await ask(PROJECT, ACCOUNT)
+                await asking

@@ -111,14 +111,6 @@ async def test_an_address_that_signs_in_itself_between_guesses_is_stopped(office
     assert await here.outcome(RIGHT) == 120
 
 
-async def test_addresses_of_one_customer_count_as_one(offices: tuple[Office, Office]) -> None:
-    here, _ = offices
-    for number in range(PER_ADDRESS.free):
-        assert await here.outcome(WRONG, f"n{number}@example.com", f"2001:db8:0:1::{number:x}") == "wrong"
-    assert await here.outcome(RIGHT, address="2001:db8:0:1:ffff::1") == 60
-    assert await here.outcome(RIGHT, address="2001:db8:0:2::1") == "in"
-
-
 async def test_what_is_over_is_forgotten(offices: tuple[Office, Office], database: Database) -> None:
     here, _ = offices
     assert [await here.outcome(WRONG, f"n{number}@example.com") for number in range(3)] == ["wrong"] * 3

@@ -6,6 +6,7 @@ one of them and shapes the answer.
 * **Access**: each handler declares what it asks of its caller with `opt=requires(ApiScope.X)`,
   `opt=SIGNED_IN`, `opt=USERS_ONLY` or `opt=PUBLIC`. One middleware enforces it for the whole API before
   the body is read; a handler that declares nothing stops the server from starting.
+* **Limits**: the same middleware counts each request (`rate_limit`), but for those to a `PROBED` handler.
 * **Tenancy**: the path parameter of a project is always called `project`. It has been checked that
   the caller may use it; services still narrow every query to it.
 * **Caller**: `request: ApiRequest` gives the `Principal` as `request.user` (a `PUBLIC` handler has none).
@@ -40,6 +41,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.errors import explain
 from msgcore.api.parameters import refuse_nul
+from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
 from msgcore.core.errors import ForbiddenError
@@ -69,16 +71,23 @@ ACCESS = "access"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a handler asks of its caller: the kinds of principal let in (none: everybody), and scopes."""
+    """What a handler asks of its caller: the kinds of principal let in (none: everybody), and scopes.
+
+    `probed`: monitoring asks it as often as it wants to.
+    """
 
     callers: frozenset[str] = frozenset()
     scopes: tuple[ApiScope, ...] = ()
+    probed: bool = False
 
 
 _ANYBODY_KNOWN = frozenset({"api-key", "jwt"})
 
 PUBLIC: dict[str, Any] = {ACCESS: Access()}
 """Anybody, unauthenticated."""
+
+PROBED: dict[str, Any] = {ACCESS: Access(probed=True)}
+"""Anybody, and without a limit: what tells whether all is well."""
 
 SIGNED_IN: dict[str, Any] = {ACCESS: Access(_ANYBODY_KNOWN)}
 """Any API key or user."""
@@ -117,9 +126,10 @@ class AccessMiddleware:
     request: together with the plain look at the headers this saves a sixth of an accepting request.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, gate: RateGate) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or raise the ProblemError that says why not; refuse the socket because of it."""
@@ -152,14 +162,27 @@ class AccessMiddleware:
                 api_key, authorization = offered_credentials(scope["subprotocols"])
             # For answers without an end, which ask again every now and then.
             scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
-            scope["user"] = await self._admit(api_key, authorization, access, project_id)
+            with self._gate.guessing(scope, api_key or authorization):
+                caller = await self._identify(api_key, authorization)
+            self._gate.count_caller(scope, access.scopes, caller)
+            scope["user"] = await self._allow(caller, access, project_id)
+            if project_id is not None:
+                self._gate.count_person(scope, access.scopes, caller, project_id)
+        elif not access.probed:
+            self._gate.count_stranger(scope)
 
     async def _admit(
         self, api_key: str | None, authorization: str, access: Access, project_id: str | None
     ) -> Principal:
+        return await self._allow(await self._identify(api_key, authorization), access, project_id)
+
+    async def _identify(self, api_key: str | None, authorization: str) -> Principal:
         principal = self._authenticator.recall(api_key) if api_key else None
         if principal is None:
             principal = await self._authenticator.authenticate(api_key, bearer_token(authorization))
+        return principal
+
+    async def _allow(self, principal: Principal, access: Access, project_id: str | None) -> Principal:
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
         for needed in access.scopes:
@@ -167,9 +190,9 @@ class AccessMiddleware:
         return principal
 
 
-def access_control(authenticator: Authenticator) -> Callable[[ASGIApp], ASGIApp]:
+def access_control(authenticator: Authenticator, gate: RateGate) -> Callable[[ASGIApp], ASGIApp]:
     """What Litestar wraps every route in."""
-    return lambda app: AccessMiddleware(app, authenticator)
+    return lambda app: AccessMiddleware(app, authenticator, gate)
 
 
 def _credentials(scope: Scope) -> tuple[str | None, str]:

@@ -35,6 +35,7 @@ from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
 from msgcore.api.previews import PreviewsController
 from msgcore.api.projects import ProjectsController
+from msgcore.api.rate_limit import HEADERS, RateGate, send_allowance
 from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
@@ -46,6 +47,7 @@ from msgcore.config import Settings
 from msgcore.services.container import Services
 from msgcore.services.health import HealthService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.request_limits import RequestLimits
 
 CONTROLLERS: Final = (
     HealthController,
@@ -76,24 +78,25 @@ CONTROLLERS: Final = (
     WebhookDeliveriesController,
 )
 
-_READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After"]
+_READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]
 """What scripts of other origins may read besides the body."""
 
 
-def create_api(services: Services, settings: Settings) -> Litestar:
+def create_api(services: Services, settings: Settings, limits: RequestLimits) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
     injected["metrics_access"] = MetricsAccess(settings)
-    injected["event_sockets"] = EventSockets(services, largest=settings.max_body_bytes)
+    gate = injected["rate_gate"] = RateGate(limits)
+    injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
     app = Litestar(
         route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
-        middleware=[access_control(services.authenticator)],
+        middleware=[access_control(services.authenticator, gate)],
         dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,
         return_dto=None,
         exception_handlers={Exception: handle_error},
-        before_send=[send_request_id],
+        before_send=[send_request_id, send_allowance],
         cors_config=_cors(settings),
         openapi_config=openapi_config(services.platforms.fact_sheets()),
         request_max_body_size=settings.max_body_bytes,

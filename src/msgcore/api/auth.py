@@ -9,6 +9,7 @@ from litestar import Controller, get, patch, post
 
 from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer
+from msgcore.api.client_address import address_group, client_address
 from msgcore.core.content import Wire
 from msgcore.core.scopes import ApiScope
 from msgcore.services.accounts import AccountService, SignedIn
@@ -214,7 +215,8 @@ class AuthController(Controller):
 
 
 def _address(request: AnyRequest) -> str:
-    return request.client.host if request.client else "unknown"
+    """What the caller's address is counted by."""
+    return address_group(client_address(request.scope))
 
 
 def _auth_answer(signed_in: SignedIn) -> AuthAnswer:

@@ -13,6 +13,7 @@ from msgcore.api.answers import Answer, Timestamp
 from msgcore.api.batch_body import BatchOperation, read_batch
 from msgcore.api.messages import DeliverySummary, IdempotencyKey
 from msgcore.api.parameters import Limit
+from msgcore.api.rate_limit import RateGate
 from msgcore.api.schedules import CancelAnswer, cancel_answer
 from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import DeliveryState
@@ -104,6 +105,7 @@ class BatchesController(Controller):
         request: ApiRequest,
         project: FromPath[str],
         batches: Injected[BatchService],
+        rate_gate: Injected[RateGate],
         idempotency_key: IdempotencyKey = None,
     ) -> BatchAnswer:
         """Accept up to 10,000 messages, each like one of `messages/send`, with 10,000 targets in all.
@@ -113,8 +115,12 @@ class BatchesController(Controller):
         `/messages/<number>`, counted from 0, whatever the form of the body: a JSON list,
         `{"messages": [...]}`, or NDJSON.
         """
+        rate_gate.open_batch(request.scope, project)
         draft = await read_batch(request)
-        return _batch_answer(await batches.send(request.user, project, draft, idempotency_key=idempotency_key))
+        accepted = await batches.send(request.user, project, draft, idempotency_key=idempotency_key)
+        if not accepted.replayed:
+            rate_gate.count_batch(project, len(accepted.message_ids))
+        return _batch_answer(accepted)
 
     @get("/batches/{batch_id:str}", opt=requires(ApiScope.MESSAGES_READ), summary="Progress of a batch")
     async def progress(

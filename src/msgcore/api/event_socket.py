@@ -11,14 +11,16 @@ from msgcore.api.socket_entry import agreed_protocol
 from msgcore.api.socket_session import LARGEST_FRAME, Rules, SocketSession
 from msgcore.core.scopes import ApiScope
 from msgcore.services.container import Services
+from msgcore.services.request_limits import Kind, RequestLimits
 
 
 class EventSockets:
     """What the sessions of all sockets share."""
 
-    def __init__(self, services: Services, *, largest: int) -> None:
+    def __init__(self, services: Services, limits: RequestLimits, *, largest: int) -> None:
         """`largest` is how many bytes the body of a request may have."""
         self._services = services
+        self._limits = limits.callers[Kind.SENDING]
         self._rules = Rules(largest_frame=min(largest, LARGEST_FRAME))
 
     async def serve(self, socket: ApiSocket, project: str) -> None:
@@ -31,6 +33,7 @@ class EventSockets:
             event_streams=self._services.event_streams,
             sending=self._services.sending,
             authenticator=self._services.authenticator,
+            limits=self._limits,
             identifier=request_id(socket.scope),
             rules=self._rules,
         )

@@ -256,7 +256,7 @@ def undecodable(error: Exception) -> str:
     """Why a body is no JSON, in words."""
     match error:
         case UnicodeDecodeError():
-            return f"the body is not valid UTF-8: byte {error.start} starts no character"
+            return "the body is not valid UTF-8"
         case RecursionError():
             return TOO_DEEP
         case msgspec.DecodeError():

@@ -14,7 +14,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.access import fail_request
 from msgcore.api.fast_send import replaying
+from msgcore.api.rate_limit import RateGate, refuse_request
 from msgcore.api.request_id import request_id
+from msgcore.core.errors import RateLimitedError
 from msgcore.inbound.receiver import Receiver
 from msgcore.platforms.receiving import InboundAnswer, InboundRequest
 
@@ -27,10 +29,11 @@ _UNUSUAL: Final = frozenset((b"transfer-encoding", b"content-encoding", b"expect
 class FastReceive:
     """An ASGI application that takes plain requests of platforms, and passes all else on to `api`."""
 
-    def __init__(self, api: ASGIApp, receiver: Receiver, *, largest: int) -> None:
+    def __init__(self, api: ASGIApp, receiver: Receiver, gate: RateGate, *, largest: int) -> None:
         """`largest` is how many bytes a body may have."""
         self._api = api
         self._receiver = receiver
+        self._gate = gate
         self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +43,12 @@ class FastReceive:
             await self._api(scope, receive, send)
             return
         first = cast("dict[str, Any]", await receive())
+        try:
+            self._gate.count_platform(scope, place[1])
+        except RateLimitedError as problem:
+            scope["path_template"] = _TEMPLATE
+            await refuse_request(scope, send, problem)
+            return
         request = self._plain(scope, first)
         answer = None if request is None else await self._take(scope, place, request)
         if answer is None:

@@ -17,8 +17,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.access import fail_request
 from msgcore.api.messages import SEND_SUFFIX, send_answer
+from msgcore.api.rate_limit import RateGate, allowance_headers, refuse_request
 from msgcore.api.request_id import request_id
 from msgcore.core.content import SendRequest
+from msgcore.core.errors import RateLimitedError
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.send import SendService
@@ -35,11 +37,14 @@ _UNUSUAL: Final = frozenset((b"origin", b"transfer-encoding", b"content-encoding
 class FastSend:
     """An ASGI application that answers plain sends, and passes all else on to `api`."""
 
-    def __init__(self, api: ASGIApp, authenticator: Authenticator, sending: SendService, *, largest: int) -> None:
+    def __init__(
+        self, api: ASGIApp, authenticator: Authenticator, sending: SendService, gate: RateGate, *, largest: int
+    ) -> None:
         """`largest` is how many bytes a body may have."""
         self._api = api
         self._authenticator = authenticator
         self._sending = sending
+        self._gate = gate
         self._largest = largest
         self._decoder = msgspec.json.Decoder(SendRequest)
         self._encoder = msgspec.json.Encoder()
@@ -52,7 +57,12 @@ class FastSend:
             return
         first = cast("dict[str, Any]", await receive())
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
-        answer = await self._accept(scope, project, first)
+        try:
+            answer = await self._accept(scope, project, first)
+        except RateLimitedError as problem:
+            scope["path_template"] = _TEMPLATE
+            await refuse_request(scope, send, problem)
+            return
         if answer is None:
             await self._api(scope, replaying(first, receive), send)
             return
@@ -65,13 +75,14 @@ class FastSend:
                     (b"content-type", b"application/json"),
                     (b"content-length", b"%d" % len(answer)),
                     (b"x-request-id", request_id(scope).encode()),
+                    *allowance_headers(scope),
                 ],
             }
         )
         await send({"type": "http.response.body", "body": answer, "more_body": False})
 
     async def _accept(self, scope: Scope, project: str, message: dict[str, Any]) -> bytes | None:
-        """The answer to an accepted message; None for the API to do and to explain."""
+        """The answer to an accepted message; None for the API to do and to explain. Raises RateLimitedError."""
         body: bytes = message.get("body", b"")  # a disconnect has none
         plain = _plain_headers(scope, body)
         if plain is None or len(body) > self._largest or b"\\u0000" in body:
@@ -79,6 +90,7 @@ class FastSend:
         principal = self._authenticator.recall(plain.api_key)
         if principal is None or not _may_send(principal, project):
             return None
+        self._gate.count_send(scope, principal)
         try:
             request = self._decoder.decode(body)
             new = await self._sending.prepare(principal, project, request, idempotency_key=plain.idempotency_key)

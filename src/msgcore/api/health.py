@@ -9,7 +9,7 @@ from typing import Literal
 
 from litestar import Controller, MediaType, Response, get
 
-from msgcore.api.access import PUBLIC, Injected
+from msgcore.api.access import PROBED, Injected
 from msgcore.api.answers import Answer, Timestamp
 from msgcore.core.clock import to_iso
 from msgcore.observability.snapshot import Dispatching, Snapshot
@@ -64,7 +64,7 @@ class HealthController(Controller):
     path = "/api/v1/health"
     tags = ("Health",)
 
-    @get(opt=PUBLIC, summary="Whether the gateway can work; 503 when it cannot")
+    @get(opt=PROBED, summary="Whether the gateway can work; 503 when it cannot")
     async def check(self, health: Injected[HealthService]) -> Response[HealthAnswer]:
         """Answers 200 or 503. All but `status` and `database` may be two seconds old."""
         found = await health.check()
@@ -80,12 +80,12 @@ class HealthController(Controller):
         )
         return Response(answer, status_code=200 if found.database_reachable else 503, media_type=MediaType.JSON)
 
-    @get("/live", opt=PUBLIC, summary="Whether the process runs; restart it when this does not answer")
+    @get("/live", opt=PROBED, summary="Whether the process runs; restart it when this does not answer")
     async def live(self) -> ProbeAnswer:
         """Answers 200, whatever else is away."""
         return ProbeAnswer(status="alive")
 
-    @get("/ready", opt=PUBLIC, summary="Whether the process should get requests")
+    @get("/ready", opt=PROBED, summary="Whether the process should get requests")
     async def ready(self, health: Injected[HealthService]) -> Response[ProbeAnswer]:
         """Answers 200, or 503 while it starts or stops or the database is away."""
         reason = await health.unready()

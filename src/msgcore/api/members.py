@@ -44,6 +44,7 @@ class Invite(Wire):
 class InvitedAnswer(Answer):
     """`inviteLink` is shown this once only: hand it to the person. Null for a user, who is a member from now on."""
 
+    id: str | None
     email: str
     invite_link: str | None
     expires_at: Timestamp | None
@@ -111,6 +112,7 @@ class MembersController(Controller):
         found = await invites.invite(request.user, project, data.email, Role.parse(data.role))
         done = "User added to project successfully" if found.link is None else "Invitation created successfully"
         return InvitedAnswer(
+            id=found.id,
             email=found.email,
             invite_link=found.link,
             expires_at=found.expires_at and to_iso(found.expires_at),

@@ -13,7 +13,7 @@ from typing import Any, Final
 from litestar import Controller, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msgcore.api.access import PUBLIC, AnyRequest, Injected, bearer_token
+from msgcore.api.access import PROBED, AnyRequest, Injected, bearer_token
 from msgcore.config import Settings
 from msgcore.core.errors import ForbiddenError, UnauthenticatedError
 from msgcore.observability.metrics import CONTENT_TYPE, Metrics
@@ -51,7 +51,7 @@ class MetricsController(Controller):
     path = "/metrics"
     include_in_schema = False
 
-    @get(opt=PUBLIC)
+    @get(opt=PROBED)
     async def expose(
         self, request: AnyRequest, monitoring: Injected[Monitoring], metrics_access: Injected[MetricsAccess]
     ) -> Response[bytes]:

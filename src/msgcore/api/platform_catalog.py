@@ -87,10 +87,14 @@ class RateAnswer(Answer):
 
 
 class RateLimitsAnswer(Answer):
-    """How fast the platform is called: for an account, a conversation, a kind of call; how many calls at a time."""
+    """How fast the platform is called: for an account, a conversation, a kind of call; how many calls at a time.
+
+    `kinds` are conversations for which others hold, by what they are.
+    """
 
     account: list[RateAnswer]
     conversation: list[RateAnswer]
+    kinds: dict[str, list[RateAnswer]]
     route: list[RateAnswer]
     at_once: int | None
 
@@ -292,6 +296,7 @@ def _limits(shows: Shows, limits: RateLimits) -> LimitsAnswer:
         rates=RateLimitsAnswer(
             account=_rates(limits.account),
             conversation=_rates(limits.lane),
+            kinds={kind.name: _rates(kind.limits.lane) for kind in limits.kinds},
             route=_rates(limits.route),
             at_once=limits.in_flight or None,
         ),

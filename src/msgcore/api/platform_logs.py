@@ -12,7 +12,6 @@ from msgcore.api.access import Injected, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import EndDate, Limit, Offset, StartDate, read_moment
 from msgcore.core.clock import to_iso
-from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope
 from msgcore.services.platform_logs import LogPage, PlatformLogService
 from msgcore.store.platform_logs import LogFilter
@@ -126,19 +125,15 @@ class PlatformLogsController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> LogsAnswer:
-        """Newest first; empty for a platform that is not the project's."""
-        known_id = canonical_id(platform_id)
-        if known_id is None:
-            return _answer(LogPage([], 0, has_more=False), limit, offset)
+        """Newest first, also of a platform that was deleted."""
         chosen = LogFilter(
             project,
-            platform_id=known_id,
             level=level,
             category=category,
             since=_moment("startDate", start_date),
             until=_moment("endDate", end_date),
         )
-        page = await platform_logs.list(chosen, limit=limit, offset=offset)
+        page = await platform_logs.list_of_platform(chosen, platform_id, limit=limit, offset=offset)
         return _answer(page, limit, offset)
 
     @get("/logs/stats", opt=requires(ApiScope.PLATFORMS_READ), summary="Count platform logs")

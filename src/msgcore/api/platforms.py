@@ -213,10 +213,14 @@ class PlatformsController(Controller):
         summary="Register the webhook with the platform",
     )
     async def register_webhook(
-        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
     ) -> RegisteredWebhook:
-        """400 for platforms that have no webhook to register."""
-        url, info = await platforms.register_webhook(project, platform_id)
+        """400 for platforms that have no webhook to register. An account that was polled for is so no longer."""
+        url, info = await platforms.register_webhook(request.user, project, platform_id)
         return RegisteredWebhook(message="Webhook registered successfully", webhook_url=url, webhook_info=info)
 
     @get(

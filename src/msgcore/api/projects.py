@@ -139,14 +139,16 @@ class ProjectsController(Controller):
 
     @get(opt=requires(ApiScope.PROJECTS_READ), summary="List the caller's projects")
     async def list_all(self, request: ApiRequest, projects: Injected[ProjectService]) -> list[ListedProject]:
-        """An API key sees its own project, an administrator all."""
+        """An API key sees its own project, and the members with the scope for it; an administrator sees all."""
         views = await projects.list(request.user)
         return [ListedProject(**_fields(view), members=[member_answer(row) for row in view.members]) for view in views]
 
     @get("/{project:str}", opt=requires(ApiScope.PROJECTS_READ), summary="Get a project")
-    async def show(self, project: FromPath[str], projects: Injected[ProjectService]) -> ProjectDetails:
-        """With the keys that work."""
-        view = await projects.get(project)
+    async def show(
+        self, request: ApiRequest, project: FromPath[str], projects: Injected[ProjectService]
+    ) -> ProjectDetails:
+        """With the keys that work, for those who may list these: none for others."""
+        view = await projects.show(request.user, project)
         return ProjectDetails(**_fields(view), api_keys=[listed_key(row, []) for row in view.keys])
 
     @patch("/{project:str}", opt=requires(ApiScope.PROJECTS_WRITE), summary="Change a project")

@@ -7,6 +7,7 @@ a subprotocol, beside `msgcore`, which is the one that is agreed on: `["msgcore"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
@@ -56,6 +57,8 @@ async def refuse_socket(scope: Scope, receive: Receive, send: Send, problem: Pro
         return
     body = msgspec.json.encode(problem_body(problem, request_id(scope)))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % math.ceil(problem.retry_after)))
     await send_any({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
     await send_any({"type": "websocket.http.response.body", "body": body, "more_body": False})
 

@@ -42,6 +42,7 @@ from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.event_streams import EventFilter, EventStreamService, Start
+from msgcore.services.request_limits import CallerLimits
 from msgcore.services.send import SendService
 from msgcore.store.faults import is_away
 
@@ -126,6 +127,7 @@ class SocketSession:
         event_streams: EventStreamService,
         sending: SendService,
         authenticator: Authenticator,
+        limits: CallerLimits,
         identifier: str,
         rules: Rules,
     ) -> None:
@@ -137,6 +139,7 @@ class SocketSession:
         self._streams = event_streams
         self._sending = sending
         self._authenticator = authenticator
+        self._limits = limits
         self._identifier = identifier
         self._rules = rules
         self._writing = asyncio.Lock()
@@ -264,7 +267,10 @@ class SocketSession:
         """Accept a message as `messages/send` does; the answer says what became of it."""
         try:
             principal = await self._ask_access()
+            self._limits.admit(principal)
             await self._authenticator.authorize(principal, project_id=self._project, scope=ApiScope.MESSAGES_WRITE)
+            if principal.project_id is None:
+                self._limits.admit_person(self._project)
             request = decode_body(bytes(frame.message), SendRequest)
             accepted = await self._sending.send(
                 principal, self._project, request, idempotency_key=frame.idempotency_key

@@ -128,7 +128,7 @@ class Gateway:
                 monitoring=monitoring,
                 jwt_secret=jwt_secret,
             )
-            asgi = build_web(shared, services, resources)
+            asgi = build_web(shared, services, resources, redis=scheduling.redis)
         return cls(
             shared,
             life=life,

@@ -7,13 +7,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from msgcore.api.app import create_api
+from msgcore.api.client_address import behind_trusted_proxies
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
+from msgcore.api.rate_limit import RateGate
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
 from msgcore.app.shared import Shared
+from msgcore.dispatch.redis import RedisConnection
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.receiver import Receiver
 from msgcore.services.actions import ActionService
@@ -24,8 +27,10 @@ from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.jobs import JobService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.request_limits import RequestLimits
 from msgcore.services.schedules import ScheduleService
 from msgcore.services.send import SendService
+from msgcore.services.shared_spending import SharedSpending
 from msgcore.store.ledger.quota import QueueQuota
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -88,11 +93,25 @@ def build_services(
     )
 
 
-def build_web(shared: Shared, services: Services, resources: AsyncExitStack) -> AsgiApp:
+def build_limits(shared: Shared, redis: RedisConnection | None, resources: AsyncExitStack) -> RequestLimits:
+    """How often the API may be asked, here or, with Redis, of all processes together."""
+    settings, clock, note = shared.settings, shared.clock, None
+    if redis is not None:
+        spending = SharedSpending(redis, clock, shards=settings.redis_shards)
+        resources.push_async_callback(spending.close)
+        note = spending.note
+    return RequestLimits(settings, clock, on_refused=shared.metrics.refused, note=note)
+
+
+def build_web(
+    shared: Shared, services: Services, resources: AsyncExitStack, *, redis: RedisConnection | None
+) -> AsgiApp:
     """The application that an HTTP server runs."""
     services.authenticator.start()
     resources.push_async_callback(services.authenticator.close)
     largest = shared.settings.max_body_bytes
-    api = create_api(services, shared.settings)
-    fast_send = FastSend(api, services.authenticator, services.sending, largest=largest)
-    return CountedRequests(FastReceive(fast_send, services.receiver, largest=largest), shared.metrics)
+    limits = build_limits(shared, redis, resources)
+    api, gate = create_api(services, shared.settings, limits), RateGate(limits)
+    fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
+    counted = CountedRequests(FastReceive(fast_send, services.receiver, gate, largest=largest), shared.metrics)
+    return behind_trusted_proxies(counted, shared.settings)

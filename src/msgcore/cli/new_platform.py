@@ -6,6 +6,7 @@ import ast
 import importlib
 import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -52,6 +53,8 @@ def _check_name(name: str) -> None:
         )
     if name in PlatformRegistry().names:
         raise ConflictError(f"there is a platform {name} already")
+    if find_spec(f"msgcore.platforms.{name.replace('-', '_')}") is not None:
+        raise ConflictError(f"the folder of {name} would hide a module of MsgCore's own: choose another name")
 
 
 def _files(root: Path, name: str, title: str) -> dict[Path, str]:

@@ -219,7 +219,8 @@ def _limits(sheet: FactSheet) -> Iterator[str]:
 
 
 def _rates(limits: RateLimits) -> Iterator[str]:
-    scopes = (("account", limits.account), ("recipient", limits.lane), ("kind of call", limits.route))
+    kinds = ((kind.name, tuple(each for each in kind.limits.lane if each not in limits.lane)) for kind in limits.kinds)
+    scopes = (("account", limits.account), ("recipient", limits.lane), *kinds, ("kind of call", limits.route))
     told = [f"{_budget(budget)} for each {scope}" for scope, budgets in scopes for budget in budgets]
     told += [f"{limits.in_flight} at a time for each account"] if limits.in_flight else []
     yield f"calls: {'; '.join(told) or 'as many as it takes'}"

@@ -21,7 +21,15 @@ MAX_FALLBACKS = 5
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 BodyText = Annotated[str, msgspec.Meta(max_length=1_000_000)]
-Url = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^https?://[^\s]+$")]
+Url = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=4096,
+        pattern=r"^https?://[^\s]+$",
+        description="an address such as https://example.com, of at most 4096 characters and without spaces",
+    ),
+]
 
 
 class Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -73,7 +81,13 @@ class Attachment(Wire):
     url: Url | None = None
     data: str | None = None
     filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
-    mime_type: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+$")] | None = None
+    mime_type: (
+        Annotated[
+            str,
+            msgspec.Meta(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+$", description="a MIME type such as image/png"),
+        ]
+        | None
+    ) = None
     caption: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
 
 
@@ -137,7 +151,12 @@ class Contact(Wire):
     """Somebody's card; `phone` with its country code, such as +4915112345678."""
 
     name: ShortText
-    phone: Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9 ()./-]{3,32}$")] | None = None
+    phone: (
+        Annotated[
+            str, msgspec.Meta(pattern=r"^\+?[0-9 ()./-]{3,32}$", description="a phone number such as +4915112345678")
+        ]
+        | None
+    ) = None
     email: Annotated[str, msgspec.Meta(min_length=3, max_length=320)] | None = None
     organization: ShortText | None = None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from msgcore.core.deliveries import Exchange
+    from msgcore.core.rate import Allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,17 @@ class QueueFullError(ProblemError):
 
     status = 429
     title = "Too Many Requests"
+
+
+class RateLimitedError(ProblemError):
+    """Too many requests of one kind; `allowance` is what is left of the budget, which is nothing."""
+
+    status = 429
+    title = "Too Many Requests"
+
+    def __init__(self, message: str, *, retry_after: float, allowance: Allowance) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.allowance = allowance
 
 
 class UnavailableError(ProblemError):

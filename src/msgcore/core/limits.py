@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -38,12 +39,30 @@ class RateLimits:
 
     A route is a kind of call that the platform counts by itself, whatever the conversation; deliveries
     name theirs. `in_flight` is how many deliveries of an account may be under way at once (0: any number).
+    `kinds` are conversations for which other limits hold.
     """
 
     account: tuple[Budget, ...] = ()
     lane: tuple[Budget, ...] = ()
     route: tuple[Budget, ...] = ()
     in_flight: int = 0
+    kinds: tuple[LaneKind, ...] = ()
+
+    def of_lane(self, lane: str | None) -> RateLimits:
+        """What holds for the deliveries of one lane, which is named `type:id` after its target."""
+        if not self.kinds or lane is None:
+            return self
+        target = lane[lane.find(":") + 1 :]
+        return next((kind.limits for kind in self.kinds if kind.targets.match(target)), self)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKind:
+    """Conversations whose target's id begins as `targets` says, and all limits that hold for what goes there."""
+
+    name: str
+    targets: re.Pattern[str]
+    limits: RateLimits
 
 
 UNLIMITED = RateLimits()

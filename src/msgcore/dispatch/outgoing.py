@@ -6,6 +6,7 @@ import msgspec
 
 from msgcore.core.actions import Action, Delete
 from msgcore.core.content import Content, Target, TargetType
+from msgcore.core.errors import PermanentError
 from msgcore.dispatch.messages import MessageBody
 from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery, PlatformAdapter, SentReceipt
 from msgcore.store.ledger.beginning import WorkItem
@@ -40,8 +41,16 @@ def outgoing_of(item: WorkItem, body: MessageBody) -> Outgoing:
 
 
 async def find_sent(adapter: PlatformAdapter, account: Account, outgoing: Outgoing) -> SentReceipt | None:
-    """Whether an earlier attempt reached the platform; an action that is done again is as good as one done once."""
-    return await adapter.find_sent(account, outgoing) if isinstance(outgoing, OutgoingDelivery) else None
+    """Whether an earlier attempt reached the platform; an action that is done again is as good as one done once.
+
+    A platform that refuses to tell is as one that cannot be asked: that says nothing about the message.
+    """
+    if not isinstance(outgoing, OutgoingDelivery):
+        return None
+    try:
+        return await adapter.find_sent(account, outgoing)
+    except PermanentError:
+        return None
 
 
 async def hand_over(adapter: PlatformAdapter, account: Account, outgoing: Outgoing) -> SentReceipt:

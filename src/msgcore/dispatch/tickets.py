@@ -24,7 +24,7 @@ def ticket_of(delivery: OpenDelivery, limits: RateLimits, now: datetime) -> Tick
         lane=delivery.lane,
         rank=RANKS[delivery.rank],
         delay=0.0 if delivery.is_due else max(0.0, (delivery.due_at - now).total_seconds()),
-        limits=limits,
+        limits=limits.of_lane(delivery.lane),
         keeps_place=delivery.tried,
     )
 

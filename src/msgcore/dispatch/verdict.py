@@ -208,6 +208,7 @@ def as_delivery_error(error: Exception) -> DeliveryError:
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, TimeoutError):
-        return TemporaryError("timeout", "The platform did not answer in time", reached="maybe")
+        text = "The platform did not answer within the time that one attempt may take"
+        return TemporaryError("timeout", text, reached="maybe")
     text = f"Unexpected {type(error).__name__} in the adapter"
     return TemporaryError("internal", text, reached="maybe", scope=Scope.DELIVERY)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -169,7 +170,7 @@ class Holding:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def _tell(self, account: Account, level: str, message: str, **more: object) -> None:
+    async def _tell(self, account: Account, level: str, message: str, **more: Any) -> None:
         line = log_line(account, level, message, self._around.clock, **more)
         try:
             await self._around.database.transact(lambda connection: write_log(connection, [line]))

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from msgcore.core.clock import Clock
 from msgcore.core.ids import new_id
+from msgcore.inbound.translation import plain
 from msgcore.platforms.base import Account
 from msgcore.platforms.live import LeaseLostError, Payload, State
 from msgcore.store import connections as store
@@ -26,6 +27,8 @@ from msgcore.store.inbound import RawRequest, keep, log
 Row = dict[str, Any]
 LARGEST_BATCH = 8_000_000
 """Bytes that are stored in one transaction."""
+LONGEST_LINE = 1000
+"""Characters of a line of the log: what strangers wrote may stand in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +131,22 @@ class AccountSink:
         self._on_connected()
 
 
-def log_line(account: Account, level: str, message: str, clock: Clock, **more: Any) -> Row:
+def log_line(
+    account: Account, level: str, message: str, clock: Clock, *, error: str | None = None, metadata: Any = None
+) -> Row:
     """A line of the platforms' log about an account's connection."""
-    line: Row = {
+    return {
         "id": new_id(),
         "project_id": account.project_id,
         "platform_id": account.id,
         "platform": account.platform,
         "level": level,
         "category": "connection",
-        "message": message,
-        "metadata": None,
-        "error": None,
+        "message": (plain(message) or "")[:LONGEST_LINE],
+        "metadata": metadata,
+        "error": plain(error),
         "timestamp": clock.now(),
     }
-    return line | more
 
 
 def _look_at(task: asyncio.Task[None]) -> None:

@@ -88,6 +88,12 @@ HTTP_SECONDS = Metric(
     "From a request's arrival to the end of its answer",
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+RATE_LIMITED = Metric(
+    "msgcore_rate_limited",
+    "counter",
+    ("limit",),
+    "Requests that were refused with 429, by the limit: the end of the name of its setting, in small letters",
+)
 BUILD = Metric("msgcore_build", "gauge", ("version",), "1, with the version as a label")
 DISPATCHING = Metric(
     "msgcore_dispatching", "gauge", (), "1 in a process that sends and whose scheduler has what the ledger holds"
@@ -171,7 +177,7 @@ CATALOGUE = (
     *(DELIVERIES, OLDEST_WAITING, SCHEDULER_LAG, ACCOUNTS, BREAKERS, BREAKERS_OPENED),
     *(LEASES_LOST, WISHES, RECONCILED, DISPATCHING, LEADING),
     *(INBOUND_REQUESTS, ENVELOPES, INBOUND_LAG, SPOOL_BYTES, EVENTS, STREAMS),
-    *(HTTP_REQUESTS, HTTP_SECONDS, DATABASE_UP, CONNECTIONS, REDIS_UP, BUILD),
+    *(HTTP_REQUESTS, HTTP_SECONDS, RATE_LIMITED, DATABASE_UP, CONNECTIONS, REDIS_UP, BUILD),
 )
 """In the order of the documentation."""
 

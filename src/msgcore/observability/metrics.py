@@ -81,6 +81,7 @@ class Metrics:
         self._envelopes = self._counter(catalogue.ENVELOPES)
         self._events = self._counter(catalogue.EVENTS)
         self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
+        self._rate_limited = self._counter(catalogue.RATE_LIMITED)
         self.http_seconds = self._histogram(catalogue.HTTP_SECONDS)
         self.delivery_seconds = self._histogram(catalogue.DELIVERY_SECONDS)
         self.send_seconds = self._histogram(catalogue.SEND_SECONDS)
@@ -120,6 +121,10 @@ class Metrics:
     def told(self, about: str, number: int) -> None:
         """So many events were appended."""
         self._events.labels(about).inc(number)
+
+    def refused(self, limit: str) -> None:
+        """A request was one too many for this limit."""
+        self._rate_limited.labels(limit).inc()
 
     def reconciled(self, number: int) -> None:
         """The scheduler did not know so many deliveries that the ledger held."""

@@ -20,6 +20,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
+_POSITION = re.compile(r"/(\d+)")
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]")
 
 
@@ -114,7 +115,7 @@ def check_attachment(attachment: Attachment, pointer: str) -> list[FieldError]:
 
     `pointer` is the JSON pointer of the attachment, such as `/content/attachments/0`.
     """
-    name = pointer.removeprefix("/").replace("/", ".")
+    name = _POSITION.sub(r"[\1]", pointer.removeprefix("/")).replace("/", ".")
     errors: list[FieldError] = []
     if (attachment.url is None) == (attachment.data is None):
         errors.append(FieldError(pointer, f"{name} must have exactly one of url and data"))

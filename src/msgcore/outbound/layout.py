@@ -226,7 +226,7 @@ def _files(content: Content, shows: Shows, layout: Layout) -> Blocks:
 
 def _ask_for_addresses(files: Sequence[Attachment], layout: Layout) -> None:
     for index, file in enumerate(files):
-        if file.url is None:
+        if file.data is not None:
             message = f"content.attachments[{index}].data cannot be sent on this platform: give a url instead"
             layout.errors.append(FieldError(f"/content/attachments/{index}/data", message))
 

@@ -94,7 +94,8 @@ class Socket(Protocol):
 class Transport(Protocol):
     """Makes HTTP requests to URLs that users name, and only to addresses that the egress guard allows.
 
-    Redirects are answers and are not followed, no request is sent twice if it is no GET, and neither
+    Redirects are answers and are not followed, no request is sent twice unless its method is one that may be
+    repeated (RFC 9110, 9.2.2: GET, PUT, DELETE), and neither
     cookies nor proxies from the environment are used: requests of one tenant must not colour those of
     another. TLS certificates are verified. A cancelled request closes its connection.
 

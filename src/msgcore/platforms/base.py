@@ -104,7 +104,8 @@ class CredentialField:
     """One field of an account's credentials.
 
     `secret` ones are never shown again. `destination` ones say where the secrets are sent: whoever
-    changes one has to give the secrets anew.
+    changes one has to give the secrets anew. `until_webhook` is for a boolean by which an account receives without
+    a webhook: registering one sets it to false.
     """
 
     name: str
@@ -113,6 +114,7 @@ class CredentialField:
     required: bool = True
     secret: bool = False
     destination: bool = False
+    until_webhook: bool = False
     example: Any = None
     default: Any = None
     pattern: str | None = None
@@ -321,7 +323,9 @@ class PlatformAdapter(ABC):
         Raises InvalidInputError where there is nothing to be registered, and what `send` raises.
         """
         del account, url
-        raise InvalidInputError(f"Registering a webhook is not supported by {self.declaration.name}")
+        name = self.declaration.name
+        remedy = "enter its webhookUrl there" if self.declaration.supports_webhooks else "nothing is posted by it"
+        raise InvalidInputError(f"Registering a webhook is not supported by {name}: {remedy}")
 
     async def qr_code(self, account: Account) -> QrCode:
         """The picture that links a device with an account.
@@ -334,7 +338,8 @@ class PlatformAdapter(ABC):
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Ask the platform whether an earlier attempt of this delivery reached it.
 
-        Returns None where it did not, or where the platform cannot be asked (the default).
+        Returns None where it did not, or where the platform cannot be asked (the default); a PermanentError is as
+        good as that. Raises what `send` does.
         """
         del account, delivery
         return None

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -24,7 +24,8 @@ from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, la
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import Problem
+from msgcore.platforms.error_table import Problem, with_wait
+from msgcore.platforms.strange_answers import read_answer
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
@@ -59,6 +60,8 @@ class Answer:
 class CallingAdapter(PlatformAdapter):
     """Renders content by what the platform shows, makes the calls, and reads errors by the platform's table."""
 
+    needs_answer: ClassVar[bool] = False
+    """Whether a 2xx is no success if its body is lost: where it may be a refusal, or nothing is sent twice anyway."""
     editable: ClassVar[frozenset[str]] = frozenset()
     """Methods of the calls whose body can be written into a message that is there, on platforms that edit."""
 
@@ -138,13 +141,14 @@ class CallingAdapter(PlatformAdapter):
         response = await self.services.http.request(
             call.method, call.url, headers=call.headers, body=call.body, max_bytes=largest
         )
-        data = _decode(response)
-        if response.body is None and 200 <= response.status < 300:  # noqa: PLR2004
-            return Answer(data, response)  # taken; only its id was lost on the way
+        if response.body is None and 200 <= response.status < 300 and not self.needs_answer:  # noqa: PLR2004
+            return Answer({}, response)  # taken; only its id was lost on the way
+        name = self.declaration.display_name
+        data = read_answer(response, name)
         problem = self.problem(response, data)
-        if problem is not None:
-            raise self.errors.error(problem, self.declaration.display_name)
-        return Answer(data, response)
+        if problem is None:
+            return Answer(data, response)
+        raise self.errors.error(with_wait(problem, response, self.services.clock.now()), name)
 
     def base_url(self, default: str) -> str:
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""
@@ -200,12 +204,3 @@ def form_call(method: str, url: str, fields: Iterable[tuple[str, str]], headers:
     """A request with a form (application/x-www-form-urlencoded); a field may be there several times."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     return HttpCall(method, url, form | dict(headers), urlencode(list(fields)).encode())
-
-
-def _decode(response: Response) -> Mapping[str, Any]:
-    """The JSON object of an answer, or an empty one."""
-    try:
-        data: Any = msgspec.json.decode(response.body or b"{}")
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}

@@ -6,7 +6,8 @@ carries the platform's own answer as an example.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from msgcore.core.errors import (
     TemporaryError,
     ThrottledError,
 )
+from msgcore.outbound.http import retry_after
+from msgcore.outbound.transport import Response
 
 UNKNOWN_WAIT = 5.0
 """Seconds to wait where a platform says that it is too much, but not until when."""
@@ -70,6 +73,13 @@ class Problem:
     scope: Scope | None = None
 
 
+def with_wait(problem: Problem, answer: Response, now: datetime) -> Problem:
+    """A problem that waits as long as HTTP's Retry-After says, where the platform has not said it in its own way."""
+    if problem.retry_after is not None:
+        return problem
+    return replace(problem, retry_after=retry_after(answer.headers.get("Retry-After"), now))
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
     """The documented errors of a platform; the first rule that matches applies, else what HTTP itself says."""
@@ -98,11 +108,14 @@ def _by_status(problem: Problem, platform: str, said: str) -> DeliveryError:
     if status == 429:  # noqa: PLR2004
         return _error(Ending.THROTTLED, "rate_limited", f"{platform} asks to go slower{said}", problem, Scope.ACCOUNT)
     if status in (401, 403):
-        message = f"{platform} refuses the credentials{said}"
+        message = f"{platform} refuses the credentials: correct them, or what they may do there{said}"
         return _error(Ending.AUTHENTICATION, "credentials_refused", message, problem, Scope.ACCOUNT)
     if status >= 500:  # noqa: PLR2004
         # It failed in the middle of something: nobody knows whether the message was taken.
         return TemporaryError("platform_unavailable", f"{platform} has a problem of its own{said}", reached="maybe")
+    if status == 413:  # noqa: PLR2004
+        message = f"The message is larger than {platform} takes: shorten it, or leave out files{said}"
+        return PermanentError("message_too_large", message)
     if status in _WORTH_ANOTHER_TRY:
         return TemporaryError("platform_unavailable", f"{platform} did not take it in time{said}")
     return PermanentError("platform_refused", f"{platform} refuses the message{said}")

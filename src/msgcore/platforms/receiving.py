@@ -150,7 +150,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a body holds. Raises UnreadableError."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(f"the body is no JSON object: {error}") from None
 
 
@@ -158,7 +158,7 @@ def read_report(body: bytes) -> Report:
     """The report that a body in our own shape holds. Raises UnreadableError, naming the field."""
     try:
         return _REPORTS.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         # The decoder repeats what it did not expect, however long that is.
         raise UnreadableError(f"the body is no report: {error}"[:_LONGEST_REASON]) from None
 

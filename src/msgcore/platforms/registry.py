@@ -33,6 +33,7 @@ NO_OPTIONS = SendOptions()
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MSGSPEC_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>.*)`$")
+_UNKNOWN_OPTION = re.compile(r"Object contains unknown field `(?P<name>.*)`")
 _KINDS: dict[str, tuple[type, str]] = {
     "string": (str, "a string"),
     "integer": (int, "a whole number"),
@@ -220,14 +221,14 @@ def _field_problem(field: CredentialField, value: Any) -> str | None:
 
 
 def _text_problem(field: CredentialField, value: str) -> str | None:
-    if not value and field.required:
+    if (value or field.required) and not value.strip():
         return "must not be empty"
     if len(value) > field.max_length:
         return f"must have at most {field.max_length} characters"
     if _CONTROL.search(value):
         return "must not hold line breaks or control characters"
     if field.pattern is not None and re.fullmatch(field.pattern, value) is None:
-        example = f", such as {field.example}" if field.example is not None and not field.secret else ""
+        example = "" if field.example is None else f", such as {field.example}"
         return f"has the wrong form: {field.description}{example}"
     return None
 
@@ -241,16 +242,30 @@ def _option_errors(adapter: type[PlatformAdapter], content: Content) -> list[Fie
     try:
         msgspec.convert(given, declaration.options)
     except msgspec.ValidationError as error:
-        return [_option_error(declaration.name, error)]
+        return [_option_error(adapter, declaration.options, error)]
     return []
 
 
-def _option_error(platform: str, error: msgspec.ValidationError) -> FieldError:
-    text = str(error)
+def _option_error(
+    adapter: type[PlatformAdapter], options: type[msgspec.Struct], error: msgspec.ValidationError
+) -> FieldError:
+    platform, text = adapter.declaration.name, str(error)
     match = _MSGSPEC_PATH.search(text)
     path = match["path"] if match else ""
     message = text[: match.start()] if match else text
-    pointer = path.replace("[...]", "").replace(".", "/").replace("[", "/").replace("]", "")
-    return FieldError(
-        f"/content/platformOptions/{platform}{pointer}", f"content.platformOptions.{platform}{path}: {message}"
-    )
+    pointer, name = f"/content/platformOptions/{platform}", f"content.platformOptions.{platform}"
+    unknown = _UNKNOWN_OPTION.fullmatch(message)
+    if unknown is not None and not path:
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(options))
+        message = f"is not an option of {platform}; its options are: {known}"
+        return FieldError(f"{pointer}/{unknown['name']}", f"{name}.{unknown['name']} {message}")
+    pointer += path.replace("[...]", "").replace(".", "/").replace("[", "/").replace("]", "")
+    return FieldError(pointer, f"{name}{path}: {message}{_meaning(adapter, path)}")
+
+
+def _meaning(adapter: type[PlatformAdapter], path: str) -> str:
+    """What the option at the beginning of a path means, in brackets; empty where it does not say so."""
+    option = path.removeprefix(".").partition(".")[0].partition("[")[0]
+    given = (fact_sheet(adapter).options_schema or {})["properties"].get(option, {})
+    meaning = next((form["description"] for form in given.get("anyOf", [given]) if "description" in form), None)
+    return "" if meaning is None else f" ({meaning})"

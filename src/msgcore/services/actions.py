@@ -151,7 +151,8 @@ class ActionService:
             state=DeliveryState.QUEUED.value,
             expires_at=None if lifetime is None else now + lifetime,
         )
-        ticket = Ticket(delivery["id"], record.id, delivery["lane"], limits=declaration.limits)
+        limits = declaration.limits.of_lane(delivery["lane"])
+        ticket = Ticket(delivery["id"], record.id, delivery["lane"], limits=limits)
         return NewMessage(message, [delivery], [ticket], size=len(content))
 
 

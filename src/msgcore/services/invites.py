@@ -46,6 +46,7 @@ class Invited:
     """What became of an invitation: a link that is shown this once, or a member where the address is a user's."""
 
     email: str
+    id: str | None = None
     link: str | None = field(default=None, repr=False)
     expires_at: datetime | None = None
 
@@ -163,7 +164,7 @@ class InviteService:
         await record_audit(
             connection, principal, "invite.created", invite_id, project_id=project_id, now=now, after=told
         )
-        return Invited(email, f"{self._base_url}/invite/{token}", expires_at)
+        return Invited(email, invite_id, f"{self._base_url}/invite/{token}", expires_at)
 
     async def _join(self, connection: AsyncConnection, invite: Any, user: User, password_hash: str) -> None:
         now = self._clock.now()

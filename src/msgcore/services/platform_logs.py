@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from msgcore.core.errors import NotFoundError
+from msgcore.core.ids import canonical_id
 from msgcore.store.database import Database
 from msgcore.store.platform_logs import LogFilter, count_logs, list_logs, summarize_logs
+from msgcore.store.platforms import find_platform
 
 _RECENT_ERRORS = 5
 
@@ -41,6 +44,21 @@ class PlatformLogService:
             rows = await list_logs(connection, chosen, limit=limit + 1, offset=offset)
             total = await count_logs(connection, chosen)
         return LogPage(rows[:limit], total, has_more=len(rows) > limit)
+
+    async def list_of_platform(self, chosen: LogFilter, platform_id: str, *, limit: int, offset: int) -> LogPage:
+        """A page of one platform's entries, which outlive it.
+
+        Raises NotFoundError where there are none, and no such platform in the project either.
+        """
+        known_id = canonical_id(platform_id)
+        if known_id is not None:
+            page = await self.list(replace(chosen, platform_id=known_id), limit=limit, offset=offset)
+            if page.total:
+                return page
+            async with self._database.read() as connection:
+                if await find_platform(connection, chosen.project_id, known_id) is not None:
+                    return page
+        raise NotFoundError(f"Platform with id '{platform_id[:64]}' not found")
 
     async def stats(self, project_id: str) -> LogStats:
         """Counts by level and category, and the newest errors."""

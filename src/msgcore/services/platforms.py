@@ -181,15 +181,25 @@ class PlatformService:
         """Empty a sandbox platform's inbox; returns how many messages were in it."""
         return await inbox.clear_inbox(self._database, await self._sandbox_id(project_id, platform_id))
 
-    async def register_webhook(self, project_id: str, platform_id: str) -> tuple[str, dict[str, Any]]:
+    async def register_webhook(
+        self, principal: Principal, project_id: str, platform_id: str
+    ) -> tuple[str, dict[str, Any]]:
         """Have a platform post what happens to its webhook; its address, and what the platform says about it.
+
+        Whatever else the account received by ends with that.
 
         Raises NotFoundError, and InvalidInputError where it is switched off, does not support that, refuses it, or does
         not answer in time.
         """
         adapter, account = await self._ask(project_id, platform_id, "register its webhook")
         registering = adapter.register_webhook(account, account.webhook_url)
-        return account.webhook_url, await _answered(registering, "Failed to register the webhook")
+        told = await _answered(registering, "Failed to register the webhook")
+        fields = adapter.declaration.credentials
+        over = [field.name for field in fields if field.until_webhook and account.credentials.get(field.name)]
+        if over:
+            credentials = dict.fromkeys(account.credentials, MASK) | dict.fromkeys(over, False)
+            await self.update(principal, project_id, platform_id, {"credentials": credentials})
+        return account.webhook_url, told
 
     async def qr_code(self, project_id: str, platform_id: str) -> QrCode:
         """The QR code that links a device with a platform.

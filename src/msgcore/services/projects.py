@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +20,7 @@ from msgcore.core.errors import (
     UnauthenticatedError,
 )
 from msgcore.core.ids import new_id
-from msgcore.core.scopes import Principal, Role
+from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.services.authenticator import Authenticator
 from msgcore.store import projects as store
 from msgcore.store.api_keys import count_unrevoked_keys, list_keys
@@ -101,7 +101,10 @@ class ProjectService:
         return await self.get(project_id)
 
     async def list(self, principal: Principal) -> list[ProjectView]:
-        """The projects that a caller may see: a key's own, a user's, or all for an administrator."""
+        """The projects that a caller may see: a key's own, a user's, or all for an administrator.
+
+        With the members for those who may list these: all people, and keys with the scope.
+        """
         async with self._database.read() as connection:
             if principal.project_id is not None:
                 row = await store.find_project(connection, principal.project_id)
@@ -109,9 +112,19 @@ class ProjectService:
             else:
                 rows = await store.list_projects(connection, user_id=None if principal.is_admin else principal.id)
             members: defaultdict[str, list[Any]] = defaultdict(list)
-            for member in await store.list_members(connection, [row.id for row in rows]):
-                members[member.project_id].append(member)
+            if principal.kind == "jwt" or ApiScope.MEMBERS_READ in principal.scopes:
+                for member in await store.list_members(connection, [row.id for row in rows]):
+                    members[member.project_id].append(member)
         return [ProjectView(row, members=members[row.id]) for row in rows]
+
+    async def show(self, principal: Principal, project_id: str) -> ProjectView:
+        """A project with the keys that work, for those who may list these. Raises NotFoundError."""
+        view = await self.get(project_id)
+        try:
+            await self._authenticator.authorize(principal, project_id=project_id, scope=ApiScope.KEYS_READ)
+        except ForbiddenError:
+            return replace(view, keys=())
+        return view
 
     async def get(self, project_id: str) -> ProjectView:
         """A project with the keys that work. Raises NotFoundError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -152,8 +152,8 @@ class SendService:
             if len(request.targets) != 1:
                 errors.append(_too_many_primaries(len(request.targets)))
             fallbacks = await check("options.fallback.targets", options.fallback.targets)
-        for platform in dict.fromkeys(record.platform for record in (*records, *fallbacks)):
-            errors.extend(await self._check_content(platform, request.content, options))
+        platforms = dict.fromkeys(record.platform for record in (*records, *fallbacks))
+        errors.extend(_named({name: await self._check_content(name, request.content, options) for name in platforms}))
         if (empty := emptiness(request.content)) is not None:
             errors.append(empty)
         if errors:
@@ -229,11 +229,26 @@ class SendService:
         return None if account_id is None else await self._accounts.get(account_id)
 
 
+def _named(found: Mapping[str, list[FieldError]]) -> list[FieldError]:
+    """What platforms find wrong with a content; what only some of them do tells which."""
+    everywhere = set[FieldError].intersection(*map(set, found.values())) if found else set[FieldError]()
+    return [
+        error
+        if error in everywhere or platform in error.message
+        else FieldError(error.pointer, f"{error.message} ({platform})")
+        for platform, errors in found.items()
+        for error in errors
+    ]
+
+
 def emptiness(content: Content) -> FieldError | None:
     """What is wrong with a content in which nothing is."""
     if content.has_body() or content.subject:
         return None
-    return FieldError("/content", "content is empty: give text, markdown, html, attachments, buttons or embeds")
+    return FieldError(
+        "/content",
+        "content is empty: give text, markdown, html, attachments, buttons, embeds, a location, a contact or a poll",
+    )
 
 
 def require_right(principal: Principal, request: SendRequest) -> None:
@@ -269,7 +284,8 @@ def _deliveries(
         row = _delivery_row(message, checked, target.type, target_id, record, ordered=declaration.ordered)
         row["rank"] = rank.value
         rows.append(row)
-        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, declaration.limits))
+        limits = declaration.limits.of_lane(row["lane"])
+        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, limits))
     return rows, tickets
 
 

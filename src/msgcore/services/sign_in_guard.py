@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,9 +21,6 @@ from msgcore.store.database import Database
 
 LONGEST_BLOCK = timedelta(minutes=15)
 """Whoever guesses can keep the owner of an account out for so long at a time."""
-
-_ONE_CUSTOMER = 64
-"""Bits of an IPv6 address that one customer has in common: behind it they have as many addresses as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +60,12 @@ class SignInGuard:
         self._per_address = per_address
 
     async def begin(self, address: str, email: str | None = None) -> Attempt:
-        """Count an attempt by a client's address, for the account with this e-mail address if it is about one.
+        """Count an attempt for a client's address, and for the account with this e-mail address if it is about one.
 
         Raises QueueFullError (429) with the time to wait.
         """
         account = None if email is None else _subject("account", normal_email(email))
-        origin = _subject("address", _network(address))
+        origin = _subject("address", address)
         rules = {origin: self._per_address} | ({} if account is None else {account: PER_ACCOUNT})
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -118,16 +114,3 @@ async def _count(connection: AsyncConnection, row: Any, rule: Rule, now: datetim
 
 def _subject(kind: str, name: str) -> str:
     return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()
-
-
-def _network(address: str) -> str:
-    """Whom an address stands for."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((int(parsed), _ONE_CUSTOMER), strict=False))

@@ -19,6 +19,7 @@ from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import OutgoingDelivery
 from msgcore.platforms.discord import DECLARATION, DiscordAdapter
 from msgcore.platforms.discord.markdown import DIALECT
+from msgcore.platforms.error_table import UNKNOWN_WAIT
 from platforms.discord.facts import CHANNEL, DIRECT, MESSAGE, PERSON, answers, arguments, check
 from servers.deliveries import make_account, make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
@@ -250,6 +251,35 @@ async def test_a_channel_with_a_person_is_opened_once(adapter: DiscordAdapter, s
     with pytest.raises(TemporaryError) as raised:
         await adapter.send(ACCOUNT, make_delivery(PERSON, make_content(text="x")))
     assert raised.value.reached == "no"
+
+
+async def test_a_chat_with_a_person_is_a_target_as_it_was_told(adapter: DiscordAdapter, sink: HttpSink) -> None:
+    """What somebody writes to the bot is told with the channel as its chat, of the type `user`."""
+    told = (400, {"message": "Invalid Recipient(s)", "code": 50033})
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        request = sink.requests[-1]
+        status, body = told if request.path == "/users/@me/channels" else answers(request)
+        return web.json_response(body, status=status)
+
+    sink.answer = answer
+    receipt = await adapter.send(ACCOUNT, make_delivery(DIRECT, make_content(text="x")))
+    assert receipt.provider_message_id == f"{DIRECT}:{MESSAGE}"
+    await adapter.act(ACCOUNT, make_action(DIRECT, Type()))
+    opened = "create_dm"
+    assert [check(each) for each in sink.requests] == [opened, "create_message", opened, "trigger_typing_indicator"]
+
+
+async def test_who_opens_channels_too_fast_opens_none_for_others_either(
+    adapter: DiscordAdapter, sink: HttpSink
+) -> None:
+    fast = {"message": "You are opening direct messages too fast.", "code": 40003}
+    slower = {"message": "slower", "retry_after": 30.0, "global": False}
+    for status, body, wait in ((403, fast, UNKNOWN_WAIT), (429, slower, 30.0)):
+        answer_with(sink, status, body)
+        with pytest.raises(ThrottledError) as raised:
+            await adapter.send(ACCOUNT, make_delivery(PERSON, make_content(text="x")))
+        assert (raised.value.scope, raised.value.retry_after, raised.value.reached) == (Scope.ACCOUNT, wait, "no")
 
 
 async def test_each_part_has_a_nonce_that_stays(adapter: DiscordAdapter, sink: HttpSink) -> None:

@@ -58,5 +58,6 @@ FACTS = Facts(
         Throttle(429, LIMIT | {"retry_after_ms": 2500}, {"Retry-After": "3"}, seconds=2.5),
         Throttle(429, LIMIT, {"Retry-After": "7"}, seconds=7),
         Throttle(429, LIMIT, seconds=5),
+        Throttle(429, LIMIT | {"retry_after_ms": 10**400}, seconds=86_400),
     ),
 )

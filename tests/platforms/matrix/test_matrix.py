@@ -15,7 +15,7 @@ import pytest
 from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact
 from msgcore.core.content import Content
 from msgcore.core.envelope import Envelope, File
-from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, ThrottledError
+from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError, ThrottledError
 from msgcore.outbound.following import open_file
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import Account, OutgoingDelivery
@@ -250,7 +250,7 @@ async def test_what_the_homeserver_refuses(adapter: MatrixAdapter, stage: Stage)
         (stage.account, to(private, text="x"), PermanentError, "not_a_member"),
         (stage.account, to(stage.room, attachments=large), PermanentError, "message_too_large"),
         (wrong, to(stage.room, text="x"), AuthenticationError, "credentials_refused"),
-        (elsewhere, to("!other:example.org", text="x"), AuthenticationError, "homeserver_wrong"),
+        (elsewhere, to("!other:example.org", text="x"), TemporaryError, "answer_unreadable"),
     ]
     for account, delivery, kind, code in cases:
         error = await fails(adapter, account, delivery)

@@ -43,5 +43,6 @@ FACTS = Facts(
         _limit(42901, "too many requests", 5),
         _limit(42908, "daily message quota reached", 3600),
         _limit(42911, "too many new topics, please wait", 60),
+        Throttle(429, {}, {"Retry-After": "120"}, seconds=120),  # of a proxy in front
     ),
 )

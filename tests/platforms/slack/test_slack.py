@@ -143,6 +143,13 @@ def test_embeds_are_cards() -> None:
     assert shown == [0, "*<https://x.example/|T>*\n\n*D* &lt;!here&gt;", 3, "*n3*\nv", 10, 0, 0]
 
 
+def test_an_embed_that_shows_nothing_is_left_out() -> None:
+    [call] = rendered({"text": "see", "embeds": [{"color": "#36a64f"}, {"title": "T"}]})
+    assert [card["fallback"] for card in call.body["attachments"]] == ["T"]
+    [error] = SlackAdapter.check_content(make_content(embeds=[{}]), PLAIN)
+    assert error.message.startswith("content shows nothing")
+
+
 TOO_MUCH: list[tuple[dict[str, Any], str]] = [
     ({"embeds": [{"description": "word " * 2000}] * 2}, "/content/embeds"),
     ({"embeds": [{"title": "t", "fields": [{"name": "n", "value": "v"}] * 60}]}, "/content/embeds"),
@@ -348,7 +355,8 @@ async def test_what_was_sent_is_found_by_its_metadata(
     assert methods(sink)[-1] == ("conversations.replies" if options else "conversations.history")
     refused = (200, {"ok": False, "error": "missing_scope", "needed": "channels:history"})
     answer_with(sink, conversations_history=refused, conversations_replies=refused)
-    assert await adapter.find_sent(ACCOUNT, parts_of(delivery, 1)) is None
+    with pytest.raises(PermanentError, match="needs channels:history"):
+        await adapter.find_sent(ACCOUNT, parts_of(delivery, 1))
 
 
 async def test_shared_files_cannot_be_looked_for(adapter: SlackAdapter, sink: HttpSink) -> None:

@@ -22,6 +22,8 @@ def arguments(request: Request) -> tuple[str, dict[str, Any], Mapping[str, bytes
     """The method of a request, its arguments, and its files."""
     match = _PATH.fullmatch(request.path)
     assert match is not None, request.path
+    if not request.body:
+        return match["method"], {}, {}
     if request.headers["Content-Type"].startswith("application/json"):
         return match["method"], msgspec.json.decode(request.body), {}
     fields, files = read_form(request)

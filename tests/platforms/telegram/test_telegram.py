@@ -1,4 +1,4 @@
-"""Telegram beyond what holds for every platform: what it is answered on the spot, and changing messages."""
+"""Telegram beyond what holds for every platform: answers on the spot, its limits, and changing messages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import pytest
 from aiohttp import web
 
 from msgcore.core.actions import Action, Delete, Edit
+from msgcore.core.content import SendOptions
 from msgcore.core.errors import PermanentError
+from msgcore.core.ids import new_id
+from msgcore.core.limits import Budget
+from msgcore.dispatch.tickets import tickets_of
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.receiving import InboundRequest
-from msgcore.platforms.telegram import TelegramAdapter
+from msgcore.platforms.telegram import LIMITS, TelegramAdapter
 from msgcore.platforms.telegram.inbound import TelegramInbound
+from msgcore.store.ledger.feed import OpenDelivery
 from platforms.telegram.facts import answers, arguments, check
 from servers.deliveries import make_account, make_action, make_content
 from servers.http_sink import HttpSink
@@ -35,6 +40,27 @@ def test_a_pressed_button_is_answered_at_once_and_whatever_else_is_taken(
 ) -> None:
     request = InboundRequest("POST", {}, "", body, datetime.now(UTC))
     assert msgspec.json.decode(TelegramInbound().reply(request).body) == answer
+
+
+@pytest.mark.parametrize(
+    ("lane", "a_minute"),
+    [
+        ("user:123456789", None),
+        ("chat:123456789", None),
+        ("chat:-1001234567890", 20),
+        ("group:-42", 20),
+        ("channel:@news_of_today", 20),
+        (None, None),
+    ],
+)
+def test_groups_are_written_to_more_slowly(lane: str | None, a_minute: int | None) -> None:
+    now = datetime.now(UTC)
+    [ticket] = tickets_of(
+        [OpenDelivery(new_id(), new_id(), "telegram", lane, 0, now, tried=False)], {"telegram": LIMITS}, now
+    )
+    assert ticket.limits.account == LIMITS.account
+    assert ticket.limits.lane[0] == Budget(1, 1.02)
+    assert [budget.count for budget in ticket.limits.lane[1:]] == ([] if a_minute is None else [a_minute])
 
 
 # --- messages that are there
@@ -65,6 +91,19 @@ ENDINGS: list[tuple[Action, dict[str, str], list[str], str | None]] = [
     (GONE, {"deleteMessage": "message to delete not found"}, ["deleteMessage"], None),
     (GONE, {"deleteMessage": "message can't be deleted for everyone"}, ["deleteMessage"], "message_fixed"),
 ]
+SHOWN_AS = [
+    ({"url": "https://x.example/a.png"}, "sendPhoto"),
+    ({"data": "QUJDRA==", "filename": "a.mp4"}, "sendVideo"),
+    ({"data": "QUJDRA==", "filename": "a.png", "mimeType": "application/octet-stream"}, "sendDocument"),
+    ({"data": "QUJDRA==", "filename": "a.svg"}, "sendDocument"),
+    ({"url": "https://x.example/a"}, "sendDocument"),
+]
+
+
+@pytest.mark.parametrize(("file", "method"), SHOWN_AS)
+def test_a_file_is_shown_by_its_type_or_its_name(file: dict[str, str], method: str) -> None:
+    [call] = TelegramAdapter.render(make_content(attachments=[file]), SendOptions()).calls
+    assert call.method == method
 
 
 @pytest.mark.parametrize(("action", "wrong", "methods", "code"), ENDINGS)

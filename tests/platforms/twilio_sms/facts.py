@@ -23,7 +23,9 @@ TOO_MANY = {
 
 
 def answers(request: Request) -> tuple[int, Any]:
-    """A message that was created."""
+    """A message that was created, or that there is none yet."""
+    if request.method == "GET":
+        return 200, {"messages": []}
     form = dict(fields_of(request))
     return 201, {"sid": SID, "status": "queued", "to": form["To"], "body": form.get("Body", ""), "error_code": None}
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from servers.facts import Facts
 
-FACTS = Facts(target="bob")
+FACTS = Facts(target="bob", credentials=lambda url: {"url": f"{url}/hook"})

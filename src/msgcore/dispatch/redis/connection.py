@@ -20,7 +20,10 @@ from msgcore.dispatch.redis.address import open_client
 from msgcore.dispatch.scheduler import SchedulerAwayError
 
 NAMES = ("adopt", "claim", "enqueue", "finish", "look", "open", "pause", "remove", "renew", "settle", "state")
-"""The scripts."""
+"""The scheduler's scripts."""
+
+OTHERS = ("spend",)
+"""Scripts that have nothing to do with shards."""
 
 _AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
 """For a cluster, AttributeError too: when it loses a node, the client library closes all connections under those
@@ -41,7 +44,7 @@ class ScriptFailedError(Exception):
 
 
 class RedisConnection:
-    """One connection pool to the server or the cluster, and the scheduler's scripts on it."""
+    """One connection pool to the server or the cluster, and the scripts on it."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class RedisConnection:
         return cls(open_client(url), prefix=prefix, lease_seconds=lease_seconds, pacing=pacing)
 
     async def run(self, script: str, key: str, *arguments: str | bytes | float) -> Any:
-        """Run one of the scheduler's scripts on the shard with this key.
+        """Run one of the scripts on the shard with this key.
 
         Raises SchedulerAwayError when the server does not answer or cannot serve now, and
         ScriptFailedError when the script itself failed.
@@ -175,7 +178,12 @@ class _Scripts:
         for name in NAMES:
             parts = [common, tickets if name in {"enqueue", "settle"} else "", (folder / f"{name}.lua").read_text()]
             source = "\n".join(parts)
-            self._scripts[name] = (source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+            self._add(name, source)
+        for name in OTHERS:
+            self._add(name, (folder / f"{name}.lua").read_text())
+
+    def _add(self, name: str, source: str) -> None:
+        self._scripts[name] = (source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
     def of(self, name: str) -> tuple[str, str]:
         return self._scripts[name]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from msgcore.outbound.rich.tree import (
     Block,
+    Blocks,
     Code,
     Item,
     Listing,
@@ -47,8 +48,8 @@ class Dialect:
     """The signs of a dialect.
 
     `marks` of words (one that is not named is left out), `heading` and `quote` signs around a block (`quote`
-    with an empty end stands before each line, and `quote_blank` on an empty one), `code` around lines (`{language}`
-    is filled in).
+    with an empty end stands before each line, and `quote_blank` on an empty one; signs around a quote are not put
+    around one within it), `code` around lines (`{language}` is filled in).
     `escape` keeps text from being read as signs, `escape_code` the same within code. `link` writes a link from
     words that are written already and an address. Where signs count only at the edge of a word,
     `joint` (such as a zero-width space) is put between them and letters beside them. Where signs count within
@@ -82,7 +83,7 @@ class Dialect:
                 before, after = self.code
                 return before.replace("{language}", language) + self.escape_code(text) + after
             case Quote(blocks):
-                return self._quote(self.write(blocks))
+                return self._quote(self.write(_unquoted(blocks) if self.quote[1] else blocks))
             case Listing(items):
                 return "\n".join(filter(None, map(self._item, items)))
             case Table(rows):
@@ -200,6 +201,20 @@ def _by_link(runs: Runs) -> Iterable[tuple[str | None, Runs]]:
         row.append(run)
     if row:
         yield row[-1].link or None, tuple(row)
+
+
+def _unquoted(blocks: Blocks) -> Blocks:
+    """Blocks without the quotes among them, whose own blocks stand in their place."""
+    made: list[Block] = []
+    for block in blocks:
+        match block:
+            case Quote(inner):
+                made += _unquoted(inner)
+            case Listing(items):
+                made.append(Listing(tuple(item._replace(blocks=_unquoted(item.blocks)) for item in items)))
+            case _:
+                made.append(block)
+    return tuple(made)
 
 
 PLAIN = Dialect("plain", quote=("> ", ""))

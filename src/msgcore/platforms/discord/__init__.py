@@ -14,7 +14,15 @@ from cachetools import LRUCache
 
 from msgcore.core.actions import Action, Delete, Edit, React, Type, Unreact
 from msgcore.core.content import TargetType
-from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, PermanentError, TemporaryError
+from msgcore.core.errors import (
+    DeliveryError,
+    FieldError,
+    InvalidInputError,
+    PermanentError,
+    Scope,
+    TemporaryError,
+    ThrottledError,
+)
 from msgcore.core.limits import Budget, RateLimits
 from msgcore.outbound.transport import Part, Response
 from msgcore.platforms.base import (
@@ -236,12 +244,21 @@ class DiscordAdapter(CallingAdapter):
             return target.id
         place = (account.id, account.version, target.id)
         known = self._channels.get(place)
-        if known is None:
+        if known is not None:
+            return known
+        try:
             answer = await self._ask(account, "POST", "/users/@me/channels", {"recipient_id": target.id})
-            if "id" not in answer.data:
-                raise TemporaryError("platform_unavailable", "Discord did not say which channel it opened")
-            known = self._channels[place] = str(answer.data["id"])
-        return known
+        except ThrottledError as error:
+            error.scope = Scope.ACCOUNT  # else each further person is one more request too many
+            raise
+        except PermanentError as error:
+            if error.code != "recipient_unknown":
+                raise
+            return target.id  # nobody's: a chat with a person is told by the id of its channel
+        if "id" not in answer.data:
+            raise TemporaryError("platform_unavailable", "Discord did not say which channel it opened")
+        self._channels[place] = str(answer.data["id"])
+        return self._channels[place]
 
     async def _message(
         self, account: Account, outgoing: OutgoingAction, action: React | Unreact | Edit | Delete

@@ -18,6 +18,8 @@ from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 CLOUDFLARE = "blocked by cloudflare"
 """What is said where the answer is not Discord's own."""
 MOST_DETAILS = 5
+OPENING = 40003
+"""A limit of the bot as a whole, told with 403 and without a time to wait."""
 
 _MISSING = Ending.PERMANENT, "recipient_unknown", "There is no such channel, thread or person, or the bot sees it not"
 _LACKING = Ending.PERMANENT, "missing_permission", "The bot lacks a permission in this channel: an admin can give it"
@@ -102,7 +104,7 @@ _WAITS: tuple[tuple[int, str], ...] = (
     (20028, "The write action you are performing on the channel has hit the write rate limit"),
     (20029, "The write action you are performing on the server has hit the write rate limit"),
     (30046, "Maximum number of edits to messages older than 1 hour reached. Try again later"),
-    (40003, "You are opening direct messages too fast"),
+    (OPENING, "You are opening direct messages too fast"),
     (40062, "Service resource is being rate limited"),
 )
 
@@ -114,7 +116,8 @@ def _rules() -> Iterator[ErrorRule]:
     ending, code, message = _SLOWER
     for number, said in _WAITS:
         body = {"message": said, "code": number, "retry_after": 3.0, "global": False}
-        yield ErrorRule(code, ending, message, platform_code=number, scope=Scope.LANE, example=body)
+        scope = Scope.ACCOUNT if number == OPENING else Scope.LANE
+        yield ErrorRule(code, ending, message, platform_code=number, scope=scope, example=body)
 
 
 ERRORS = ErrorTable(

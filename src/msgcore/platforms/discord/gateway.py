@@ -150,7 +150,7 @@ class Shard:
             # It would come again and again: only another session gets past it.
             reason = f"An event of more than {LARGEST_FRAME} bytes came"
             raise HungUpError(reason, ended=True) from None
-        except (msgspec.DecodeError, zlib.error) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, zlib.error) as error:
             raise TemporaryError("gateway_unreadable", f"Discord's gateway sent what cannot be read: {error}") from None
 
     async def _begin(self, open_ones: AsyncExitStack) -> tuple[Socket, float]:

@@ -93,7 +93,7 @@ class Starts:
             raise ERRORS.error(problem, "Discord")
         try:
             found = msgspec.json.decode(answer.body or b"", type=Gateway)
-        except msgspec.DecodeError:
+        except ValueError:
             raise TemporaryError("gateway_unreadable", "Discord's answer about its gateway cannot be read") from None
         if not self._trusts(found.url):
             raise PermanentError("gateway_untrusted", f"Discord named a gateway that is not its own: {found.url[:200]}")
@@ -116,5 +116,5 @@ def _count(limit: StartLimit) -> None:
 def _object(body: bytes | None) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body or b"{}", type=dict[str, Any])
-    except msgspec.DecodeError:
+    except ValueError:
         return {}

@@ -29,7 +29,9 @@ from msgcore.platforms.email.imap_fields import IMAP_FIELDS, check_imap
 from msgcore.platforms.email.inbound import SECRET, SHORTEST_SECRET, EmailInbound
 from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.email.pool import CONNECTIONS, Pools
-from msgcore.platforms.email.render import SHOWS, EmailOptions, check_content, preview, render
+from msgcore.platforms.email.render import SHOWS, UNSUBSCRIBE, EmailOptions, check_content, preview, render
+from msgcore.platforms.email.unsubscribe import EXAMPLE as UNSUBSCRIBE_EXAMPLE
+from msgcore.platforms.email.unsubscribe import LONGEST, RECIPIENT, check_unsubscribe
 
 if TYPE_CHECKING:
     from msgcore.core.content import Content, SendOptions, Target
@@ -100,6 +102,14 @@ DECLARATION = PlatformDeclaration(
         CredentialField("fromEmail", "address that mails come from", example="me@example.com", max_length=254),
         CredentialField("fromName", "name shown beside it", required=False, example="Example Ltd.", max_length=255),
         CredentialField(
+            UNSUBSCRIBE,
+            "how people get off your list, for List-Unsubscribe in each mail: https: and mailto: addresses with commas "
+            f"between; {RECIPIENT} stands for the address of whoever gets the mail",
+            required=False,
+            example=UNSUBSCRIBE_EXAMPLE,
+            max_length=LONGEST,
+        ),
+        CredentialField(
             SECRET,
             f"at least {SHORTEST_SECRET} characters, which whoever posts mails to the webhook must know; "
             "unset: nothing is received",
@@ -160,6 +170,7 @@ class EmailAdapter(PlatformAdapter):
                         f"credentials.{missing} is required with {given}; leave out both where no login is needed",
                     )
                 )
+        errors += check_unsubscribe(f"/credentials/{UNSUBSCRIBE}", credentials.get(UNSUBSCRIBE) or "")
         return errors + check_imap(credentials)
 
     @classmethod

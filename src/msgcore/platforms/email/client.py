@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiosmtplib
 
 from msgcore.core.errors import PermanentError
-from msgcore.platforms.email.errors import as_delivery_error, login_error, tls_required, unknown_result
+from msgcore.platforms.email.errors import as_delivery_error, is_no_answer, login_error, tls_required, unknown_result
 from msgcore.platforms.email.render import OutgoingMail
 from msgcore.platforms.email.tls import TlsContexts
 from msgcore.security.addresses import parse_address
@@ -60,7 +60,7 @@ class Connection:
                 except aiosmtplib.SMTPRecipientRefused:
                     refused += 1
         except (aiosmtplib.SMTPException, OSError) as error:
-            await self._reset()
+            await self._reset(error)
             raise as_delivery_error(error, self._host) from error
         await self._hand_over(mail)
         self._sent += 1
@@ -88,8 +88,9 @@ class Connection:
         try:
             await self._smtp.data(mail.data)
         except aiosmtplib.SMTPResponseException as error:
-            await self._reset()
-            raise as_delivery_error(error, self._host) from error
+            await self._reset(error)
+            known = unknown_result(self._host) if is_no_answer(error) else as_delivery_error(error, self._host)
+            raise known from error
         except (aiosmtplib.SMTPException, OSError) as error:
             # How much of it the server has is not known: it may well deliver it.
             raise unknown_result(self._host) from error
@@ -111,9 +112,12 @@ class Connection:
             options += ["SMTPUTF8", "BODY=8BITMIME"]
         return options
 
-    async def _reset(self) -> None:
-        """Forget the half-made transaction, so that the next mail starts clean."""
+    async def _reset(self, error: Exception) -> None:
+        """Forget the half-made transaction that ended so, for the next mail to start clean."""
         if not self._smtp.is_connected:
+            return
+        if isinstance(error, aiosmtplib.SMTPResponseException) and is_no_answer(error):
+            self._smtp.close()  # nobody knows what the next line would answer
             return
         try:
             await self._smtp.rset()

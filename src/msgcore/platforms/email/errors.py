@@ -12,6 +12,7 @@ from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable
 AUTHENTICATION_CODES = frozenset((530, 534, 535, 538))
 """RFC 4954, section 6: the server wants a login, or refuses this one."""
 
+LEAST_CODE = 200
 MAX_REPLY = 300
 
 _GONE_LOST = "The connection was refused or lost: check the host and port; it is tried again"
@@ -19,6 +20,7 @@ _BAD_LOGIN = "The server refused the login: check the user and password, and tha
 _BAD_CERTIFICATE = "The certificate is not valid; if it is self-signed on purpose, switch its check off for the account"
 _NO_TLS = "The server offers no TLS, so the password was not sent: use a port or setting with TLS"
 
+_NO_MAIL_SERVER = "The server does not answer as a mail server does: check smtpHost, smtpPort and smtpSecure"
 ERRORS = ErrorTable(
     (
         ErrorRule("recipient_refused", Ending.PERMANENT, "The server refused the recipient (5yz; 4yz is tried again)"),
@@ -41,6 +43,7 @@ ERRORS = ErrorTable(
         ErrorRule("smtp_unavailable", Ending.TEMPORARY, "The server refuses everybody just now"),
         ErrorRule("smtp_timeout", Ending.TEMPORARY, "The server did not answer in time"),
         ErrorRule("smtp_connection", Ending.TEMPORARY, _GONE_LOST),
+        ErrorRule("smtp_unreadable", Ending.TEMPORARY, _NO_MAIL_SERVER),
         ErrorRule("smtp_answer_lost", Ending.TEMPORARY, "The connection was lost before the server confirmed the mail"),
         ErrorRule("smtp_tls_required", Ending.TEMPORARY, _NO_TLS),
         ErrorRule("smtp_certificate", Ending.TEMPORARY, _BAD_CERTIFICATE),
@@ -64,6 +67,8 @@ ERRORS = ErrorTable(
 def as_delivery_error(error: Exception, host: str) -> DeliveryError:
     """The typed form of what went wrong before the message was handed over."""
     match error:
+        case aiosmtplib.SMTPResponseException() if is_no_answer(error):
+            return TemporaryError("smtp_unreadable", f"{_NO_MAIL_SERVER} ({host})")
         case aiosmtplib.SMTPConnectResponseError() | aiosmtplib.SMTPHeloError():
             # The server refuses everybody just now; that says nothing about the message.
             return TemporaryError("smtp_unavailable", f"{host} refused the connection: {_reply(error)}")
@@ -77,6 +82,11 @@ def as_delivery_error(error: Exception, host: str) -> DeliveryError:
             return TemporaryError("smtp_connection", f"Cannot talk to {host}: the connection was refused or lost")
 
 
+def is_no_answer(error: aiosmtplib.SMTPResponseException) -> bool:
+    """Whether what came is no reply of SMTP's: aiosmtplib gives it a code that there is not."""
+    return error.code < LEAST_CODE
+
+
 def unknown_result(host: str) -> TemporaryError:
     """The connection broke after the message was sent and before the server answered."""
     return TemporaryError(
@@ -87,6 +97,8 @@ def unknown_result(host: str) -> TemporaryError:
 def login_error(error: Exception, host: str) -> DeliveryError:
     """What went wrong at the login; server text is left out, since it may repeat what was sent."""
     match error:
+        case aiosmtplib.SMTPResponseException() if is_no_answer(error):
+            return as_delivery_error(error, host)
         case aiosmtplib.SMTPResponseException(code=code) if code < 500:  # noqa: PLR2004
             return TemporaryError("smtp_login_unavailable", f"{host} cannot check the login just now ({code})")
         case aiosmtplib.SMTPResponseException(code=code):
@@ -125,7 +137,9 @@ def _tls_failed(error: ssl.SSLError, host: str) -> DeliveryError:
 
 def _answered(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
     if error.code in AUTHENTICATION_CODES:
-        return AuthenticationError("smtp_login_required", f"The server wants a login: {_reply(error)}")
+        return AuthenticationError(
+            "smtp_login_required", f"The server wants a login; check smtpUser and smtpPassword: {_reply(error)}"
+        )
     if isinstance(error, aiosmtplib.SMTPRecipientRefused):
         subject, code = "the recipient", "recipient_refused"
     elif isinstance(error, aiosmtplib.SMTPSenderRefused):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -26,9 +25,14 @@ from msgcore.outbound.rendering import Call, Degradation, Rendering
 from msgcore.outbound.rich.dialect import Dialect
 from msgcore.platforms.base import OutgoingDelivery
 from msgcore.platforms.email.addresses import EXAMPLE, wire_address
+from msgcore.platforms.email.headers import ASCII, UTF8
+from msgcore.platforms.email.unsubscribe import LONGEST as LONGEST_UNSUBSCRIBE
+from msgcore.platforms.email.unsubscribe import check_unsubscribe, unsubscribe_headers
 
 MAX_RECIPIENTS = 100
 """What every server takes in one transaction (RFC 5321, 4.5.3.1.8)."""
+
+UNSUBSCRIBE = "listUnsubscribe"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}", re.ASCII)
@@ -56,11 +60,21 @@ class EmailOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, k
         list[str], msgspec.Meta(max_length=MAX_RECIPIENTS, description="the same, which nobody else sees")
     ] = []
     reply_to: Annotated[str, msgspec.Meta(description="where answers go")] | None = None
+    list_unsubscribe: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=LONGEST_UNSUBSCRIBE,
+                description="how people get off your list, in place of the account's way; empty: not said",
+            ),
+        ]
+        | None
+    ) = None
     headers: Annotated[
         dict[str, Annotated[str, msgspec.Meta(max_length=2000)]],
         msgspec.Meta(
             max_length=50,
-            description="headers of your own, such as `List-Unsubscribe`; those that the gateway sets are refused",
+            description="headers of your own; those that the gateway sets are refused",
         ),
     ] = {}
 
@@ -127,6 +141,7 @@ def _check_options(options: EmailOptions) -> list[FieldError]:
         errors.append(
             FieldError(f"{prefix}/cc", f"cc and bcc must have fewer than {MAX_RECIPIENTS} addresses together")
         )
+    errors += check_unsubscribe(f"{prefix}/listUnsubscribe", options.list_unsubscribe or "")
     return errors + _check_headers(options.headers, f"{prefix}/headers")
 
 
@@ -173,7 +188,7 @@ def render(
     needs_utf8 = not all(address.isascii() for address in (sender, *recipients, reply_to or ""))
     message_id = f"<{delivery.id}@{sender.rpartition('@')[2].strip('[]')}>"
 
-    message = EmailMessage(policy.SMTPUTF8 if needs_utf8 else policy.SMTP.clone(cte_type="7bit"))
+    message = EmailMessage(UTF8 if needs_utf8 else ASCII)
     try:
         message["From"] = _mailbox(sender, credentials.get("fromName") or "")
         message["To"] = _mailbox(recipients[0])
@@ -186,6 +201,7 @@ def render(
         message["Message-ID"] = message_id
         for name, value in options.headers.items():
             message[name] = value
+        _let_unsubscribe(message, credentials, options, recipients[0])
         _thread(message, delivery.options.reply_to)
     except (ValueError, IndexError) as error:
         raise PermanentError("headers_invalid", "The headers of the message are not valid for e-mail") from error
@@ -207,6 +223,19 @@ def _mailbox(address: str, name: str = "") -> Address:
     return Address(name, local, domain)
 
 
+def _let_unsubscribe(
+    message: EmailMessage, credentials: Mapping[str, Any], options: EmailOptions, recipient: str
+) -> None:
+    """By what the message says, or else the account. Headers of one's own stand as they are."""
+    if "List-Unsubscribe" in message:
+        return
+    own = options.list_unsubscribe
+    addresses = (credentials.get(UNSUBSCRIBE) or "") if own is None else own
+    for name, value in unsubscribe_headers(addresses, recipient, own=own is not None).items():
+        if name not in message:
+            message[name] = value
+
+
 def _thread(message: EmailMessage, reply_to: str | None) -> None:
     if reply_to is None:
         return
@@ -226,13 +255,17 @@ def preview(content: Content, options: SendOptions) -> Rendering:
 
 def _degradations(content: Content, options: SendOptions) -> list[Degradation]:
     parts = {
-        "embeds": content.embeds,
-        "buttons": content.buttons,
-        "location": content.location,
-        "contact": content.contact,
-        "poll": content.poll,
+        "embeds": (content.embeds, "are"),
+        "buttons": (content.buttons, "are"),
+        "location": (content.location, "is"),
+        "contact": (content.contact, "is"),
+        "poll": (content.poll, "is"),
     }
-    written = [Degradation(f"content.{name}", "text", "is written out below the body") for name in parts if parts[name]]
+    written = [
+        Degradation(f"content.{name}", "text", f"{verb} written out below the body")
+        for name, (given, verb) in parts.items()
+        if given
+    ]
     return written + ignored(options, SHOWS)
 
 

@@ -133,6 +133,7 @@ class MatrixAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    needs_answer = True
     editable = frozenset((MESSAGE,))
     inbound = MatrixInbound()
     live = MatrixLive
@@ -235,7 +236,7 @@ class MatrixAdapter(CallingAdapter):
         return read_problem(answer, data)
 
     def _server(self, account: Account) -> Homeserver:
-        return Homeserver(self.services.http, account)
+        return Homeserver(self.services.http, account, self.services.clock)
 
     async def _put(
         self, server: Homeserver, account: Account, room: str, body: Mapping[str, Any], key: str, *, in_the_clear: bool

@@ -8,10 +8,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from msgcore.core.clock import Clock
 from msgcore.core.errors import AuthenticationError, TemporaryError
-from msgcore.outbound.transport import LARGEST_ANSWER, Response, Transport
+from msgcore.outbound.transport import LARGEST_ANSWER, Response, TooLargeError, Transport
 from msgcore.platforms.base import Account
+from msgcore.platforms.error_table import with_wait
 from msgcore.platforms.matrix.errors import ERRORS, read_problem
+from msgcore.platforms.strange_answers import read_answer
 
 NAME = "Matrix"
 CLIENT = "_matrix/client/v3"
@@ -45,8 +48,11 @@ def path(*parts: str) -> str:
 class Homeserver:
     """A homeserver, as an account may use it. Each request raises a DeliveryError child where it fails."""
 
-    def __init__(self, transport: Transport, account: Account) -> None:
+    def __init__(self, transport: Transport, account: Account, clock: Clock, *, seconds: float | None = None) -> None:
+        """`seconds` bounds each exchange that is given no other time, where nobody else bounds them."""
         self._transport = transport
+        self._seconds = seconds
+        self._clock = clock
         self.url = str(account.credentials["homeserverUrl"]).rstrip("/")
         self.headers = {"Authorization": f"Bearer {account.credentials['accessToken']}"}
 
@@ -60,25 +66,39 @@ class Homeserver:
     ) -> Fields:
         """What is at an endpoint. Raises TemporaryError too where it did not come whole."""
         asked = f"{endpoint}?{urlencode(query, quote_via=quote)}" if query else endpoint
-        answer = await self._transport.request(
-            "GET", f"{self.url}/{asked}", headers=self.headers, timeout=seconds, max_bytes=largest
-        )
-        return _read(answer)
+        url, limit = f"{self.url}/{asked}", seconds or self._seconds
+        async with self._transport.download(url, headers=self.headers, timeout=limit) as answer:
+            try:
+                body = await answer.read(largest)
+            except (TooLargeError, TemporaryError):
+                body = None
+        return self._read(Response(answer.status, answer.headers, body))
 
     async def send(self, method: str, endpoint: str, body: Any, *, seconds: float | None = None) -> Fields:
         """The answer to a request with a JSON body."""
         headers = {**self.headers, "Content-Type": "application/json"}
         answer = await self._transport.request(
-            method, f"{self.url}/{endpoint}", headers=headers, body=msgspec.json.encode(body), timeout=seconds
+            method,
+            f"{self.url}/{endpoint}",
+            headers=headers,
+            body=msgspec.json.encode(body),
+            timeout=seconds or self._seconds,
         )
-        return _read(answer)
+        return self._read(answer)
 
     async def upload(self, data: bytes, mime_type: str, filename: str) -> str:
         """Put a file into the media repository, where nobody sees it yet; its mxc: address."""
         headers = {**self.headers, "Content-Type": mime_type}
         asked = urlencode({"filename": filename}, quote_via=quote)
         answer = await self._transport.request("POST", f"{self.url}/{UPLOAD}?{asked}", headers=headers, body=data)
-        return needed(_read(answer), "content_uri")
+        return needed(self._read(answer), "content_uri")
+
+    def _read(self, answer: Response) -> Fields:
+        data = read_answer(answer, NAME)
+        problem = read_problem(answer, data)
+        if problem is not None:
+            raise ERRORS.error(with_wait(problem, answer, self._clock.now()), NAME)
+        return data
 
     async def whoami(self) -> str:
         """The user that the access token is of."""
@@ -92,19 +112,6 @@ def needed(answer: Fields, name: str) -> str:
         # All that is asked for this way may be asked for again: transactions have ids.
         raise TemporaryError("answer_lost", f"{NAME}'s answer did not come as a whole", reached="maybe")
     return found
-
-
-def _read(answer: Response) -> Fields:
-    try:
-        data = mapping(msgspec.json.decode(answer.body or b"{}"))
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        data = _NOTHING
-    problem = read_problem(answer, data)
-    if problem is not None:
-        raise ERRORS.error(problem, NAME)
-    if answer.body is None:
-        raise TemporaryError("answer_lost", f"{NAME}'s answer did not come as a whole", reached="maybe")
-    return data
 
 
 def same_user(given: str | None, found: str) -> str:

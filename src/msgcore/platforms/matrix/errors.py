@@ -7,14 +7,14 @@ codes), #rate-limiting (`retry_after_ms`, `Retry-After`), and what each endpoint
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from msgcore.core.errors import Scope
-from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
+LONGEST_WAIT = 86_400_000
+"""Milliseconds: a homeserver may write any number."""
 _NO_HOMESERVER = "What is at homeserverUrl does not know this part of Matrix: it is no homeserver, or one before v1.11"
 _GET_A_TOKEN = "log in again and give the account the new accessToken"  # noqa: S105 - no token
 
@@ -190,10 +190,10 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     if 200 <= answer.status < 300:  # noqa: PLR2004
         return None
     code, said, wait = data.get("errcode"), data.get("error"), data.get("retry_after_ms")
-    seconds = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-    # The header is rounded up to whole seconds; the field is exact where it is still given.
+    # Retry-After is rounded up to whole seconds; this is exact where it is still given.
+    seconds: float | None = None
     if isinstance(wait, int | float) and not isinstance(wait, bool):
-        seconds = max(0.0, wait / 1000)
+        seconds = max(0.0, min(wait, LONGEST_WAIT) / 1000)
     return Problem(
         answer.status,
         platform_code=code if isinstance(code, str) else None,

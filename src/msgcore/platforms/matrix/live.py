@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +11,8 @@ import msgspec
 from msgcore.core.errors import DeliveryError, PermanentError, ThrottledError
 from msgcore.platforms.live import Live, Sink, State
 from msgcore.platforms.matrix.client import Fields, Homeserver, listed, mapping, needed, path, same_user, text
-from msgcore.platforms.matrix.rooms import direct_rooms, note_direct, read_direct
+from msgcore.platforms.matrix.invitations import LEAST_WAIT, Invitations
+from msgcore.platforms.matrix.rooms import direct_rooms, read_direct
 from msgcore.platforms.matrix.timeline import TIMELINE_TYPES, Timelines
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 30.0
 SLACK_SECONDS = 30.0
 """How much longer than asked for an answer may take."""
-JOIN_SECONDS = 60.0
-"""Rooms of other servers take long to join."""
+ANSWER_SECONDS = 60.0
+"""How long any other answer may take: a connection that fell silent is noticed by nothing else."""
 LARGEST_SYNC = 32 * 1024 * 1024
 EVENTS_AT_ONCE = 50
 """Of a room in one answer; what is left out is asked for."""
@@ -62,7 +63,7 @@ class MatrixLive(Live):
 
     async def run(self, account: Account, sink: Sink, state: State | None) -> None:
         """Take what happened meanwhile, and then what happens."""
-        server = Homeserver(self.services.held_http, account)
+        server = Homeserver(self.services.held_http, account, self.services.clock, seconds=ANSWER_SECONDS)
         me = same_user(account.credentials.get("userId"), await server.whoami())
         sync = _Sync(server, account, sink, me, self.services.clock.monotonic)
         await sync.begin(state)
@@ -74,11 +75,12 @@ class MatrixLive(Live):
 class _Sync:
     """One run of an account's connection."""
 
-    def __init__(self, server: Homeserver, account: Account, sink: Sink, me: str, now: Any) -> None:
+    def __init__(self, server: Homeserver, account: Account, sink: Sink, me: str, now: Callable[[], float]) -> None:
         self._server = server
         self._sink = sink
         self._me = me
-        self._joins = account.credentials.get("autoJoin") is True
+        joins = account.credentials.get("autoJoin") is True
+        self._invitations = Invitations(server, me, joins=joins, now=now, on_direct=self._learn_direct)
         self._now = now
         self._since = ""
         self._stored_at = 0.0
@@ -88,11 +90,12 @@ class _Sync:
 
     async def begin(self, state: State | None) -> None:
         """Go on from a state, or begin now: what is there already is not new."""
-        self._timelines.direct(await direct_rooms(self._server, self._me))
+        await self._learn_direct()
         known = state or {}
         if self._is_of_this(known):
             self._since = text(known.get("since"))
             self._timelines.restore(listed(known.get("reactions")))
+            self._invitations.restore(listed(known.get("invited")))
             try:
                 await self.step(0.0)
             except PermanentError as error:
@@ -106,19 +109,19 @@ class _Sync:
         answer = await self._server.get(
             path("sync"), {"filter": _json(START)}, largest=LARGEST_SYNC, seconds=POLL_SECONDS + SLACK_SECONDS
         )
-        await self._invitations(mapping(mapping(answer.get("rooms")).get("invite")))
+        self._notes += await self._invitations.take(mapping(mapping(answer.get("rooms")).get("invite")))
         self._since = needed(answer, "next_batch")
         await self._store()
 
     async def step(self, seconds: float) -> None:
         """Wait so long for something to happen, and store it."""
-        answer = await self._sync(seconds)
+        answer = await self._sync(min(seconds, self._invitations.wait))
         following = needed(answer, "next_batch")
         for event in map(mapping, listed(mapping(answer.get("account_data")).get("events"))):
             if event.get("type") == "m.direct":
                 self._timelines.direct(read_direct(mapping(event.get("content"))))
         rooms = mapping(answer.get("rooms"))
-        await self._invitations(mapping(rooms.get("invite")))
+        self._notes += await self._invitations.take(mapping(rooms.get("invite")))
         for kind in ("join", "leave"):
             for room, told in mapping(rooms.get(kind)).items():
                 await self._timelines.take(room, mapping(told), self._since, following)
@@ -148,7 +151,7 @@ class _Sync:
             try:
                 return await self._server.get(endpoint, query, largest=LARGEST_SYNC)
             except ThrottledError as error:
-                await asyncio.sleep(min(LONGEST_WAIT, error.retry_after))
+                await asyncio.sleep(min(LONGEST_WAIT, max(LEAST_WAIT, error.retry_after)))
 
     async def _store(self) -> None:
         """Store what is waiting, with the position that all of it comes after."""
@@ -159,31 +162,16 @@ class _Sync:
             "user": self._me,
             "since": self._since,
             "reactions": self._timelines.reactions,
+            "invited": self._invitations.kept,
         }
         await self._sink.store(payloads, state, notes)
         self._stored_at = self._now()
 
+    async def _learn_direct(self) -> None:
+        self._timelines.direct(await direct_rooms(self._server, self._me))
+
     def _is_of_this(self, state: State) -> bool:
         return (state.get("homeserver"), state.get("user")) == (self._server.url, self._me) and bool(state.get("since"))
-
-    # --- invitations
-
-    async def _invitations(self, invited: Fields) -> None:
-        for room, told in invited.items():
-            events = [mapping(event) for event in listed(mapping(mapping(told).get("invite_state")).get("events"))]
-            mine = next((event for event in events if event.get("state_key") == self._me), mapping(None))
-            person = text(mine.get("sender"))
-            if not self._joins:
-                self._notes.append(f"{person} invited the user to {room}: autoJoin is off, so it was not joined")
-                continue
-            try:
-                await self._server.send("POST", path("rooms", room, "join"), {}, seconds=JOIN_SECONDS)
-                if mapping(mine.get("content")).get("is_direct") is True and person:
-                    await note_direct(self._server, self._me, person, room)
-                    self._timelines.direct(await direct_rooms(self._server, self._me))
-            except DeliveryError as error:
-                # The invitation stays; it is told once, so that a room that cannot be joined holds up nothing.
-                self._notes.append(f"The invitation of {person} to {room} could not be followed: {error.message}")
 
 
 def _json(value: Any) -> str:

@@ -88,7 +88,10 @@ class Timelines:
         start = max((number for number, event in enumerate(events) if self._is_start(event)), default=-1)
         before = text(timeline.get("prev_batch"))
         if timeline.get("limited") is True and before and start < 0:
-            await self._fill(room, before, None if is_new else since)
+            try:
+                await self._fill(room, before, None if is_new else since)
+            except PermanentError as error:  # as after it was deleted: it must not hold up the others
+                self._notes.append(f"What was left out of {room} cannot be had any more: {error.message}")
         await self._events(room, events[start + 1 :], [*state, *events[: start + 1]])
         self._ephemeral(room, told, following)
 

@@ -19,6 +19,10 @@ REACTIONS = 50
 """The last reactions are in the state as well: an event that takes one away says only which event that was."""
 
 
+LONGEST_ID = 255
+"""Bytes of an id (https://spec.matrix.org/v1.18/appendices/#identifier-grammar)."""
+
+
 class Receipts:
     """Tells which receipts are of messages of ours: a receipt is for a message and all before it (#receipts)."""
 
@@ -87,7 +91,9 @@ class Reactions:
         """A reaction came by."""
         relation = mapping(mapping(event.get("content")).get("m.relates_to"))
         message, emoji = text(relation.get("event_id")), text(relation.get("key"))
-        self._known[text(event.get("event_id"))] = {"message": message, "emoji": emoji[:255]}
+        if len(message) > LONGEST_ID:
+            return  # the id of no message; the state would grow with it
+        self._known[text(event.get("event_id"))] = {"message": message, "emoji": emoji[:LONGEST_ID]}
 
     def taken_away(self, event_id: str) -> Mapping[str, str] | None:
         """What a reaction was that is no more; None for what is not known to be one."""

@@ -152,7 +152,7 @@ async def _refusal(answer: Download) -> DeliveryError:
     try:
         body = await answer.read(LARGEST_ANSWER)
         data: Any = msgspec.json.decode(body or b"{}")
-    except (TooLargeError, msgspec.DecodeError, RecursionError):
+    except (TooLargeError, ValueError, RecursionError):
         data = {}
     known: dict[str, Any] = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     problem = read_problem(Response(answer.status, answer.headers, None), known)
@@ -162,7 +162,7 @@ async def _refusal(answer: Download) -> DeliveryError:
 def _read(raw: bytes) -> _Line:
     try:
         return msgspec.json.decode(raw, type=_Line)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _unreadable() from None
 
 

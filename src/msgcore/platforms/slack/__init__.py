@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -26,10 +26,12 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import Answer, CallingAdapter, HttpCall, json_call
+from msgcore.platforms.documents import find, find_objects, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.slack.errors import ERRORS, read_problem
 from msgcore.platforms.slack.events import message_id
 from msgcore.platforms.slack.inbound import SlackInbound
+from msgcore.platforms.slack.live import BASE_URL, SlackLive
 from msgcore.platforms.slack.render import (
     DELETE,
     POST,
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices
     from msgcore.outbound.transport import Response
 
-BASE_URL = "https://slack.com/api"
 KEPT_CONVERSATIONS = 10_000
 """Conversations with one person that are remembered, of all accounts."""
 EVENT_TYPE = "msgcore_delivery"
@@ -74,7 +75,9 @@ DECLARATION = PlatformDeclaration(
     display_name="Slack",
     capabilities=(
         CapabilityInfo(Capability.SEND_MESSAGE, "To channels that the app is in, and to people"),
-        CapabilityInfo(Capability.RECEIVE_MESSAGE, "By webhook: events, pressed buttons, slash commands"),
+        CapabilityInfo(
+            Capability.RECEIVE_MESSAGE, "By webhook or Socket Mode: events, pressed buttons, slash commands"
+        ),
         CapabilityInfo(Capability.EDIT_MESSAGE, "Texts, buttons and embeds, while the workspace allows it"),
         CapabilityInfo(Capability.DELETE_MESSAGE, "The app's own messages; not those that files became"),
         CapabilityInfo(Capability.ATTACHMENTS, "uploaded; they have no id of a message"),
@@ -101,18 +104,27 @@ DECLARATION = PlatformDeclaration(
         ),
         CredentialField(
             "signingSecret",
-            "the app's Signing Secret, to receive; without it no webhook is taken",
+            "the app's Signing Secret, to receive by webhook; without it no webhook is taken",
             required=False,
             secret=True,
             example="0123456789abcdef0123456789abcdef",
             pattern=r"[0-9A-Za-z]{16,128}",
         ),
+        CredentialField(
+            "appToken",
+            "an App-Level Token with the scope connections:write, to receive by Socket Mode",
+            required=False,
+            secret=True,
+            example="xapp-example-example-example",
+            pattern=r"xapp-[0-9A-Za-z-]{10,250}",
+        ),
     ),
     options=SlackOptions,
     supports_webhooks=True,
+    supports_websocket=True,
     # https://docs.slack.dev/apis/web-api/rate-limits: chat.postMessage takes one message a second for each channel;
-    # the limit of the workspace has no number.
-    limits=RateLimits(lane=(Budget(1, 1.0),)),
+    # the limit of the workspace has no number. 2 % slower than allowed: docs/performance.md.
+    limits=RateLimits(lane=(Budget(1, 1.02),)),
 )
 
 
@@ -122,8 +134,10 @@ class SlackAdapter(CallingAdapter):
     declaration = DECLARATION
     shows = SHOWS
     errors = ERRORS
+    needs_answer = True
     editable = frozenset((POST,))
     inbound = SlackInbound()
+    live = SlackLive
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
@@ -185,8 +199,8 @@ class SlackAdapter(CallingAdapter):
         if call.method == POST:
             body["metadata"] = {"event_type": EVENT_TYPE, "event_payload": {"key": key}}
         answer = await self._write(account, call.method, body)
-        ts = answer.data.get("ts")
-        return SentReceipt(None if ts is None else message_id(str(answer.data.get("channel") or channel), str(ts)))
+        ts = find_text(answer.data, "ts")
+        return SentReceipt(None if ts is None else message_id(find_text(answer.data, "channel") or channel, ts))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """See `render.py`."""
@@ -233,14 +247,11 @@ class SlackAdapter(CallingAdapter):
         asked = {"channel": channel, "oldest": f"{since:.6f}", "limit": str(LOOKED_AT), "include_all_metadata": "true"}
         thread: str | None = made[done].body.get("thread_ts")
         method = "conversations.history" if thread is None else "conversations.replies"
-        try:
-            answer = await self._read(account, method, asked if thread is None else asked | {"ts": thread})
-        except PermanentError:
-            return None  # it may not read there
+        answer = await self._read(account, method, asked if thread is None else asked | {"ts": thread})
         wanted = {"key": f"{delivery.id}.{done}"}
-        for message in cast("list[dict[str, Any]]", answer.data.get("messages") or []):
-            about: dict[str, Any] = message.get("metadata") or {}
-            if about.get("event_type") == EVENT_TYPE and about.get("event_payload") == wanted:
+        for message in find_objects(answer.data, "messages"):
+            about = message.get("metadata")
+            if find(about, "event_type") == EVENT_TYPE and find(about, "event_payload") == wanted:
                 return SentReceipt(message_id(channel, message["ts"]), more=done + 1 < len(made))
         return None
 
@@ -257,10 +268,10 @@ class SlackAdapter(CallingAdapter):
         known = self._conversations.get(place)
         if known is None:
             answer = await self._write(account, "conversations.open", {"users": id_})
-            opened = answer.data.get("channel")
-            if not isinstance(opened, dict):
+            known = find_text(answer.data, "channel", "id")
+            if known is None:
                 raise TemporaryError("platform_unavailable", "Slack did not say which conversation it opened")
-            known = self._conversations[place] = str(cast("dict[str, Any]", opened)["id"])
+            self._conversations[place] = known
             if len(self._conversations) > KEPT_CONVERSATIONS:
                 self._conversations.popitem(last=False)
         else:
@@ -274,13 +285,14 @@ class SlackAdapter(CallingAdapter):
         """
         about = {"filename": file.filename, "length": str(len(file.data))}
         ticket = (await self._read(account, "files.getUploadURLExternal", about)).data
-        if "upload_url" not in ticket or "file_id" not in ticket:
+        url, id_ = find_text(ticket, "upload_url"), find_text(ticket, "file_id")
+        if url is None or id_ is None:
             raise TemporaryError("platform_unavailable", "Slack did not say where to upload the file")
         headers = {"Content-Type": "application/octet-stream"}
-        answer = await self.services.http.request("POST", ticket["upload_url"], headers=headers, body=file.data)
+        answer = await self.services.http.request("POST", url, headers=headers, body=file.data)
         if answer.status != 200:  # noqa: PLR2004
             raise TemporaryError("platform_unavailable", f"Slack answered {answer.status} for the upload of the file")
-        return {"id": ticket["file_id"], "title": file.filename}
+        return {"id": id_, "title": file.filename}
 
     async def _write(self, account: Account, method: str, body: dict[str, Any]) -> Answer:
         headers = {**_authorized(account), "Content-Type": "application/json; charset=utf-8"}
@@ -312,12 +324,12 @@ def _authorized(account: Account) -> dict[str, str]:
 
 def _shared_id(data: Mapping[str, Any], channel: str) -> str | None:
     """The message that files were shared in, as far as Slack tells already; else the first file."""
-    files: list[dict[str, Any]] = data.get("files") or []
-    if not files:
-        return None
-    shares: dict[str, dict[str, list[dict[str, Any]]]] = files[0].get("shares") or {}
-    known = [share["ts"] for by_channel in shares.values() for share in by_channel.get(channel, ())]
-    return message_id(channel, known[0]) if known else str(files[0]["id"])
+    file = find(data, "files", 0)
+    for kind in ("public", "private"):
+        ts = find_text(file, "shares", kind, channel, 0, "ts")
+        if ts is not None:
+            return message_id(channel, ts)
+    return find_text(file, "id")
 
 
 ADAPTER = SlackAdapter

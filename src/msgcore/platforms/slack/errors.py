@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from msgcore.core.errors import Scope
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import find, find_text
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
 _PAGES = "https://docs.slack.dev/reference/methods"
@@ -165,25 +166,42 @@ ERRORS = ErrorTable(
     )
 )
 
+OPENING_ERRORS = ErrorTable(
+    (
+        *_rules(
+            "credentials_refused",
+            Ending.AUTHENTICATION,
+            "Slack does not take the app-level token: make one under Basic Information, App-Level Tokens",
+            *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"),
+            *("not_allowed_token_type", "user_removed_from_team", "team_disabled"),
+        ),
+        *_rules(
+            "missing_scope",
+            Ending.PERMANENT,
+            "The app-level token lacks the scope connections:write",
+            *("missing_scope", "no_permission"),
+        ),
+        *ERRORS.rules,
+    )
+)
+"""What those of apps.connections.open mean, which is called with another token."""
+
 
 def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     """What is wrong with an answer; None for one with `ok`, and where there was nothing left to do."""
-    error: Any = data.get("error")
+    error = find_text(data, "error")
     if data.get("ok") is True or error in _DONE:
         return None
-    wait = answer.headers.get("Retry-After", "")
-    retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
-    if not isinstance(error, str):
+    if error is None:
         # Slack's own answers say what is wrong: this is something in between.
-        return Problem(answer.status if answer.status >= 400 else 502, retry_after=retry_after)  # noqa: PLR2004
+        return Problem(answer.status if answer.status >= 400 else 502)  # noqa: PLR2004
     status = max(answer.status, 500) if error in _HALFWAY else answer.status
-    return Problem(status, error, _said(error, data), retry_after)
+    return Problem(status, error, _said(error, data))
 
 
 def _said(error: str, data: Mapping[str, Any]) -> str:
     """The error with what else Slack says of it: the scope that is needed, and what is wrong with which block."""
-    about: Any = data.get("response_metadata")
-    said: Any = cast("dict[str, Any]", about).get("messages") if isinstance(about, dict) else None
+    said = find(data, "response_metadata", "messages")
     more = [str(each) for each in cast("list[Any]", said)] if isinstance(said, list) else []
     needed = [f"needs {data['needed']}"] if data.get("needed") else []
     return "; ".join((error, *needed, *more))

@@ -1,5 +1,7 @@
 """Requests of Slack to envelopes: events, pressed buttons and slash commands, all to one address.
 
+Socket Mode (`live.py`) brings the same, but as JSON throughout.
+
 Sources: https://docs.slack.dev/apis/events-api, https://docs.slack.dev/reference/events,
 https://docs.slack.dev/reference/interaction-payloads/block_actions-payload,
 https://docs.slack.dev/interactivity/implementing-slash-commands
@@ -97,8 +99,12 @@ class SlackInbound(Inbound):
 def _envelopes(body: bytes) -> Iterator[Envelope]:
     if body.startswith(b"{"):
         payload = read_object(body)
-        if payload["type"] == "event_callback":
+        if "command" in payload:
+            yield _command(payload)
+        elif payload["type"] == "event_callback":
             yield from read_event(payload)
+        elif payload["type"] == "block_actions":
+            yield from _clicks(payload)
         return
     form = _form(body)
     if "payload" in form:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from msgcore.core.content import Attachment, Content, SendOptions
+from msgcore.core.content import Attachment, Button, Content, SendOptions
 from msgcore.core.errors import FieldError
 from msgcore.outbound.file_groups import file_groups
 from msgcore.outbound.layout import ButtonRules, FileRules, Layout, Shows
@@ -91,10 +91,11 @@ def calls(content: Content, options: SendOptions, layout: Layout) -> Sequence[Ca
         texts = list(filter(None, captions[:1]))  # buttons and cards stand below a text, not below a file
         captions[0] = None
     made = [Call(POST, {"text": text, **marks, **own}) for text in texts]
-    if layout.buttons or layout.embeds:
+    cards = [card for card in map(attachment, layout.embeds) if card["blocks"]]
+    if layout.buttons or cards:
         if not made:
             made.append(Call(POST, dict(own)))
-        _add_blocks(made[-1].body, layout, paragraph)
+        _add_blocks(made[-1].body, layout.buttons, cards, paragraph)
     made += [_share(files, comment) for files, comment in file_groups(layout.files, captions, MOST_FILES)]
     # A reply is a thread in Slack: all of the message belongs there. `thread_id` is the thread that a reply is in.
     thread = options.thread_id or options.reply_to
@@ -137,15 +138,17 @@ def _own(content: Content) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _add_blocks(body: dict[str, Any], layout: Layout, paragraph: Callable[[str], Block]) -> None:
-    if layout.buttons:
+def _add_blocks(
+    body: dict[str, Any], buttons: Sequence[Button], cards: list[Block], paragraph: Callable[[str], Block]
+) -> None:
+    if buttons:
         # `text` is only for notifications where there are blocks, so it stands in them as well.
         text: str | None = body.get("text")
         shown = [] if text is None else [paragraph(text)]
-        body["blocks"] = [*shown, *actions(layout.buttons)]
-        body.setdefault("text", " | ".join(DIALECT.escape(button.text) for button in layout.buttons))
-    if layout.embeds:
-        body["attachments"] = [attachment(embed) for embed in layout.embeds]
+        body["blocks"] = [*shown, *actions(buttons)]
+        body.setdefault("text", " | ".join(DIALECT.escape(button.text) for button in buttons))
+    if cards:
+        body["attachments"] = cards
 
 
 def _share(files: Sequence[Attachment], comment: str | None) -> Call:

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgcore.core.errors import Scope
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import find
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
 SAME = "message_unchanged"
@@ -158,11 +159,42 @@ ERRORS = ErrorTable(
             example=_said(400, "Bad Request: message can't be deleted for everyone"),
         ),
         ErrorRule(
+            "webhook_set",
+            Ending.TEMPORARY,
+            "Another program has set a webhook for this bot since polling began: remove it there, and save the account",
+            status=409,
+            text="webhook is active",
+            example=_said(
+                409,
+                "Conflict: can't use getUpdates method while webhook is active; "
+                "use deleteWebhook to delete the webhook first",
+            ),
+        ),
+        ErrorRule(
+            "webhook_set",
+            Ending.TEMPORARY,
+            "Another program has set a webhook for this bot since polling began: remove it there, and save the account",
+            status=409,
+            text="terminated by setwebhook",
+            example=_said(409, "Conflict: terminated by setWebhook request"),
+        ),
+        ErrorRule(
+            "polled_elsewhere",
+            Ending.TEMPORARY,
+            "Another program polls this bot: stop it, or take a bot for each",
+            status=409,
+            text="other getupdates",
+            example=_said(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+            ),
+        ),
+        ErrorRule(
             "conflict",
             Ending.TEMPORARY,
             "Something else uses this bot at the same time",
             status=409,
-            example=_said(409, "Conflict: terminated by other getUpdates request"),
+            example=_said(409, "Conflict: terminated by other setWebhook"),
         ),
     )
 )
@@ -175,8 +207,7 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     if "error_code" not in data:
         # Telegram's own answers say what is wrong: this is something in between.
         return Problem(answer.status if answer.status >= 400 else 502)  # noqa: PLR2004
-    parameters: Mapping[str, Any] = data.get("parameters") or {}
-    wait = parameters.get("retry_after")
+    wait = find(data, "parameters", "retry_after")
     return Problem(
         answer.status,
         text=str(data.get("description") or ""),

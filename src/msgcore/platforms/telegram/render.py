@@ -12,6 +12,7 @@ import msgspec
 
 from msgcore.core.actions import Delete, Edit, React, Unreact
 from msgcore.core.content import Attachment, Button, ButtonStyle, Content, SendOptions
+from msgcore.outbound.attachments import type_of
 from msgcore.outbound.layout import ButtonRules, FileRules, Layout, PollRules, Shows
 from msgcore.outbound.rendering import Call
 from msgcore.outbound.rich.dialect import Dialect
@@ -159,8 +160,10 @@ def _caption(caption: str | None) -> dict[str, str]:
 
 
 def _kind(file: Attachment) -> str:
-    """How a file is shown, by its type as far as the sender said it; anything else is a document."""
-    return _KINDS.get((file.mime_type or "").partition("/")[0], "document")
+    """How a file is shown, by its type as far as its sender or its name says it; anything else is a document."""
+    mime_type = type_of(file)
+    # Telegram refuses vector graphics as photos.
+    return "document" if "svg" in mime_type else _KINDS.get(mime_type.partition("/")[0], "document")
 
 
 def _family(file: Attachment) -> str:

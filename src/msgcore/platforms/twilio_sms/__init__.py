@@ -25,6 +25,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import HttpCall, form_call
+from msgcore.platforms.documents import find_objects, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.sms import SENDER, SmsAdapter
 from msgcore.platforms.twilio_sms.errors import ERRORS, read_problem
@@ -130,7 +131,7 @@ class TwilioSmsAdapter(SmsAdapter):
             fields["StatusCallback"] = account.webhook_url
         form = form_call("POST", self._messages_url(account), _pairs(fields), _authorization(account))
         answer = await self.ask(form)
-        return SentReceipt(answer.data.get("sid"))
+        return SentReceipt(find_text(answer.data, "sid"))
 
     def problem(self, answer: Response, data: Mapping[str, Any]) -> Problem | None:
         """See `errors.py`."""
@@ -143,7 +144,7 @@ class TwilioSmsAdapter(SmsAdapter):
         query = urlencode({"To": delivery.target.id, "PageSize": RECENT})
         listing = HttpCall("GET", f"{self._messages_url(account)}?{query}", _authorization(account))
         answer = await self.ask(listing, largest=LARGEST_LIST)
-        for message in answer.data.get("messages", ()):
+        for message in find_objects(answer.data, "messages"):
             if _is_same(message, sent_calls[done], delivery):
                 return SentReceipt(message["sid"], more=done + 1 < len(sent_calls))
         return None

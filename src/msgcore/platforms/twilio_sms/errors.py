@@ -200,13 +200,7 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
         return None if data else Problem(502)  # something in between answered
     number = data.get("code")
     words = " ".join(str(data[name]) for name in ("message", "more_info") if data.get(name))
-    wait = answer.headers.get("Retry-After", "")
-    return Problem(
-        answer.status,
-        number if isinstance(number, int) else None,
-        words,
-        retry_after=float(wait) if wait.isascii() and wait.isdigit() else None,
-    )
+    return Problem(answer.status, number if isinstance(number, int) else None, words)
 
 
 def failure(code: str | None, words: str | None) -> str | None:

@@ -24,6 +24,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import form_call
+from msgcore.platforms.documents import find_objects, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.sms import SENDER, SmsAdapter
 from msgcore.platforms.vonage_sms.errors import ERRORS, read_problem
@@ -117,6 +118,7 @@ class VonageSmsAdapter(SmsAdapter):
     declaration = DECLARATION
     shows = Shows(dialect=PLAIN, text=LONGEST, measure=measure, note=note_segments, replies=False)
     errors = ERRORS
+    needs_answer = True
     inbound = VonageInbound()
 
     @classmethod
@@ -159,7 +161,8 @@ def _message(text: str) -> dict[str, Any]:
 
 
 def _message_id(data: Mapping[str, Any]) -> str | None:
-    return next((str(part["message-id"]) for part in data.get("messages", ()) if "message-id" in part), None)
+    ids = (find_text(part, "message-id") for part in find_objects(data, "messages"))
+    return next((id_ for id_ in ids if id_ is not None), None)
 
 
 ADAPTER = VonageSmsAdapter

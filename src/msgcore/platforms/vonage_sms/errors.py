@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import find_objects
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
 TAKEN = "0"
@@ -144,7 +145,7 @@ FAILURES: Mapping[str, str] = {
 
 def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     """What is wrong with an answer; None where all parts of the message were taken."""
-    parts = cast("list[Mapping[str, Any]]", data.get("messages") or [])
+    parts = find_objects(data, "messages")
     failed = [part for part in parts if str(part.get("status")) != TAKEN]
     if not parts:
         return Problem(answer.status if answer.status >= 400 else 502)  # noqa: PLR2004 - something in between answered

@@ -15,12 +15,13 @@ from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentErr
 from msgcore.outbound.http import retry_after
 from msgcore.outbound.transport import Response, Transport
 from msgcore.platforms.base import Account
+from msgcore.platforms.error_table import UNKNOWN_WAIT
 from msgcore.security.webhook_secrets import read_secret
 
 MAX_PROVIDER_ID = 255
 MAX_ENDPOINTS = 10_000
 
-_WORTH_ANOTHER_TRY = frozenset((408, 425, 429))
+_WORTH_ANOTHER_TRY = frozenset((408, 425))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,14 @@ def _refusal(answer: Response, endpoint: Endpoint, now: datetime) -> DeliveryErr
     status = answer.status
     text = f"{urlsplit(endpoint.url).hostname} answered {status}"
     wait = retry_after(answer.headers.get("Retry-After"), now) if status in (429, 503) else None
+    if wait is None and status == 429:  # noqa: PLR2004
+        wait = UNKNOWN_WAIT
     if wait is not None:
-        return ThrottledError("throttled", f"{text} and asked to wait {wait:.0f} s", retry_after=wait)
+        return ThrottledError("throttled", f"{text}: it asks to wait {wait:.0f} s", retry_after=wait)
     if status >= 500 or status in _WORTH_ANOTHER_TRY:  # noqa: PLR2004
-        return TemporaryError("receiver_failed", text)
+        # A 5xx may come from the middle of something, or from a proxy that waited in vain: it may have the message.
+        reached = "maybe" if status >= 500 else "no"  # noqa: PLR2004
+        return TemporaryError("receiver_failed", f"{text}: the receiver's own log may tell why", reached=reached)
     if status == 401:  # noqa: PLR2004
         return AuthenticationError("signature_refused", f"{text}: check that both sides have the same secret")
     if 300 <= status < 400:  # noqa: PLR2004

@@ -6,8 +6,8 @@ from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable
 
 ERRORS = ErrorTable(
     (
-        ErrorRule("throttled", Ending.THROTTLED, "It was asked to wait: Retry-After, with 429 or 503"),
-        ErrorRule("receiver_failed", Ending.TEMPORARY, "408, 425, 429 or 5xx: the receiver has a problem of its own"),
+        ErrorRule("throttled", Ending.THROTTLED, "It was asked to wait: 429, or 503 with Retry-After"),
+        ErrorRule("receiver_failed", Ending.TEMPORARY, "408, 425 or 5xx: the receiver has a problem of its own"),
         ErrorRule(
             "signature_refused",
             Ending.AUTHENTICATION,

@@ -25,6 +25,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
+from msgcore.platforms.documents import find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.whatsapp_cloud.errors import ERRORS, PAIR_SECONDS, read_problem
 from msgcore.platforms.whatsapp_cloud.inbound import WhatsAppCloudInbound
@@ -178,8 +179,7 @@ class WhatsAppCloudAdapter(CallingAdapter):
         receiver = "group" if target.type is TargetType.GROUP else "individual"
         head = {"messaging_product": "whatsapp", "recipient_type": receiver, "to": target.id}
         answer = await self.ask(json_call("POST", self._url(account, call.method), head | body, _login(account)))
-        sent: Any = answer.data.get("messages")
-        return SentReceipt(str(sent[0]["id"]) if sent else None)
+        return SentReceipt(find_text(answer.data, "messages", 0, "id"))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """A reaction takes the place of the one before; typing is a mark as read, with an indicator."""
@@ -226,9 +226,10 @@ class WhatsAppCloudAdapter(CallingAdapter):
             Part("file", file.data, file.filename, file.mime_type),
         ]
         answer = await self.ask(HttpCall("POST", self._url(account, "media"), _login(account), parts))
-        if "id" not in answer.data:
+        id_ = find_text(answer.data, "id")
+        if id_ is None:
             raise TemporaryError("platform_unavailable", "WhatsApp took a file and did not say how to name it")
-        return str(answer.data["id"])
+        return id_
 
     def _url(self, account: Account, edge: str) -> str:
         return f"{self.base_url(BASE_URL)}/{account.credentials['phoneNumberId']}/{edge}"

@@ -25,6 +25,7 @@ from msgcore.platforms.base import (
     SentReceipt,
 )
 from msgcore.platforms.calling import CallingAdapter, HttpCall, json_call
+from msgcore.platforms.documents import find, find_text
 from msgcore.platforms.error_table import Problem
 from msgcore.platforms.whatsapp_evo.errors import ERRORS, read_problem
 from msgcore.platforms.whatsapp_evo.inbound import EVENTS, SECRET_HEADER, WhatsAppEvoInbound, sent_id, webhook_secret
@@ -162,8 +163,9 @@ class WhatsAppEvoAdapter(CallingAdapter):
         # A reaction names the chat in its key.
         whole = body if "key" in body else {"number": number, **body}
         answer = await self.ask(json_call("POST", _url(account, f"message/{call.method}"), whole, _login(account)))
-        sent: Any = answer.data.get("key")
-        return SentReceipt(sent_id(sent) if sent else None)
+        sent = find(answer.data, "key")
+        chat, id_ = find_text(sent, "remoteJid"), find_text(sent, "id")
+        return SentReceipt(None if chat is None or id_ is None else sent_id({**sent, "remoteJid": chat, "id": id_}))
 
     async def act(self, account: Account, outgoing: OutgoingAction) -> SentReceipt:
         """See `render.py`; a reaction takes the place of the one before."""

@@ -1,0 +1,64 @@
+"""Settings about who calls: what stands between, and how often they may."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from msgcore.setting_kinds import Networks
+
+
+def _setting(variable: str, default: Any, meaning: str) -> Any:
+    return Field(default=default, description=meaning, json_schema_extra={"variables": [variable]})
+
+
+def _per_minute(variable: str, most: int, meaning: str) -> Any:
+    return Field(default=most, description=meaning, json_schema_extra={"variables": [variable]}, ge=0)
+
+
+class CallerSettings(BaseModel):
+    """The part of `config.Settings` about callers."""
+
+    trusted_proxies: Networks = _setting(
+        "MSGCORE_TRUSTED_PROXIES",
+        (),
+        "Networks (CIDR, comma-separated) of the proxies whose word about a caller's address is taken",
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = _setting(
+        "MSGCORE_PROXY_HEADER",
+        "x-forwarded-for",
+        "Where these write it; the other header is never looked at, since callers could send it through",
+    )
+    rate_key_sending: int = _per_minute(
+        "MSGCORE_RATE_KEY_SENDING", 60_000, "Requests to send, a minute, of one API key or person. 0: any number"
+    )
+    rate_key_reading: int = _per_minute(
+        "MSGCORE_RATE_KEY_READING", 12_000, "The same for requests that only read. 0: any number"
+    )
+    rate_key_changing: int = _per_minute("MSGCORE_RATE_KEY_CHANGING", 6_000, "The same for all others. 0: any number")
+    rate_project_sending: int = _per_minute(
+        "MSGCORE_RATE_PROJECT_SENDING",
+        120_000,
+        "Requests to send, a minute, of all callers of a project. 0: any number",
+    )
+    rate_project_reading: int = _per_minute(
+        "MSGCORE_RATE_PROJECT_READING", 24_000, "The same for requests that only read. 0: any number"
+    )
+    rate_project_changing: int = _per_minute(
+        "MSGCORE_RATE_PROJECT_CHANGING", 12_000, "The same for all others. 0: any number"
+    )
+    rate_project_batched: int = _per_minute(
+        "MSGCORE_RATE_PROJECT_BATCHED", 600_000, "Messages in batches, a minute, of a project. 0: any number"
+    )
+    rate_webhook: int = _per_minute(
+        "MSGCORE_RATE_WEBHOOK", 60_000, "Requests of a platform to one webhook address, a minute. 0: any number"
+    )
+    rate_address: int = _per_minute(
+        "MSGCORE_RATE_ADDRESS", 3_000, "Requests without a login, a minute, from one address. 0: any number"
+    )
+    rate_address_failures: int = _per_minute(
+        "MSGCORE_RATE_ADDRESS_FAILURES",
+        600,
+        "Failed authentications, a minute, from one address; then only callers that are known get in. 0: any number",
+    )
