@@ -31,9 +31,6 @@ from msgcore.setting_kinds import (
     MediaTypes,
     MetricsToken,
     Networks,
-    OidcAlgorithms,
-    OidcAudience,
-    OidcIssuer,
     OptionalHttpUrl,
     OptionalPort,
     Origins,
@@ -128,18 +125,6 @@ class Settings(CallerSettings):
         "MSGCORE_JWT_SECRET",
         "JWT_SECRET",
     )
-    oidc_issuer: OidcIssuer = _setting(
-        None,
-        "OpenID Connect issuer whose tokens are taken beside our own logins",
-        "MSGCORE_OIDC_ISSUER",
-        "AUTH0_DOMAIN",
-    )
-    oidc_audience: OidcAudience = _setting(
-        None, "What these tokens have to be for (aud)", "MSGCORE_OIDC_AUDIENCE", "AUTH0_AUDIENCE"
-    )
-    oidc_algorithms: OidcAlgorithms = _setting(
-        ("RS256", "ES256"), "How these tokens may be signed", "MSGCORE_OIDC_ALGORITHMS"
-    )
     cors_origins: Origins = _setting(
         (), "Origins that browsers may call from, comma-separated", "MSGCORE_CORS_ORIGINS", "CORS_ORIGINS"
     )
@@ -168,6 +153,10 @@ class Settings(CallerSettings):
         ge=0,
     )
     event_days: int = _setting(30, "How long events can be read again, days", "MSGCORE_EVENT_DAYS", ge=1, le=3650)
+    audit_days: int = _setting(365, "How long the audit log is kept, days", "MSGCORE_AUDIT_DAYS", ge=1, le=36_500)
+    usage_days: int = _setting(
+        92, "How long it is kept what API keys were used for, days", "MSGCORE_USAGE_DAYS", ge=1, le=3650
+    )
     max_attachment_bytes: int = _setting(
         25 * 1024 * 1024,
         "Largest attachment or sum of a mail's, bytes",

@@ -264,7 +264,8 @@ def test_old_messages_are_deleted_with_all_that_hangs_on_them(running: Running, 
     assert kept["provider_message_id"] in reacted
     assert old["provider_message_id"] not in reacted
     recorded = stored(running, audit_logs, audit_logs.c.project_id == project)
-    assert [row.before for row in recorded if row.action == "received_messages.deleted"] == [days | {"count": number}]
+    counts = [row.before["count"] for row in recorded if row.action == "received_messages.deleted"]
+    assert sorted(counts) == [1, service.BATCH, service.BATCH]
     assert ask(running, project, "DELETE", "/messages/cleanup?daysBefore=30")["deletedCount"] == 0
     assert ask(running, project, "DELETE", "/messages/cleanup?daysBefore=0")["deletedCount"] == 2
     assert stored(running, received_messages, received_messages.c.project_id == project) == []

@@ -167,8 +167,9 @@ async def test_clearing_leaves_other_inboxes_alone(adapter: SandboxAdapter, acco
     other = make_account("sandbox", {}, id=OTHER_PLATFORM_ID)
     await adapter.send(account, make_delivery("bob", HELLO))
     await adapter.send(other, make_delivery("bob", HELLO))
-    assert await clear_inbox(database, PLATFORM_ID) == 1
-    assert await clear_inbox(database, PLATFORM_ID) == 0
+    async with database.write() as connection:
+        assert await clear_inbox(connection, PLATFORM_ID) == 1
+        assert await clear_inbox(connection, PLATFORM_ID) == 0
     assert len(await read_inbox(database, OTHER_PLATFORM_ID)) == 1
 
 

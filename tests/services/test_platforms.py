@@ -23,6 +23,7 @@ from servers.adapters import adapter_services
 from store.ledger_rows import ACCOUNT, CALLER, PROJECT, add_project
 
 KEYRING = Keyring(b"k" * 32)
+ANN = Principal("jwt", CALLER)
 
 
 class Tarpit(SandboxAdapter):
@@ -55,7 +56,6 @@ async def test_a_platform_that_does_not_answer_holds_no_caller(
             api_url="http://localhost",
             on_change=lambda _: asyncio.sleep(0),
         )
-        ann = Principal("jwt", CALLER)
-        for asking in (service.register_webhook(ann, PROJECT, ACCOUNT), service.qr_code(PROJECT, ACCOUNT)):
+        for asking in (service.register_webhook(ANN, PROJECT, ACCOUNT), service.qr_code(PROJECT, ACCOUNT)):
             with pytest.raises(InvalidInputError, match="did not answer within"):
                 await asking

@@ -13,8 +13,9 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.ids import new_id
-from msgcore.store import chats, events, identities, platform_logs, received, webhook_deliveries, webhooks
+from msgcore.store import audit, chats, events, identities, platform_logs, received, webhook_deliveries, webhooks
 from msgcore.store import tables as t
+from msgcore.store.audit import AuditFilter
 from msgcore.store.chats import ChatFilter
 from msgcore.store.database import Database
 from msgcore.store.events import Log
@@ -110,6 +111,11 @@ def log_rows(platform_id: str, number: int) -> list[Any]:
     return [{"id": new_id(), **about, **said} for _ in range(number)]
 
 
+def audit_rows(number: int, **other: Any) -> list[Any]:
+    row = {"project_id": PROJECT, "actor_kind": "jwt", "actor_id": PERSON, "action": "busy.done", "subject_id": "busy"}
+    return [row | {"id": new_id(), "subject_type": "busy", "created_at": NOW} | other for _ in range(number)]
+
+
 def everything() -> dict[Any, list[Any]]:
     """What a project has that was busy for long, and of each something old and rare."""
     few, old = received_rows(RARE, "webhook", FEW, "rare"), received_rows(ACCOUNT, "sandbox", FEW, "old")
@@ -162,6 +168,13 @@ def everything() -> dict[Any, list[Any]]:
             for n in range(1, MANY + 1)
         ],
         t.platform_logs: [*log_rows(RARE, FEW), *log_rows(ACCOUNT, MANY)],
+        t.audit_logs: [
+            *audit_rows(FEW, action="rare.done"),
+            *audit_rows(FEW, actor_id=RARE),
+            *audit_rows(FEW, subject_id="rare"),
+            *audit_rows(FEW, project_id="other"),
+            *audit_rows(MANY),
+        ],
         t.webhooks: [
             {
                 "id": WEBHOOK,
@@ -216,7 +229,21 @@ def sent_to(target: str) -> Query:
     return lambda connection: chats.list_sent(connection, chat, before=new_id(), limit=PAGE)
 
 
+def audited(**chosen: Any) -> Query:
+    return lambda connection: audit.list_audit(connection, AuditFilter(**chosen), limit=PAGE, before=None)
+
+
 LISTS: dict[str, Query] = {
+    "audit log": audited(),
+    "audit log of a project": audited(project_id=PROJECT),
+    "audit log of a young project": audited(project_id="other"),
+    "audit log by action": audited(action="rare.done"),
+    "audit log of a project by action": audited(project_id=PROJECT, action="rare.done"),
+    "audit log by actor": audited(actor_id=RARE),
+    "audit log of a project by actor": audited(project_id=PROJECT, actor_id=RARE),
+    "audit log by subject": audited(subject_id="rare"),
+    "audit log of a project by subject": audited(project_id=PROJECT, subject_id="rare"),
+    "audit log of long ago": audited(project_id=PROJECT, until=NOW - timedelta(days=3650)),
     "received": received_by(),
     "received by a busy account": received_by(platform_id=ACCOUNT),
     "received on a platform": received_by(platform="webhook"),

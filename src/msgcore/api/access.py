@@ -4,8 +4,8 @@ A controller is a thin `litestar.Controller`: it names its access, takes its ser
 one of them and shapes the answer.
 
 * **Access**: each handler declares what it asks of its caller with `opt=requires(ApiScope.X)`,
-  `opt=SIGNED_IN`, `opt=USERS_ONLY` or `opt=PUBLIC`. One middleware enforces it for the whole API before
-  the body is read; a handler that declares nothing stops the server from starting.
+  `opt=SIGNED_IN`, `opt=USERS_ONLY`, `opt=ADMINISTRATORS` or `opt=PUBLIC`. One middleware enforces it for
+  the whole API before the body is read; a handler that declares nothing stops the server from starting.
 * **Limits**: the same middleware counts each request (`rate_limit`), but for those to a `PROBED` handler.
 * **Tenancy**: the path parameter of a project is always called `project`. It has been checked that
   the caller may use it; services still narrow every query to it.
@@ -40,11 +40,13 @@ from litestar.params import RequestBody, SkipValidation
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.errors import explain
+from msgcore.api.origin import note_key, origin_of
 from msgcore.api.parameters import refuse_nul
 from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
 from msgcore.core.errors import ForbiddenError
+from msgcore.core.origin import set_origin
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
 
@@ -73,11 +75,12 @@ ACCESS = "access"
 class Access:
     """What a handler asks of its caller: the kinds of principal let in (none: everybody), and scopes.
 
-    `probed`: monitoring asks it as often as it wants to.
+    `administrators`: only those of the whole installation. `probed`: monitoring asks it as often as it wants to.
     """
 
     callers: frozenset[str] = frozenset()
     scopes: tuple[ApiScope, ...] = ()
+    administrators: bool = False
     probed: bool = False
 
 
@@ -94,6 +97,9 @@ SIGNED_IN: dict[str, Any] = {ACCESS: Access(_ANYBODY_KNOWN)}
 
 USERS_ONLY: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}))}
 """Any signed-in user; API keys are refused."""
+
+ADMINISTRATORS: dict[str, Any] = {ACCESS: Access(frozenset({"jwt"}), administrators=True)}
+"""The administrators of the installation."""
 
 
 def requires(*scopes: ApiScope) -> dict[str, Any]:
@@ -134,6 +140,7 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or raise the ProblemError that says why not; refuse the socket because of it."""
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
+        set_origin(origin_of(scope))
         if scope["type"] == "http":
             await self._check(scope)
         else:
@@ -164,6 +171,8 @@ class AccessMiddleware:
             scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
             with self._gate.guessing(scope, api_key or authorization):
                 caller = await self._identify(api_key, authorization)
+            if caller.kind == "api-key":
+                note_key(scope, caller.id)
             self._gate.count_caller(scope, access.scopes, caller)
             scope["user"] = await self._allow(caller, access, project_id)
             if project_id is not None:
@@ -185,6 +194,8 @@ class AccessMiddleware:
     async def _allow(self, principal: Principal, access: Access, project_id: str | None) -> Principal:
         if principal.kind not in access.callers:
             raise ForbiddenError("API keys cannot do this: sign in as a user and send Authorization: Bearer <token>")
+        if access.administrators and not principal.is_admin:
+            raise ForbiddenError("Only administrators of this installation can do this")
         for needed in access.scopes:
             await self._authenticator.authorize(principal, project_id=project_id, scope=needed)
         return principal

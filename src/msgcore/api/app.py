@@ -15,6 +15,7 @@ from msgcore.api.access import access_control, declared_access, is_preflight
 from msgcore.api.actions import ActionsController
 from msgcore.api.api_keys import ApiKeysController
 from msgcore.api.attachments import AttachmentsController
+from msgcore.api.audit import AuditController, WholeAuditController
 from msgcore.api.auth import AuthController
 from msgcore.api.batches import BatchesController
 from msgcore.api.body import BodyDto
@@ -40,6 +41,7 @@ from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
+from msgcore.api.usage import UsageController
 from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
 from msgcore.api.webhooks_in import InboundWebhooksController, envelope_schema
@@ -76,6 +78,9 @@ CONTROLLERS: Final = (
     envelope_schema,
     WebhooksController,
     WebhookDeliveriesController,
+    UsageController,
+    AuditController,
+    WholeAuditController,
 )
 
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]

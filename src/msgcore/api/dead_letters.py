@@ -150,11 +150,15 @@ class DeadLettersController(Controller):
 
     @post("/requeue", status_code=200, opt=requires(ApiScope.MESSAGES_WRITE), summary="Queue dead letters again")
     async def requeue(
-        self, project: FromPath[str], data: JsonBody[Selection], dead_letters: Injected[DeadLetterService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        data: JsonBody[Selection],
+        dead_letters: Injected[DeadLetterService],
     ) -> ChangedAnswer:
         """Queue them again with their attempts forgiven; their timelines stay."""
         chosen = dead_letters.up_to_now(_filter(project, data))
-        count = await dead_letters.requeue(chosen, limit=data.limit)
+        count = await dead_letters.requeue(request.user, chosen, limit=data.limit)
         return await _changed(dead_letters, chosen, count, "queued again")
 
     @post("/purge", status_code=200, opt=requires(ApiScope.MESSAGES_WRITE), summary="Delete dead letters")

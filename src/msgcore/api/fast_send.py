@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.access import fail_request
 from msgcore.api.messages import SEND_SUFFIX, send_answer
+from msgcore.api.origin import note_key
 from msgcore.api.rate_limit import RateGate, allowance_headers, refuse_request
 from msgcore.api.request_id import request_id
 from msgcore.core.content import SendRequest
@@ -88,6 +89,8 @@ class FastSend:
         if plain is None or len(body) > self._largest or b"\\u0000" in body:
             return None
         principal = self._authenticator.recall(plain.api_key)
+        if principal is not None:
+            note_key(scope, principal.id)
         if principal is None or not _may_send(principal, project):
             return None
         self._gate.count_send(scope, principal)

@@ -206,9 +206,11 @@ class MessagesController(Controller):
         return _job_answer(await jobs.get(project, job_id))
 
     @post("/retry/{job_id:str}", opt=requires(ApiScope.MESSAGES_WRITE), summary="Retry failed deliveries")
-    async def retry(self, project: FromPath[str], job_id: FromPath[str], jobs: Injected[JobService]) -> RetryAnswer:
+    async def retry(
+        self, request: ApiRequest, project: FromPath[str], job_id: FromPath[str], jobs: Injected[JobService]
+    ) -> RetryAnswer:
         """Queue the failed deliveries of a job again."""
-        requeued = await jobs.retry(project, job_id)
+        requeued = await jobs.retry(request.user, project, job_id)
         noun = "delivery" if requeued == 1 else "deliveries"
         return RetryAnswer(
             success=True, job_id=job_id, message=f"{requeued} failed {noun} queued again", requeued=requeued

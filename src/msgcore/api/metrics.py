@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hmac
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import Controller, Response, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msgcore.api.access import PROBED, AnyRequest, Injected, bearer_token
+from msgcore.api.origin import address_of, noted_key
 from msgcore.config import Settings
 from msgcore.core.errors import ForbiddenError, UnauthenticatedError
 from msgcore.observability.metrics import CONTENT_TYPE, Metrics
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.request_usage import RequestUsage
 
 OTHER: Final = "other"
 """The route of requests that match none, and the method of those that have none of HTTP's own."""
 
+_SWITCHING: Final = 101
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -61,16 +64,20 @@ class MetricsController(Controller):
 
 
 class CountedRequests:
-    """An ASGI application around the whole API that counts and times what is asked of it."""
+    """An ASGI application around the whole API that counts and times what is asked of it, also for each API key.
 
-    def __init__(self, api: ASGIApp, metrics: Metrics) -> None:
+    Of a WebSocket it is the opening that a key is counted for.
+    """
+
+    def __init__(self, api: ASGIApp, metrics: Metrics, usage: RequestUsage) -> None:
         self._api = api
         self._metrics = metrics
+        self._usage = usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
-            await self._api(scope, receive, send)
+            await self._open(scope, receive, send)
             return
         began = perf_counter()
         status = 500
@@ -86,5 +93,22 @@ class CountedRequests:
         finally:
             method = scope["method"] if scope["method"] in _METHODS else OTHER
             # Litestar's router leaves the template there; it is never the path itself.
-            route = self._metrics.route(method, scope.get("path_template") or OTHER)
-            route.answered(status, perf_counter() - began)
+            template, seconds = scope.get("path_template") or OTHER, perf_counter() - began
+            self._metrics.route(method, template).answered(status, seconds)
+            self._note(scope, method, template, status, seconds)
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+
+        def noting_opening(message: Any) -> Any:
+            if message["type"] == "websocket.accept":
+                template = cast("dict[str, Any]", scope).get("path_template", OTHER)
+                self._note(scope, "GET", template, _SWITCHING, perf_counter() - began)
+            return send(message)
+
+        await self._api(scope, receive, noting_opening)
+
+    def _note(self, scope: Scope, method: str, template: str, status: int, seconds: float) -> None:
+        key_id = noted_key(scope)
+        if key_id is not None:
+            self._usage.note(key_id, method, template, status, seconds=seconds, address=address_of(scope))

@@ -262,10 +262,15 @@ class PlatformsController(Controller):
         summary="Empty a sandbox's inbox",
     )
     async def clear_inbox(
-        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
     ) -> MessageAnswer:
         """400 for other platforms."""
-        return MessageAnswer(message=f"{await platforms.clear_inbox(project, platform_id)} messages removed")
+        removed = await platforms.clear_inbox(request.user, project, platform_id)
+        return MessageAnswer(message=f"{removed} messages removed")
 
 
 def _fields(view: PlatformView) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Controller, get, post
 from litestar.params import FromPath, QueryParameter
 
-from msgcore.api.access import Injected, JsonBody, requires
+from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
@@ -111,24 +111,26 @@ class WebhookDeliveriesController(Controller):
     )
     async def redeliver(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         webhook_id: FromPath[str],
         delivery_id: FromPath[str],
         webhook_deliveries: Injected[WebhookDeliveryService],
     ) -> WebhookDeliveryAnswer:
         """A new delivery of the same event, with the same body and `webhook-id`."""
-        return _answer(await webhook_deliveries.redeliver(project, webhook_id, delivery_id))
+        return _answer(await webhook_deliveries.redeliver(request.user, project, webhook_id, delivery_id))
 
     @post("/replay", opt=requires(ApiScope.WEBHOOKS_WRITE), summary="Post past events once more")
     async def replay(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         webhook_id: FromPath[str],
         data: JsonBody[ReplayRequest],
         webhook_deliveries: Injected[WebhookDeliveryService],
     ) -> ReplayAnswer:
         """Those of the log that the webhook subscribed to, in order. Looks at a thousand events at most."""
-        made = await webhook_deliveries.replay(project, webhook_id, after=data.after, until=data.until)
+        made = await webhook_deliveries.replay(request.user, project, webhook_id, after=data.after, until=data.until)
         return ReplayAnswer(queued=made.queued, next=made.next, done=made.done)
 
 

@@ -64,7 +64,7 @@ class Gateway:
         self._health = health
         self._monitoring = monitoring
         self._resources = resources
-        self._maintenance = Maintenance(shared.database, shared.clock, event_days=shared.settings.event_days)
+        self._maintenance = Maintenance(shared.database, shared.clock, shared.settings)
 
     @classmethod
     async def open(

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import structlog
 
+from msgcore.config import Settings
 from msgcore.core.clock import Clock
 from msgcore.core.tasks import end
 from msgcore.store.database import Database
 from msgcore.store.partitions import ensure_partitions
-from msgcore.store.retention import forget_old
+from msgcore.store.retention import Kept, forget_old
 from msgcore.store.sign_in_attempts import forget_attempts
 
 log = structlog.stdlib.get_logger(__name__)
@@ -20,12 +21,12 @@ MAINTENANCE_SECONDS = 6 * 3600.0
 
 
 class Maintenance:
-    """Makes coming months' partitions long before they are needed, and lets old events go."""
+    """Makes coming months' partitions long before they are needed, and lets go what is kept for a time only."""
 
-    def __init__(self, database: Database, clock: Clock, *, event_days: int) -> None:
+    def __init__(self, database: Database, clock: Clock, settings: Settings) -> None:
         self._database = database
         self._clock = clock
-        self._event_days = event_days
+        self._settings = settings
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -42,7 +43,15 @@ class Maintenance:
                 await ensure_partitions(self._database, self._clock.now())
                 while await forget_attempts(self._database, self._clock.now()):
                     continue
-                await forget_old(self._database, self._clock.now() - timedelta(days=self._event_days))
+                await forget_old(self._database, self._kept())
             except Exception:  # the months ahead leave time for many more tries
                 log.warning("maintenance_failed", exc_info=True)
             await asyncio.sleep(MAINTENANCE_SECONDS)
+
+    def _kept(self) -> Kept:
+        now, settings = self._clock.now(), self._settings
+        return Kept(
+            events=now - timedelta(days=settings.event_days),
+            audit=now - timedelta(days=settings.audit_days),
+            usage=now - timedelta(days=settings.usage_days),
+        )

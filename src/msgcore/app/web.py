@@ -28,6 +28,7 @@ from msgcore.services.health import HealthService
 from msgcore.services.jobs import JobService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.request_limits import RequestLimits
+from msgcore.services.request_usage import RequestUsage
 from msgcore.services.schedules import ScheduleService
 from msgcore.services.send import SendService
 from msgcore.services.shared_spending import SharedSpending
@@ -109,9 +110,11 @@ def build_web(
     """The application that an HTTP server runs."""
     services.authenticator.start()
     resources.push_async_callback(services.authenticator.close)
+    usage = RequestUsage(shared.database, shared.clock)
+    resources.push_async_callback(usage.close)
     largest = shared.settings.max_body_bytes
     limits = build_limits(shared, redis, resources)
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
     fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
-    counted = CountedRequests(FastReceive(fast_send, services.receiver, gate, largest=largest), shared.metrics)
-    return behind_trusted_proxies(counted, shared.settings)
+    fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
+    return behind_trusted_proxies(CountedRequests(fast_receive, shared.metrics, usage), shared.settings)

@@ -137,7 +137,7 @@ async def requeue_dead_letters(
         service = _service(database)
 
         async def work(chosen: DeadLetterFilter, most: int | None, progress: Progress) -> int:
-            return await service.requeue(chosen, limit=most, progress=progress)
+            return await service.requeue(None, chosen, limit=most, progress=progress)
 
         job = _Job("Queue {} again?", "Queueing again", "{} queued again", work)
         await _deal_with(database, service, job, asked, limit=limit, yes=yes, as_json=as_json)

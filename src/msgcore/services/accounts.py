@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import (
@@ -23,6 +24,7 @@ from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors, tokens_end
 from msgcore.services.sign_in_guard import SignInGuard
+from msgcore.store.audit import Actor, record_audit
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
 from msgcore.store.system_state import put_state
@@ -103,11 +105,14 @@ class AccountService:
                 row = await find_user_by_email(connection, email)
         verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
+            # Not the address that was tried: people also type their password there.
+            await self._note("anonymous", "user.sign_in_failed", None if row is None else row.id)
             raise UnauthenticatedError("The e-mail address or the password is wrong")
         await self._guard.succeeded(attempt)
-        if verdict.better_hash is not None:
-            async with self._database.write() as connection:
+        async with self._database.write() as connection:
+            if verdict.better_hash is not None:
                 await replace_hash(connection, row.id, row.password_hash, verdict.better_hash)
+            await self._write_down(connection, row.id, "user.signed_in")
         # When the password was read, not now: it may have been changed meanwhile, and then this token has ended too.
         return self.signed_in(_user(row), max(now, row.tokens_valid_from or now))
 
@@ -122,7 +127,7 @@ class AccountService:
     async def rename(self, user_id: str, name: str | None) -> User:
         """Change what a user is called (None: leave it)."""
         if name is not None:
-            await self._update(user_id, {"name": name})
+            await self._update(user_id, {"name": name}, "user.updated")
         return _user(await self._find(user_id))
 
     async def change_password(self, user_id: str, current: str, new: str, *, address: str, spared: str) -> None:
@@ -138,21 +143,23 @@ class AccountService:
         row = await self._find(user_id)
         attempt = await self._guard.begin(address, row.email)
         if not (await self._passwords.verify(current, row.password_hash)).matches:
+            await self._note(Principal("jwt", user_id), "user.password_change_failed", user_id)
             raise UnauthenticatedError("The current password is wrong")
         await self._guard.succeeded(attempt)
         changed = {"password_hash": await self._passwords.hash(new), "spared_token": digest(spared)}
-        await self._end_tokens(user_id, changed)
+        await self._end_tokens(user_id, changed, "user.password_changed")
 
     async def sign_out_everywhere(self, user_id: str) -> None:
         """End all tokens of a user, in every process, from the next request on."""
-        await self._end_tokens(user_id, {})
+        await self._end_tokens(user_id, {}, "user.signed_out_everywhere")
 
-    async def _end_tokens(self, user_id: str, changes: dict[str, Any]) -> None:
-        """Let all tokens of a user end, and change columns."""
+    async def _end_tokens(self, user_id: str, changes: dict[str, Any], action: str) -> None:
+        """Let all tokens of a user end, change columns, and write down what the user did."""
         async with self._database.write() as connection:
             row = await lock_user(connection, user_id)
             now = self._clock.now()
             await update_user(connection, user_id, tokens_end(row, now) | changes | {"updated_at": now})
+            await self._write_down(connection, user_id, action)
 
     async def _insert_first(self, user: User, password_hash: str) -> None:
         now = self._clock.now()
@@ -172,6 +179,9 @@ class AccountService:
                 if await has_local_user(connection):
                     raise ConflictError(_SIGN_UP_CLOSED)
                 await insert_user(connection, row)
+                await record_audit(
+                    connection, Principal("jwt", user.id), "user.signed_up", user.id, project_id=None, now=now
+                )
         except IntegrityError:
             raise ConflictError(f"There is a user with the address {user.email} already") from None
 
@@ -182,9 +192,21 @@ class AccountService:
             raise UnauthenticatedError("The user of this token no longer exists: sign in again")
         return row
 
-    async def _update(self, user_id: str, values: dict[str, Any]) -> None:
+    async def _update(self, user_id: str, values: dict[str, Any], action: str) -> None:
+        """Change columns, and write down what the user did; not what they are called, which is personal data."""
         async with self._database.write() as connection:
             await update_user(connection, user_id, values | {"updated_at": self._clock.now()})
+            await self._write_down(connection, user_id, action)
+
+    async def _write_down(self, connection: AsyncConnection, user_id: str, action: str) -> None:
+        now = self._clock.now()
+        await record_audit(connection, Principal("jwt", user_id), action, user_id, project_id=None, now=now)
+
+    async def _note(self, actor: Actor, action: str, user_id: str | None) -> None:
+        """Write down what failed."""
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            await record_audit(connection, actor, action, user_id, project_id=None, now=now)
 
     def signed_in(self, user: User, at: datetime) -> SignedIn:
         """A user with a new token."""

@@ -101,6 +101,10 @@ class ApiKeyService:
                 raise NotFoundError(f"API key {key_id} has expired: make a new one")
             ends_at = min(now + OVERLAP, old.expires_at or now + OVERLAP)
             await store.revoke_key(connection, old.id, ends_at)
+            told, now = {"ends_at": ends_at}, self._clock.now()
+            await record_audit(
+                connection, principal, "api_key.rolled", old.id, project_id=project_id, now=now, after=told
+            )
             issued = await self._issue(connection, principal, project_id, old.name, scopes, old.expires_at, old.id)
         self._authenticator.forget_key(old.id)
         return issued, ends_at

@@ -91,15 +91,10 @@ class ChatService:
         now = self._clock.now()
         async with self._database.write() as connection:
             await store.update_chat(connection, before.id, changes | {"updated_at": now})
+            # Which fields, but not what was in them: the log outlives what is known of people.
+            told = {"fields": sorted(changes)}
             await record_audit(
-                connection,
-                principal,
-                "chat.updated",
-                before.id,
-                project_id=project_id,
-                now=now,
-                before={name: getattr(before, name) for name in changes},
-                after=changes,
+                connection, principal, "chat.updated", before.id, project_id=project_id, now=now, after=told
             )
         return await self.get(project_id, before.id)
 

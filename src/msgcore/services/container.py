@@ -18,6 +18,7 @@ from msgcore.services.accounts import AccountService
 from msgcore.services.actions import ActionService
 from msgcore.services.api_keys import ApiKeyService
 from msgcore.services.attachments import AttachmentService
+from msgcore.services.audit import AuditService
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.batches import BatchService
 from msgcore.services.chats import ChatService
@@ -37,6 +38,7 @@ from msgcore.services.previews import PreviewService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
 from msgcore.services.sign_in_guard import Rule, SignInGuard
+from msgcore.services.usage import UsageService
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
 from msgcore.services.webhooks import WebhookService
 from msgcore.store.database import Database
@@ -85,6 +87,8 @@ class Services:
     received: ReceivedService
     attachments: AttachmentService
     chats: ChatService
+    audit: AuditService
+    usage: UsageService
 
     @classmethod
     def build(
@@ -179,6 +183,8 @@ class Services:
             received=ReceivedService(database=database, authenticator=authenticator, links=links, clock=clock),
             attachments=AttachmentService(database=database, blobs=blobs, links=links, clock=clock),
             chats=ChatService(database=database, links=links, clock=clock),
+            audit=AuditService(database),
+            usage=UsageService(database=database, clock=clock),
         )
 
 

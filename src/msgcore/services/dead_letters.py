@@ -15,7 +15,7 @@ from msgcore.core.scopes import Principal
 from msgcore.dispatch.scheduler import Scheduler
 from msgcore.dispatch.tickets import ticket_of
 from msgcore.platforms.registry import PlatformRegistry
-from msgcore.store.audit import record_audit
+from msgcore.store.audit import AuditEntry
 from msgcore.store.database import Database
 from msgcore.store.ledger import dead, reads
 from msgcore.store.ledger.feed import NIL, OpenDelivery
@@ -70,14 +70,23 @@ class DeadLetterService:
         return replace(chosen, until=now if chosen.until is None else min(chosen.until, now))
 
     async def requeue(
-        self, chosen: dead.DeadLetterFilter, *, limit: int | None = None, progress: Progress | None = None
+        self,
+        actor: Principal | None,
+        chosen: dead.DeadLetterFilter,
+        *,
+        limit: int | None = None,
+        progress: Progress | None = None,
     ) -> int:
-        """Queue dead letters again (at most `limit`), oldest first; returns how many."""
+        """Queue dead letters again (at most `limit`), oldest first; returns how many.
+
+        `actor` is who asks, None for the operator on the command line.
+        """
         chosen = self.up_to_now(chosen)
         total, last_id = 0, NIL
+        audit = self._audit(actor, "dead_letters.requeued", chosen)
         while size := _next_batch(limit, total):
             now = self._clock.now()
-            batch = await dead.requeue(self._database, chosen, now, after=last_id, limit=size)
+            batch = await dead.requeue(self._database, chosen, now, after=last_id, limit=size, audit=audit)
             if not batch.ids:
                 break
             await self._enqueue(batch.due)
@@ -100,17 +109,14 @@ class DeadLetterService:
         """
         chosen = self.up_to_now(chosen)
         total, last_id = 0, NIL
-        try:
-            while size := _next_batch(limit, total):
-                ids = await dead.purge(self._database, chosen, after=last_id, limit=size)
-                if not ids:
-                    break
-                total, last_id = total + len(ids), ids[-1]
-                if progress is not None:
-                    progress(total)
-        finally:
-            if total:
-                await self._record_purge(actor, chosen, total)
+        audit = self._audit(actor, "dead_letters.purged", chosen)
+        while size := _next_batch(limit, total):
+            ids = await dead.purge(self._database, chosen, after=last_id, limit=size, audit=audit)
+            if not ids:
+                break
+            total, last_id = total + len(ids), ids[-1]
+            if progress is not None:
+                progress(total)
         return total
 
     async def _enqueue(self, batch: Sequence[OpenDelivery]) -> None:
@@ -124,18 +130,11 @@ class DeadLetterService:
         except Exception as error:  # noqa: BLE001 - they are queued in the ledger, which is what counts
             log.warning("requeued_without_scheduler", error=type(error).__name__, deliveries=len(tickets))
 
-    async def _record_purge(self, actor: Principal | None, chosen: dead.DeadLetterFilter, total: int) -> None:
+    def _audit(self, actor: Principal | None, action: str, chosen: dead.DeadLetterFilter) -> AuditEntry:
+        """What each batch writes of itself, so that also an interrupted job leaves no more and no less."""
         asked = {name: value for name, value in asdict(chosen).items() if value is not None}
-        async with self._database.write() as connection:
-            await record_audit(
-                connection,
-                actor,
-                "dead_letters.purged",
-                chosen.project_id,
-                project_id=chosen.project_id,
-                now=self._clock.now(),
-                before=asked | {"count": total},
-            )
+        project_id = chosen.project_id
+        return AuditEntry(actor, action, project_id, project_id, self._clock.now(), before=asked)
 
 
 def _next_batch(limit: int | None, done: int) -> int:

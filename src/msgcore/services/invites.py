@@ -113,7 +113,7 @@ class InviteService:
                 canonical,
                 project_id=project_id,
                 now=self._clock.now(),
-                before={"email": gone.email, "role": gone.role},
+                before={"role": gone.role},
             )
 
     async def accept(self, token: str, name: str, password: str, *, address: str) -> SignedIn:
@@ -160,7 +160,7 @@ class InviteService:
             "created_at": now,
         }
         await store.insert_invite(connection, row)
-        told = {"email": email, "role": role.label, "expires_at": expires_at}
+        told = {"role": role.label, "expires_at": expires_at}
         await record_audit(
             connection, principal, "invite.created", invite_id, project_id=project_id, now=now, after=told
         )
@@ -173,4 +173,5 @@ class InviteService:
         row = {"id": user.id, "email": user.email, "name": user.name, "password_hash": password_hash}
         await insert_user(connection, row | {"is_admin": False, "created_at": now, "updated_at": now})
         joined = Principal("jwt", user.id)
+        await record_audit(connection, joined, "user.signed_up", user.id, project_id=None, now=now)
         await self._members.join(connection, joined, invite.project_id, user.id, Role.parse(invite.role))

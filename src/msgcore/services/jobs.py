@@ -13,6 +13,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.deliveries import OPEN_STATES, PENDING_STATES, SENT_STATES, DeliveryState, FallbackCode
 from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id
+from msgcore.core.scopes import Principal
 from msgcore.services.dead_letters import DeadLetterService
 from msgcore.store.database import Database
 from msgcore.store.ledger import reads
@@ -121,7 +122,7 @@ class JobService:
             reached=reached,
         )
 
-    async def retry(self, project_id: str, job_id: str) -> int:
+    async def retry(self, actor: Principal, project_id: str, job_id: str) -> int:
         """Queue the failed deliveries of a job again; returns how many.
 
         Raises NotFoundError, and ConflictError when none of them failed, or another target was sent in their place.
@@ -130,7 +131,7 @@ class JobService:
         if job.reached:
             raise ConflictError(f"Job {job_id} has nothing to retry: it was sent to one of its targets")
         chosen = DeadLetterFilter(project_id, message_id=job.message.id)
-        requeued = await self._dead_letters.requeue(chosen)
+        requeued = await self._dead_letters.requeue(actor, chosen)
         if not requeued:
             raise ConflictError(f"Job {job_id} has no failed delivery to retry (it is {job.status})")
         return requeued

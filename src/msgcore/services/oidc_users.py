@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -11,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, UnauthenticatedError
 from msgcore.core.ids import new_id
+from msgcore.core.scopes import Principal
 from msgcore.security.api_keys import digest
 from msgcore.security.oidc_tokens import OidcLogin, read_token, signature_of
 from msgcore.services.account_rules import is_email, normal_email, tokens_end
 from msgcore.services.oidc_issuer import OidcIssuer
+from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.users import find_user_by_email, find_user_by_subject, insert_user, lock_user, update_user
 
@@ -74,8 +77,10 @@ class OidcUsers:
         identity = {"auth0_id": login.subject, "oidc_issuer": issuer, "updated_at": now}
         found = await find_user_by_email(connection, email)
         if found is None:
-            row = {"id": new_id(), "email": email, "name": login.name, "is_admin": False, "created_at": now}
+            user_id = new_id()
+            row = {"id": user_id, "email": email, "name": login.name, "is_admin": False, "created_at": now}
             await insert_user(connection, row | identity)
+            await _write_down(connection, user_id, "user.signed_up", issuer, now)
             return
         user = await lock_user(connection, found.id)
         if user is None or user.auth0_id is not None:
@@ -85,4 +90,9 @@ class OidcUsers:
             # address. That one must not stay in beside them. Administrators have made their account themselves.
             identity |= {"password_hash": None} | tokens_end(user, now) | {"spared_token": digest(token)}
         await update_user(connection, user.id, identity)
-        log.info("oidc_user_linked", user_id=user.id)
+        await _write_down(connection, user.id, "user.linked", issuer, now)
+
+
+async def _write_down(connection: AsyncConnection, user_id: str, action: str, issuer: str, now: datetime) -> None:
+    caller = Principal("jwt", user_id)
+    await record_audit(connection, caller, action, user_id, project_id=None, now=now, after={"issuer": issuer})

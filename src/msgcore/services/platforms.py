@@ -28,6 +28,8 @@ from msgcore.store.database import Database
 from msgcore.store.pauses import PausedBy
 
 MASK = "*****"
+_TOLD = ("platform", "name", "is_active", "test_mode")
+"""What the audit log keeps of a platform that comes or goes."""
 SANDBOX = "sandbox"
 ANSWER_SECONDS = 15.0
 """How long a platform may take to answer while a caller waits: it holds a connection that messages want too."""
@@ -101,12 +103,10 @@ class PlatformService:
             "created_at": now,
             "updated_at": now,
         }
-        told = {"platform": new.platform, "name": new.name, "is_active": new.is_active, "test_mode": new.test_mode}
+        told = {name: row[name] for name in _TOLD} | {"credentials": sorted(new.credentials)}
         async with self._database.write() as connection:
             await store.insert_platform(connection, row)
-            await record_audit(
-                connection, principal, "platform.created", platform_id, project_id=project_id, now=now, after=told
-            )
+            await self._record(connection, principal, "platform.created", platform_id, project_id, after=told)
         await self._on_change(platform_id)
         return await self.get(project_id, platform_id)
 
@@ -136,21 +136,16 @@ class PlatformService:
         async with self._database.write() as connection:
             row = await self._find(connection, project_id, platform_id, pauses.lock_platform)
             values = changes | {"updated_at": now}
+            told = dict(changes)
             if credentials is not None:
-                values["credentials_encrypted"] = self._seal(row.platform, row.id, self._unmask(row, credentials))
+                meant = self._unmask(row, credentials)
+                values["credentials_encrypted"] = self._seal(row.platform, row.id, meant)
+                told["credentials"] = self._changed(row, meant)
             await store.update_platform(connection, row.id, values)
             if row.paused_by == PausedBy.CREDENTIALS and (credentials is not None or changes.get("is_active")):
                 await pauses.resume_platform(connection, row, now)
-            await record_audit(
-                connection,
-                principal,
-                "platform.updated",
-                row.id,
-                project_id=project_id,
-                now=now,
-                before={name: getattr(row, name) for name in changes},
-                after=changes | {"credentials_changed": credentials is not None},
-            )
+            before = {name: getattr(row, name) for name in changes}
+            await self._record(connection, principal, "platform.updated", row.id, project_id, before=before, after=told)
         await self._on_change(row.id)
         return await self.get(project_id, row.id)
 
@@ -159,15 +154,8 @@ class PlatformService:
         async with self._database.write() as connection:
             row = await self._find(connection, project_id, platform_id)
             await store.delete_platform(connection, row.id)
-            await record_audit(
-                connection,
-                principal,
-                "platform.deleted",
-                row.id,
-                project_id=project_id,
-                now=self._clock.now(),
-                before={"platform": row.platform, "name": row.name},
-            )
+            told = {name: getattr(row, name) for name in _TOLD}
+            await self._record(connection, principal, "platform.deleted", row.id, project_id, before=told)
         await self._on_change(row.id)
 
     async def read_inbox(
@@ -177,9 +165,14 @@ class PlatformService:
         sandbox_id = await self._sandbox_id(project_id, platform_id)
         return await inbox.read_inbox(self._database, sandbox_id, limit=limit, before=before)
 
-    async def clear_inbox(self, project_id: str, platform_id: str) -> int:
+    async def clear_inbox(self, principal: Principal, project_id: str, platform_id: str) -> int:
         """Empty a sandbox platform's inbox; returns how many messages were in it."""
-        return await inbox.clear_inbox(self._database, await self._sandbox_id(project_id, platform_id))
+        sandbox_id = await self._sandbox_id(project_id, platform_id)
+        async with self._database.write() as connection:
+            removed = await inbox.clear_inbox(connection, sandbox_id)
+            told = {"count": removed}
+            await self._record(connection, principal, "platform.inbox_cleared", sandbox_id, project_id, before=told)
+        return removed
 
     async def register_webhook(
         self, principal: Principal, project_id: str, platform_id: str
@@ -193,13 +186,15 @@ class PlatformService:
         """
         adapter, account = await self._ask(project_id, platform_id, "register its webhook")
         registering = adapter.register_webhook(account, account.webhook_url)
-        told = await _answered(registering, "Failed to register the webhook")
+        info = await _answered(registering, "Failed to register the webhook")
         fields = adapter.declaration.credentials
         over = [field.name for field in fields if field.until_webhook and account.credentials.get(field.name)]
         if over:
             credentials = dict.fromkeys(account.credentials, MASK) | dict.fromkeys(over, False)
             await self.update(principal, project_id, platform_id, {"credentials": credentials})
-        return account.webhook_url, told
+        async with self._database.write() as connection:
+            await self._record(connection, principal, "platform.webhook_registered", account.id, project_id)
+        return account.webhook_url, info
 
     async def qr_code(self, project_id: str, platform_id: str) -> QrCode:
         """The QR code that links a device with a platform.
@@ -244,6 +239,18 @@ class PlatformService:
             raise NotFoundError(f"Platform with id '{platform_id[:64]}' not found")
         return row
 
+    async def _record(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        action: str,
+        platform_id: str,
+        project_id: str,
+        **told: dict[str, Any],
+    ) -> None:
+        now = self._clock.now()
+        await record_audit(connection, principal, action, platform_id, project_id=project_id, now=now, **told)
+
     def _webhook_url(self, row: Any) -> str:
         return webhook_url(self._api_url, row.platform, row.webhook_token)
 
@@ -263,6 +270,17 @@ class PlatformService:
             raise UnavailableError(
                 f"The credentials of platform {row.name!r} cannot be decrypted ({error}): set them again"
             ) from None
+
+    def _changed(self, row: Any, credentials: Mapping[str, Any]) -> list[str]:
+        """The names of those that are not as they were stored; of all, where that cannot be read any more."""
+        try:
+            stored = self._open(row)
+        except UnavailableError:
+            return sorted(credentials)
+        complete = self._registry.apply_defaults(row.platform, credentials)
+        absent = object()
+        names = stored.keys() | complete.keys()
+        return sorted(name for name in names if stored.get(name, absent) != complete.get(name, absent))
 
     def _unmask(self, row: Any, credentials: dict[str, Any]) -> dict[str, Any]:
         """Put stored values where the caller sent back what `get` had shown.

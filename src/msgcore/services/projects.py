@@ -26,6 +26,7 @@ from msgcore.store import projects as store
 from msgcore.store.api_keys import count_unrevoked_keys, list_keys
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.pauses import lock_project
 from msgcore.store.platforms import list_platforms
 
 PROJECT_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -138,11 +139,13 @@ class ProjectService:
         """Change columns of a project. Its id stays: everything sent and stored refers to it."""
         if changes.pop("id", project_id) != project_id:
             raise InvalidInputError.of([FieldError("/id", "id cannot be changed: make a new project instead")])
-        before = await self.get(project_id)
         now = self._clock.now()
         async with self._database.write() as connection:
+            before = await lock_project(connection, project_id)
+            if before is None:
+                raise NotFoundError(f"Project '{project_id}' not found")
             if changes.get("is_default"):
-                await store.clear_default(connection, before.row.owner_id)
+                await store.clear_default(connection, before.owner_id)
             await store.update_project(connection, project_id, changes | {"updated_at": now})
             await record_audit(
                 connection,
@@ -151,7 +154,7 @@ class ProjectService:
                 project_id,
                 project_id=project_id,
                 now=now,
-                before={name: getattr(before.row, name) for name in changes},
+                before={name: getattr(before, name) for name in changes},
                 after=changes,
             )
         return await self.get(project_id)

@@ -136,38 +136,28 @@ class ReceivedService:
         """Delete what was received more than `days` days ago, at most `MOST_DELETED`, oldest first.
 
         In small batches, each a transaction of its own: nobody waits for long, and what was deleted stays deleted when
-        the rest is interrupted. Raises ForbiddenError for people below admin.
+        the rest is interrupted; each is in the audit log. Raises ForbiddenError for people below admin.
         """
         if principal.kind != "api-key":
             role = await self._authenticator.role_of(principal, project_id)
             if role is None or role < Role.ADMIN:
                 raise ForbiddenError("Only the project's owner and admins, and API keys, can delete received messages")
-        moment = self._clock.now() - timedelta(days=days)
-        deleted, last_id = 0, NIL
-        try:
-            while deleted < MOST_DELETED:
-                async with self._database.write() as connection:
-                    ids = await store.delete_received_before(connection, project_id, moment, after=last_id, limit=BATCH)
-                deleted += len(ids)
-                if len(ids) < BATCH:
-                    return CleanUp(deleted, remaining=False)
-                last_id = ids[-1]
-            return CleanUp(deleted, remaining=True)
-        finally:
-            if deleted:
-                await self._record(principal, project_id, {"daysBefore": days, "count": deleted})
-
-    async def _record(self, principal: Principal, project_id: str, asked: dict[str, Any]) -> None:
-        async with self._database.write() as connection:
-            await record_audit(
-                connection,
-                principal,
-                "received_messages.deleted",
-                project_id,
-                project_id=project_id,
-                now=self._clock.now(),
-                before=asked,
-            )
+        now = self._clock.now()
+        moment, deleted, last_id = now - timedelta(days=days), 0, NIL
+        while deleted < MOST_DELETED:
+            async with self._database.write() as connection:
+                ids = await store.delete_received_before(connection, project_id, moment, after=last_id, limit=BATCH)
+                if ids:
+                    told = {"days_before": days, "count": len(ids)}
+                    action = "received_messages.deleted"
+                    await record_audit(
+                        connection, principal, action, project_id, project_id=project_id, now=now, before=told
+                    )
+            deleted += len(ids)
+            if len(ids) < BATCH:
+                return CleanUp(deleted, remaining=False)
+            last_id = ids[-1]
+        return CleanUp(deleted, remaining=True)
 
 
 async def views_of(

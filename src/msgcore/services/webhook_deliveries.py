@@ -13,10 +13,12 @@ from msgcore.core.clock import Clock, to_iso
 from msgcore.core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
 from msgcore.core.events import EventType
 from msgcore.core.ids import canonical_id, new_id
+from msgcore.core.scopes import Principal
 from msgcore.inbound.event_documents import EventEntry
 from msgcore.inbound.webhook_messages import Posting, compose, postings_of
 from msgcore.store import events, webhook_feed
 from msgcore.store import webhook_deliveries as store
+from msgcore.store.audit import AuditEntry, write_audit
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog, NewMessage
 from msgcore.store.webhook_deliveries import WebhookDeliveryFilter
@@ -87,7 +89,7 @@ class WebhookDeliveryService:
         )
         return await self._post(webhook.id, compose(webhook, new_id(), EventType.WEBHOOK_TEST, document, now))
 
-    async def redeliver(self, project_id: str, webhook_id: str, delivery_id: str) -> Any:
+    async def redeliver(self, actor: Principal, project_id: str, webhook_id: str, delivery_id: str) -> Any:
         """Post once more what a delivery posted, as the same event; the new delivery. Raises as `test` does."""
         webhook = await self._active(project_id, webhook_id)
         known_id = canonical_id(delivery_id)
@@ -95,10 +97,15 @@ class WebhookDeliveryService:
             row = None if known_id is None else await store.find_delivery(connection, webhook.id, known_id)
         if row is None:
             raise NotFoundError(f"Delivery with id '{delivery_id[:64]}' not found")
-        again = compose(webhook, row.event_id or row.id, row.event, row.payload, self._clock.now())
-        return await self._post(webhook.id, again)
+        now = self._clock.now()
+        again = compose(webhook, row.event_id or row.id, row.event, row.payload, now)
+        told = {"delivery": row.id}
+        audit = AuditEntry(actor, "webhook.redelivered", webhook.id, project_id, now, after=told)
+        return await self._post(webhook.id, again, audit)
 
-    async def replay(self, project_id: str, webhook_id: str, *, after: int, until: int | None) -> Replayed:
+    async def replay(
+        self, actor: Principal, project_id: str, webhook_id: str, *, after: int, until: int | None
+    ) -> Replayed:
         """Post the events after one place of the log up to another (its end) that the webhook wants.
 
         Looks at `MOST_REPLAYED` events at most: call again after `next` until it is done. Raises as `test`
@@ -111,9 +118,10 @@ class WebhookDeliveryService:
             name = "until" if end > newest else "after"
             at_most = min(end, newest)
             raise InvalidInputError.of([FieldError(f"/{name}", f"{name} must be a place of the log up to {at_most}")])
+        audit = AuditEntry(actor, "webhook.replayed", webhook.id, project_id, self._clock.now())
         queued, place = 0, after
         for _ in range(0, MOST_REPLAYED, _PAGE):
-            page = _ReplayPage(webhook, place, end, self._clock)
+            page = _ReplayPage(webhook, place, end, self._clock, audit)
             queued += await self._accept_log.accept_read(page.read)
             place = page.last
             if place == end:
@@ -127,9 +135,11 @@ class WebhookDeliveryService:
             raise ConflictError("The webhook is switched off: set isActive to true first")
         return webhook
 
-    async def _post(self, webhook_id: str, posting: Posting) -> Any:
+    async def _post(self, webhook_id: str, posting: Posting, audit: AuditEntry | None = None) -> Any:
         def read(connection: Connection) -> Sequence[NewMessage]:
             webhook_feed.add_deliveries(connection, [posting.row])
+            if audit is not None:
+                write_audit(connection, audit)
             return [posting.message]
 
         await self._accept_log.accept_read(read)
@@ -141,13 +151,14 @@ class WebhookDeliveryService:
 
 
 class _ReplayPage:
-    """Some events once more; the transaction's function. `last` is how far it came."""
+    """Some events once more; the transaction's function. `last` is how far it came, `audit` what it writes of that."""
 
-    def __init__(self, webhook: Any, after: int, end: int, clock: Clock) -> None:
+    def __init__(self, webhook: Any, after: int, end: int, clock: Clock, audit: AuditEntry) -> None:
         self._webhook = webhook
         self._after = after
         self._end = end
         self._clock = clock
+        self._audit = audit
         self.last = after
 
     def read(self, connection: Connection) -> Sequence[NewMessage]:
@@ -158,6 +169,8 @@ class _ReplayPage:
         now = self._clock.now()
         made = [posting for event in wanted for posting in postings_of([self._webhook], event, now)]
         webhook_feed.add_deliveries(connection, [posting.row for posting in made])
+        if made:
+            write_audit(connection, self._audit, after=self._after, until=self.last, count=len(made))
         return [posting.message for posting in made]
 
 

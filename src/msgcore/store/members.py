@@ -76,10 +76,10 @@ async def take_invite(connection: AsyncConnection, invite_id: str, now: datetime
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def delete_invite(connection: AsyncConnection, project_id: str, invite_id: str) -> Row[Any, Any] | None:
+async def delete_invite(connection: AsyncConnection, project_id: str, invite_id: str) -> Row[Any] | None:
     """Revoke an invitation to a project: what it was, or None if there is none."""
     meant = (invites.c.id == invite_id) & (invites.c.project_id == project_id) & invites.c.accepted_at.is_(None)
-    statement = delete(invites).where(meant).returning(invites.c.email, invites.c.role)
+    statement = delete(invites).where(meant).returning(invites.c.role)
     return (await connection.execute(statement)).one_or_none()
 
 

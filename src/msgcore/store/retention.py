@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from msgcore.store import events, inbound, webhook_deliveries
+from msgcore.store import audit, events, inbound, key_usage, webhook_deliveries
 from msgcore.store.database import Database
 
 
-async def forget_old(database: Database, before: datetime) -> None:
-    """Delete events from before a moment, what was posted of them, and what platforms sent."""
-    for purge in (events.purge, inbound.purge_seen, inbound.purge_set_aside, webhook_deliveries.purge_deliveries):
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """From which moment on what is kept; `events` is also for what was posted of them, and what platforms sent."""
+
+    events: datetime
+    audit: datetime
+    usage: datetime
+
+
+async def forget_old(database: Database, kept: Kept) -> None:
+    """Delete what is older."""
+    of_events = (events.purge, inbound.purge_seen, inbound.purge_set_aside, webhook_deliveries.purge_deliveries)
+    purges = [(purge, kept.events) for purge in of_events]
+    for purge, before in (*purges, (audit.purge, kept.audit), (key_usage.purge, kept.usage)):
         while await purge(database, before):
             continue

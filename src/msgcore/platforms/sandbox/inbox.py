@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import to_iso
 from msgcore.core.errors import PermanentError
@@ -97,11 +98,10 @@ async def read_inbox(
         ]
 
 
-async def clear_inbox(database: Database, platform_id: str) -> int:
+async def clear_inbox(connection: AsyncConnection, platform_id: str) -> int:
     """Empty the inbox of a sandbox platform; returns how many messages were in it."""
-    async with database.write() as connection:
-        result = await connection.execute(delete(sandbox_inbox).where(sandbox_inbox.c.platform_id == platform_id))
-        return result.rowcount
+    result = await connection.execute(delete(sandbox_inbox).where(sandbox_inbox.c.platform_id == platform_id))
+    return result.rowcount
 
 
 _KEEP_MESSAGES = Bulk(insert_once(sandbox_inbox), sandbox_inbox.c.keys())

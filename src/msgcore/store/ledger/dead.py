@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, delete, exists, fun
 
 from msgcore.core.deliveries import UNDELIVERED, DeliveryState
 from msgcore.core.events import EVENT_WEBHOOK
+from msgcore.store.audit import AuditEntry, write_audit
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.ledger.feed import NIL, OpenDelivery
@@ -99,14 +100,27 @@ async def projects_with_dead(database: Database) -> list[str]:
 
 
 async def requeue(
-    database: Database, chosen: DeadLetterFilter, now: datetime, *, after: str = NIL, limit: int = BATCH
+    database: Database,
+    chosen: DeadLetterFilter,
+    now: datetime,
+    *,
+    after: str = NIL,
+    limit: int = BATCH,
+    audit: AuditEntry | None = None,
 ) -> Requeued:
     """Put up to `limit` dead letters with ids above `after` back into the queue, oldest first; attempts are forgiven.
 
     Their timeline stays. Those of a message with fallbacks stand by: it is sent to one target at a time, and to
-    none if it was sent to one already. Call again with the last id until it gives nothing.
+    none if it was sent to one already. Call again with the last id until it gives nothing. `audit` is written with
+    their number.
     """
-    rows = await database.transact(lambda connection: _requeue(connection, chosen, now, after, limit))
+
+    def work(connection: Connection) -> Sequence[Any]:
+        taken = _requeue(connection, chosen, now, after, limit)
+        _record(connection, audit, taken)
+        return taken
+
+    rows = await database.transact(work)
     due = [row for row in rows if row.fallback_rank is None]
     return Requeued(
         [row.id for row in rows],
@@ -114,12 +128,31 @@ async def requeue(
     )
 
 
-async def purge(database: Database, chosen: DeadLetterFilter, *, after: str = NIL, limit: int = BATCH) -> Sequence[str]:
+async def purge(
+    database: Database,
+    chosen: DeadLetterFilter,
+    *,
+    after: str = NIL,
+    limit: int = BATCH,
+    audit: AuditEntry | None = None,
+) -> Sequence[str]:
     """Delete up to `limit` dead letters with ids above `after`, oldest first; gives their ids.
 
     Their timelines go too, and messages of which nothing is left. Call again with the last id until it gives nothing.
+    `audit` is written with their number.
     """
-    return await database.transact(lambda connection: _purge(connection, chosen, after, limit))
+
+    def work(connection: Connection) -> Sequence[str]:
+        ids = _purge(connection, chosen, after, limit)
+        _record(connection, audit, ids)
+        return ids
+
+    return await database.transact(work)
+
+
+def _record(connection: Connection, audit: AuditEntry | None, taken: Sequence[Any]) -> None:
+    if audit is not None and taken:
+        write_audit(connection, audit, count=len(taken))
 
 
 def _requeue(connection: Connection, chosen: DeadLetterFilter, now: datetime, after: str, limit: int) -> Sequence[Any]:

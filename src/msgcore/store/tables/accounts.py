@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from msgcore.store.tables.base import Id, Json, UtcDateTime, cascade, metadata
 
@@ -105,16 +117,23 @@ api_key_scopes = Table(
     Column("scope", String(64), primary_key=True),
 )
 
+# A row for each hour in which a key got a status from an endpoint.
 api_key_usage = Table(
     "api_key_usage",
     metadata,
     Column("id", Id, primary_key=True),
     Column("api_key_id", Id, cascade("api_keys.id"), nullable=False),
+    # As the router writes the path: /api/v1/projects/{project}/keys.
     Column("endpoint", String(255), nullable=False),
     Column("method", String(8), nullable=False),
     Column("status_code", Integer, nullable=False),
+    # The longest of the hour.
     Column("response_time_ms", Integer, nullable=False),
+    # When the hour began.
     Column("timestamp", UtcDateTime, nullable=False),
+    # From where the last one came.
     Column("ip_address", String(45), nullable=False),
-    Index(None, "api_key_id", "timestamp"),
+    Column("requests", BigInteger, nullable=False, server_default="1"),
+    Column("total_ms", BigInteger, nullable=False, server_default="0"),
+    Index("uq_api_key_usage_hour", "api_key_id", "timestamp", "endpoint", "method", "status_code", unique=True),
 )

@@ -105,6 +105,7 @@ platform_logs = Table(
     Index(None, "project_id", "platform_id", "id"),
 )
 
+# Triggers of the migrations refuse whatever is no insertion, see `store.audit`.
 audit_logs = Table(
     "audit_logs",
     metadata,
@@ -121,5 +122,12 @@ audit_logs = Table(
     Column("ip_address", String(45)),
     Column("sequence", BigInteger),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("user_agent", String(512)),
+    Column("request_id", String(128)),
     Index(None, "project_id", "id"),
+    Index(None, "project_id", "action", "id"),
+    Index(None, "project_id", "actor_id", "id"),
+    Index(None, "action", "id"),
+    Index(None, "actor_id", "id"),
+    Index(None, "subject_id", "id"),
 )

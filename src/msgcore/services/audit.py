@@ -1,0 +1,30 @@
+"""Reading the audit log, page by page or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from msgcore.store.audit import AuditFilter, list_audit
+from msgcore.store.database import Database
+
+EXPORTED_AT_ONCE = 500
+
+
+class AuditService:
+    """Lists and exports what was written; nothing changes it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(self, chosen: AuditFilter, *, limit: int, before: str | None) -> Sequence[Any]:
+        """A page, newest first."""
+        async with self._database.read() as connection:
+            return await list_audit(connection, chosen, limit=limit, before=before)
+
+    async def export(self, chosen: AuditFilter) -> AsyncGenerator[Sequence[Any]]:
+        """All of it, newest first, a page at a time; what comes in meanwhile is left out. No page is empty."""
+        before: str | None = None
+        while page := await self.list(chosen, limit=EXPORTED_AT_ONCE, before=before):
+            yield page
+            before = page[-1].id
