@@ -20,6 +20,7 @@ from msgcore.caller_settings import CallerSettings
 from msgcore.core.errors import StartupError
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
+    PROGRAMS,
     Allowed,
     BlobUrl,
     DatabaseUrl,
@@ -31,6 +32,7 @@ from msgcore.setting_kinds import (
     MediaTypes,
     MetricsToken,
     Networks,
+    OptionalFile,
     OptionalHttpUrl,
     OptionalPort,
     Origins,
@@ -42,16 +44,13 @@ from msgcore.setting_kinds import (
 
 MASK = "********"
 
-PROGRAMS = (
-    "application/vnd.microsoft.portable-executable",
-    "application/x-msdownload",
-    "application/x-dosexec",
-    "application/x-executable",
-    "application/x-mach-binary",
-)
-"""Media types of what computers run: nobody should get it by a click."""
-
 BASE_URL_VARIABLE = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
+
+_PAIRS = (
+    ("tls_cert", "tls_key"),
+    ("s3_access_key_id", "s3_secret_access_key"),
+    ("oidc_issuer", "oidc_audience"),
+)
 
 
 def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
@@ -60,7 +59,8 @@ def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
 
 
 def _local_url(values: dict[str, Any]) -> str:
-    return f"http://localhost:{values.get('port', 7890)}"
+    scheme = "http" if values.get("tls_cert") is None else "https"
+    return f"{scheme}://localhost:{values.get('port', 7890)}"
 
 
 class Settings(CallerSettings):
@@ -73,10 +73,14 @@ class Settings(CallerSettings):
     )
     host: HostName = _setting("127.0.0.1", "Address to listen on", "MSGCORE_HOST")
     port: int = _setting(7890, "Port to listen on", "MSGCORE_PORT", "PORT", ge=1, le=65535)
+    tls_cert: OptionalFile = _setting(
+        None, "Certificate chain (PEM) to serve https with; unset: http, for a proxy in front", "MSGCORE_TLS_CERT"
+    )
+    tls_key: OptionalFile = _setting(None, "Private key (PEM) of that certificate", "MSGCORE_TLS_KEY")
     api_url: HttpUrl = Field(
         default_factory=_local_url,
         description="Public URL of this server, used in webhook addresses",
-        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http://localhost:<port>"},
+        json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http(s)://localhost:<port>"},
     )
     frontend_url: OptionalHttpUrl = _setting(
         None,
@@ -84,6 +88,7 @@ class Settings(CallerSettings):
         "MSGCORE_FRONTEND_URL",
         "FRONTEND_URL",
     )
+    docs: Literal["on", "off"] = _setting("on", "Whether /docs describes the API", "MSGCORE_DOCS")
     data_dir: DataDir = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("msgcore")),
         description="Where secrets and the SQLite file live",
@@ -268,10 +273,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise StartupError(_explain(error, sources, environ)) from None
     if settings.env == "production":
         _require_secrets(settings)
-    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
-        raise StartupError("MSGCORE_S3_ACCESS_KEY_ID and MSGCORE_S3_SECRET_ACCESS_KEY go together; set both or none")
-    if (settings.oidc_issuer is None) != (settings.oidc_audience is None):
-        raise StartupError("MSGCORE_OIDC_ISSUER and MSGCORE_OIDC_AUDIENCE go together; set both or none")
+    for one, other in _PAIRS:
+        if (getattr(settings, one) is None) != (getattr(settings, other) is None):
+            raise StartupError(f"MSGCORE_{one.upper()} and MSGCORE_{other.upper()} go together; set both or none")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings

@@ -15,6 +15,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
 SIGNATURES = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 """Algorithms by which who can check a signature cannot make one."""
+PROGRAMS = (
+    "application/vnd.microsoft.portable-executable",
+    "application/x-msdownload",
+    "application/x-dosexec",
+    "application/x-executable",
+    "application/x-mach-binary",
+)
+"""Media types of what computers run: nobody should get it by a click."""
 
 _DATABASE_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:/")
 _MEDIA_TYPE = re.compile(r"\*/\*|[A-Za-z0-9.+-]+/(\*|[A-Za-z0-9.+-]+)")
@@ -179,4 +187,5 @@ OptionalPort = Annotated[
     Annotated[int, Field(ge=1, le=65535)] | None, Allowed("a whole number from 1 to 65535, another than MSGCORE_PORT")
 ]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$"), Allowed("an address to listen on, like 127.0.0.1")]
+OptionalFile = Annotated[Annotated[Path, AfterValidator(_absolute)] | None, Allowed("a path of a file")]
 DataDir = Annotated[Path, AfterValidator(_absolute), Allowed("a path of a folder")]

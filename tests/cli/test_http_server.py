@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,7 @@ from msgcore.config import Settings
 from msgcore.core.errors import StartupError
 from servers.gateway import free_port
 from servers.patience import PATIENCE
+from servers.tls import Authority
 
 Message = dict[str, Any]
 
@@ -69,6 +72,35 @@ async def test_a_name_can_be_listened_on(app: App) -> None:
     server = HttpServer(app, where)
     await server.start()
     await server.stop(5)
+
+
+async def test_https(app: App, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.server_context()
+    files = {"tls_cert": tmp_path / "server.pem", "tls_key": tmp_path / "server.key"}
+    where = Address.of_api(Settings(port=free_port(), **files))
+    assert where.url == f"https://127.0.0.1:{where.port}"
+    require_free(where)
+    server = HttpServer(app, where)
+    await server.start()
+    trusting = ssl.create_default_context(cafile=str(authority.file))
+    async with aiohttp.ClientSession() as http:
+        async with http.get(where.url, ssl=trusting) as answer:
+            assert await answer.text() == "ok"
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(f"http://127.0.0.1:{where.port}")
+    await server.stop(5)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_files_that_are_no_certificate_and_key(content: bytes | None, tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    if content is not None:
+        chain.write_bytes(content)
+        key.write_bytes(content)
+    with pytest.raises(StartupError, match=r"^MSGCORE_TLS_CERT, MSGCORE_TLS_KEY: .* are not a certificate") as caught:
+        require_free(Address("127.0.0.1", free_port(), certificate=(chain, key)))
+    assert "\n" not in str(caught.value)
 
 
 async def test_stop_refuses_new_connections_and_lets_requests_end(app: App, where: Address) -> None:

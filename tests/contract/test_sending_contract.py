@@ -100,7 +100,7 @@ async def test_an_action_goes_out_where_the_platform_can_do_it(
 
 async def test_a_secret_is_in_no_error(name: str, declaration: PlatformDeclaration, services: AdapterServices) -> None:
     adapters: AdapterSet = REGISTRY.build(services)
-    unreachable = {"smtpHost": "127.0.0.1", "smtpPort": 1, "url": "http://127.0.0.1:2/"}
+    unreachable = {"smtpHost": "127.0.0.1", "smtpPort": 2, "url": "http://127.0.0.1:2/"}
     names = {field.name for field in declaration.credentials}
     given = example_credentials(declaration) | {key: value for key, value in unreachable.items() if key in names}
     account = make_account(name, given)

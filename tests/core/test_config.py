@@ -37,6 +37,8 @@ REFUSED = [
     ("MSGCORE_S3_ENDPOINT", "storage", "is 'storage'", "https://storage.example.com"),
     ("MSGCORE_S3_REGION", "a b", "is 'a b'", "eu-central-1"),
     ("MSGCORE_S3_ACCESS_KEY_ID", "key", "go together", "set both or none"),
+    ("MSGCORE_TLS_CERT", "chain.pem", "go together", "set both or none"),
+    ("MSGCORE_DOCS", "maybe", "is 'maybe'", "one of on, off"),
     ("MSGCORE_ATTACHMENT_TYPES", "image", "is 'image'", "image/*"),
     ("MSGCORE_ATTACHMENT_URL_SECONDS", "5", "is '5'", "from 10 to 604800"),
     ("MSGCORE_EGRESS_ALLOW", "10.0.0.0/8,intranet", "intranet", "10.0.0.0/8"),

@@ -16,7 +16,6 @@ from sqlalchemy import delete, select, update
 
 from inbound.test_reader import KEYRING, Inbox, inbox, request
 from msgcore.blobs.store import BlobError
-from msgcore.config import PROGRAMS
 from msgcore.core.envelope import File
 from msgcore.core.ids import earliest_id, new_id
 from msgcore.dispatch.accounts import AccountDirectory
@@ -28,6 +27,7 @@ from msgcore.outbound.aiohttp_transport import open_transport
 from msgcore.platforms.base import Account, FileSource, PlatformAdapter
 from msgcore.platforms.sandbox import SandboxAdapter
 from msgcore.security.egress import EgressGuard
+from msgcore.setting_kinds import PROGRAMS
 from msgcore.store.tables import blobs as blobs_table
 from msgcore.store.tables import message_attachments, platform_logs, received_messages
 from servers.adapters import adapter_services

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from msgcore.blobs.store import BlobStore
-from msgcore.config import PROGRAMS, Settings
+from msgcore.config import Settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.ids import new_id
 from msgcore.dispatch.accounts import AccountDirectory
@@ -24,6 +24,7 @@ from msgcore.inbound.files import FileKeeper, FilePolicy
 from msgcore.inbound.reader import Reader
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import Keyring
+from msgcore.setting_kinds import PROGRAMS
 from msgcore.store.database import Database
 from msgcore.store.inbound import RawRequest, keep, purge_set_aside
 from msgcore.store.tables import events, inbound_requests, message_attachments, project_platforms, received_messages

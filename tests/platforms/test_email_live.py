@@ -17,7 +17,7 @@ from msgcore.platforms.email.imap_words import quoted, uid_set, wire_folder
 from msgcore.platforms.email.live import EmailLive
 from msgcore.platforms.live import Payload, State
 from msgcore.platforms.registry import PlatformRegistry
-from msgcore.security.egress import EgressGuard
+from msgcore.security.egress import EgressGuard, PortDeniedError
 from servers.deliveries import make_account
 from servers.dovecot import PASSWORD, DovecotServer
 from servers.patience import PATIENCE
@@ -248,7 +248,8 @@ async def test_tls(
     [
         ({"imapPassword": "wrong"}, AuthenticationError, "imap_login_refused"),
         ({"imapFolder": "Nowhere"}, PermanentError, "imap_folder"),
-        ({"imapPort": 1}, TemporaryError, "imap_connection"),
+        ({"imapPort": 47}, TemporaryError, "imap_connection"),
+        ({"imapPort": 6379}, PortDeniedError, "egress_denied"),
         ({"imapHost": "no-such-host.invalid"}, TemporaryError, "imap_connection"),
         ({"imapTls": "tls", "imapTlsVerify": False}, TemporaryError, "imap_tls"),
     ],

@@ -103,7 +103,7 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
         exception_handlers={Exception: handle_error},
         before_send=[send_request_id, send_allowance],
         cors_config=_cors(settings),
-        openapi_config=openapi_config(services.platforms.fact_sheets()),
+        openapi_config=openapi_config(services.platforms.fact_sheets()) if settings.docs == "on" else None,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )

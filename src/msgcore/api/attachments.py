@@ -20,6 +20,8 @@ from msgcore.core.scopes import ApiScope
 from msgcore.services.attachments import AttachmentService, OpenedAttachment
 
 UNKNOWN_TYPE = "application/octet-stream"
+_RUN_BY_BROWSERS = re.compile(r".*(html|[/+]xml|/xsl|script|/css|/wasm|cache-manifest)|multipart/.*", re.IGNORECASE)
+"""Media types that may do something in a page of this origin, be it only as a part of one."""
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _NOT_QUOTABLE = re.compile(r"[^ -~]|[\"\\%]")
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069/\\]")
@@ -86,21 +88,26 @@ class AttachmentsController(Controller):
 
 def _headers(opened: OpenedAttachment) -> dict[str, str]:
     """Whatever the file is, a browser shows it to be saved, and runs nothing of it."""
-    mime_type = opened.row.mime_type or ""
     headers = {
         # Here, since Litestar would add a charset that nobody knows of.
-        "Content-Type": mime_type if _MEDIA_TYPE.fullmatch(mime_type) else UNKNOWN_TYPE,
+        "Content-Type": shown_type(opened.row.mime_type or ""),
         "Content-Length": str(opened.end - opened.start),
         "Content-Disposition": disposition(opened.row.filename),
-        "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "cross-origin",  # for pictures in pages of others, who have the address
         "Cache-Control": f"private, max-age={opened.seconds}",
         "Accept-Ranges": "bytes",
     }
     if opened.is_part:
         headers["Content-Range"] = f"bytes {opened.start}-{opened.end - 1}/{opened.size}"
     return headers
+
+
+def shown_type(mime_type: str) -> str:
+    """The type to give a file out as: what its sender said, unless browsers run such."""
+    if not _MEDIA_TYPE.fullmatch(mime_type) or _RUN_BY_BROWSERS.fullmatch(mime_type):
+        return UNKNOWN_TYPE
+    return mime_type
 
 
 def disposition(filename: str | None) -> str:

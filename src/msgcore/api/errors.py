@@ -138,7 +138,8 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
     asked = f"{request.method} {request.url.path}"
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return f"Cannot {asked}: there is no such endpoint; /docs lists them"
+            hint = "" if request.app.openapi_config is None else "; /docs lists them"
+            return f"Cannot {asked}: there is no such endpoint{hint}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(_allowed_methods(request)) or "only a WebSocket (ws:// or wss://)"
             return f"Cannot {asked}; allowed here: {allowed}"

@@ -23,7 +23,7 @@ Email = Annotated[
     str,
     msgspec.Meta(
         max_length=320,
-        pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$",
+        pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$(?!\n)",
         description="an e-mail address such as ann@example.com",
     ),
 ]

@@ -7,19 +7,20 @@ from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin, ScalarRenderPlugin, SwaggerRenderPlugin, YamlRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme
 from litestar.routes import HTTPRoute
 
 from msgcore import __version__
-from msgcore.api.access import PUBLIC, Access, declared_access
+from msgcore.api.access import Access, declared_access
 from msgcore.api.batch_body import BatchOperation
 from msgcore.api.errors import Problem
 from msgcore.api.platform_schemas import add_platforms
+from msgcore.api.reference import reference_pages, reference_router
 from msgcore.platforms.fact_sheet import FactSheet
 
 _SCHEMES = {
@@ -31,9 +32,6 @@ _SCHEMES = {
     ),
 }
 """By kind of principal."""
-
-_SCALAR_VERSION = "1.72.1"
-"""Pinned, since it runs in the reader's browser: what is released tomorrow should not run unasked."""
 
 
 @dataclass
@@ -62,10 +60,7 @@ class _Config(OpenAPIConfig):
 
 
 def openapi_config(sheets: Sequence[FactSheet]) -> OpenAPIConfig:
-    """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`.
-
-    The pages load their scripts from a CDN; the document itself needs nothing from outside.
-    """
+    """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`."""
     return _Config(
         sheets=sheets,
         title="MsgCore",
@@ -75,12 +70,11 @@ def openapi_config(sheets: Sequence[FactSheet]) -> OpenAPIConfig:
         components=Components(security_schemes=dict(_SCHEMES)),
         use_handler_docstrings=True,
         render_plugins=(
-            ScalarRenderPlugin(path="/", version=_SCALAR_VERSION),
-            SwaggerRenderPlugin(path="/swagger"),
+            *reference_pages(),
             JsonRenderPlugin(path="/openapi.json"),
             YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),
         ),
-        openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, opt=PUBLIC, dto=None),
+        openapi_router=reference_router(),
     )
 
 

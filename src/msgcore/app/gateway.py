@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from msgcore.api.app import create_monitoring_api
+from msgcore.api.secured import SecuredAnswers
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.dispatching import Dispatching
@@ -190,7 +191,7 @@ class Gateway:
 
     def monitoring_api(self) -> AsgiApp:
         """Metrics and health alone, for a port of their own."""
-        return create_monitoring_api(self._health, self._monitoring, self.settings)
+        return SecuredAnswers(create_monitoring_api(self._health, self._monitoring, self.settings), self.settings)
 
     def before_close(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call it when nothing is sent any more and before what was opened is closed."""

@@ -12,6 +12,7 @@ from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
 from msgcore.api.rate_limit import RateGate
+from msgcore.api.secured import SecuredAnswers
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
@@ -117,4 +118,5 @@ def build_web(
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
     fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
     fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
-    return behind_trusted_proxies(CountedRequests(fast_receive, shared.metrics, usage), shared.settings)
+    answering = CountedRequests(SecuredAnswers(fast_receive, shared.settings), shared.metrics, usage)
+    return behind_trusted_proxies(answering, shared.settings)

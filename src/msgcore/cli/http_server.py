@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
-from granian.constants import Interfaces
+from granian.constants import Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -24,24 +27,36 @@ logger = structlog.get_logger(__name__)
 
 _BACKLOG = 2048
 _READY_SECONDS = 10.0
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers; beyond, the server answers 414 or 431 by itself, as for over 100 headers."""
 _LEAVE_LOGGING_ALONE: dict[str, Any] = {"incremental": True, "handlers": {}, "loggers": {"_granian": {}}}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; `named` is how the names of the two settings that say so begin."""
+    """Where to listen; `named` is how the names of the two settings that say so begin.
+
+    `certificate` are the files of a certificate chain and its key, for https.
+    """
 
     host: str
     port: int
     named: str = "MSGCORE"
+    certificate: tuple[Path, Path] | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """Where a client finds it."""
+        return f"{'http' if self.certificate is None else 'https'}://{self}"
+
     @classmethod
     def of_api(cls, settings: Settings) -> Address:
         """Where the API listens."""
-        return cls(settings.host, settings.port)
+        chain, key = settings.tls_cert, settings.tls_key
+        return cls(settings.host, settings.port, certificate=None if chain is None or key is None else (chain, key))
 
     @classmethod
     def of_metrics(cls, settings: Settings) -> Address | None:
@@ -53,6 +68,7 @@ class Address:
 
 def require_free(where: Address) -> None:
     """Raise StartupError, naming the setting, when the address cannot be listened on."""
+    _require_certificate(where)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -72,17 +88,42 @@ def require_free(where: Address) -> None:
         ) from None
 
 
+def _require_certificate(where: Address) -> None:
+    """Raise StartupError when the files are no certificate and its key: granian only says so in a panic."""
+    if where.certificate is None:
+        return
+    chain, key = where.certificate
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise StartupError(
+            f"MSGCORE_TLS_CERT, MSGCORE_TLS_KEY: {chain} and {key} are not a certificate and its key that can be read "
+            f"({error}); use PEM files, the key without a password"
+        ) from None
+
+
+def _no_password() -> str:
+    """In place of asking for one on the terminal."""
+    raise ValueError("the key has a password")
+
+
 class HttpServer:
     """Serves one ASGI application until it is stopped."""
 
     def __init__(self, asgi: Any, where: Address) -> None:
         self._where = where
+        chain, key = where.certificate or (None, None)
         self._server = Server(
             asgi,
             address=_numeric(where.host),
             port=where.port,
             interface=Interfaces.ASGI,
             backlog=_BACKLOG,
+            http1_settings=HTTP1Settings(max_buffer_size=LARGEST_HEAD),
+            http2_settings=HTTP2Settings(max_headers_size=LARGEST_HEAD),
+            ssl_cert=chain,
+            ssl_key=key,
+            ssl_protocol_min=SSLProtocols.tls12,
             log_level=LogLevels.error,
             log_dictconfig=_LEAVE_LOGGING_ALONE,
         )

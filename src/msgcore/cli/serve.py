@@ -95,7 +95,7 @@ def _collect_garbage_less_often() -> None:
 
 
 def _greet(settings: Settings, created: list[Path]) -> None:
-    url = f"http://{settings.host}:{settings.port}"
+    url = Address.of_api(settings).url
     if created:
         _say(*created_lines(created), ready_line(url), next_steps(url))
     else:

@@ -21,12 +21,13 @@ MAX_FALLBACKS = 5
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 BodyText = Annotated[str, msgspec.Meta(max_length=1_000_000)]
+# In Python, `$` alone would let a line feed at the end pass; JSON Schema's readers lose nothing by the rest.
 Url = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
         max_length=4096,
-        pattern=r"^https?://[^\s]+$",
+        pattern=r"^https?://[^\s]+$(?!\n)",
         description="an address such as https://example.com, of at most 4096 characters and without spaces",
     ),
 ]
@@ -84,7 +85,11 @@ class Attachment(Wire):
     mime_type: (
         Annotated[
             str,
-            msgspec.Meta(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+$", description="a MIME type such as image/png"),
+            msgspec.Meta(
+                max_length=255,
+                pattern=r"^[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+$(?!\n)",
+                description="a MIME type such as image/png",
+            ),
         ]
         | None
     ) = None
@@ -153,7 +158,8 @@ class Contact(Wire):
     name: ShortText
     phone: (
         Annotated[
-            str, msgspec.Meta(pattern=r"^\+?[0-9 ()./-]{3,32}$", description="a phone number such as +4915112345678")
+            str,
+            msgspec.Meta(pattern=r"^\+?[0-9 ()./-]{3,32}$(?!\n)", description="a phone number such as +4915112345678"),
         ]
         | None
     ) = None

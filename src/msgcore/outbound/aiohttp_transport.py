@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -20,6 +19,7 @@ from yarl import URL
 
 from msgcore import __version__
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
+from msgcore.outbound.payloads import Payload, as_payload, header_error
 from msgcore.outbound.transport import (
     LARGEST_ANSWER,
     Download,
@@ -30,7 +30,7 @@ from msgcore.outbound.transport import (
     TooLargeError,
     Transport,
 )
-from msgcore.security.egress import HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard
+from msgcore.security.egress import BAD_PORTS, HAPPY_EYEBALLS_DELAY, AddrInfo, EgressGuard, PortDeniedError
 
 USER_AGENT = f"MsgCore/{__version__}"
 CONNECT_SECONDS = 10.0
@@ -45,15 +45,10 @@ MOST_IDLE = 512
 this, ten thousand hosts within `KEEP_ALIVE_SECONDS` would keep as many files open."""
 DNS_CACHE_SECONDS = 30
 KNOWN_URLS = 4096
-STREAMED_FROM = 1024 * 1024
-"""Bytes from which a body is written in pieces: aiohttp writes one piece without a pause."""
 CHUNK = 65536
-PLAIN = "text/plain; charset=utf-8"
-UNKNOWN_TYPE = "application/octet-stream"
 
 BY_DEFAULT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 
-_Body = bytes | io.BytesIO | aiohttp.MultipartWriter | None
 _LOST = (aiohttp.ClientError, OSError)
 # Errors that come before the request is written.
 _NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -105,13 +100,13 @@ class _AiohttpTransport:
         max_bytes: int = LARGEST_ANSWER,
     ) -> Response:
         target = self._target(url)
-        answer = await self._send(method, target, headers, _as_payload(body), timeout)
+        answer = await self._send(method, target, headers, as_payload(body), timeout)
         return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
 
     async def poll(
         self, url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, max_bytes: int
     ) -> Response:
-        answer = await self._send("POST", self._target(url), headers, _as_payload(body), seconds, self._held)
+        answer = await self._send("POST", self._target(url), headers, as_payload(body), seconds, self._held)
         return Response(answer.status, answer.headers, await _read_at_once(answer, max_bytes))
 
     @asynccontextmanager
@@ -168,7 +163,7 @@ class _AiohttpTransport:
         method: str,
         target: URL,
         headers: Mapping[str, str] | None,
-        body: _Body,
+        body: Payload,
         seconds: float | None,
         session: aiohttp.ClientSession | None = None,
     ) -> aiohttp.ClientResponse:
@@ -179,6 +174,8 @@ class _AiohttpTransport:
             )
         except _LOST as error:
             raise _as_delivery_error(error, target.host or "") from error
+        except ValueError:  # aiohttp's word for line breaks in headers
+            raise header_error() from None
 
 
 class _Download:
@@ -246,7 +243,10 @@ class _GuardedConnector(aiohttp.TCPConnector):
         self._open: WeakSet[socket.socket] = WeakSet()
 
     def _make_socket(self, info: AddrInfo) -> socket.socket:
-        # The last word on an address: literal ones never pass a resolver, and cached names pass it once.
+        # The last word on an address: literal ones never pass a resolver, and cached names pass it once. And on a
+        # port, which is aiohttp's reading of the URL and need not be the one that was checked.
+        if info[4][1] in BAD_PORTS:
+            raise PortDeniedError(info[4][1])
         made = self._guard.make_socket(info)
         self._open.add(made)
         return made
@@ -313,23 +313,6 @@ def _not_a_socket(host: str | None, status: int) -> TemporaryError:
 
 def _bounded(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
-
-
-def _as_payload(body: bytes | Sequence[Part] | None) -> _Body:
-    if body is None or isinstance(body, bytes):
-        return body if body is None else _streamed(body)
-    form = aiohttp.MultipartWriter("form-data")
-    for part in body:
-        of_kind = PLAIN if part.filename is None else UNKNOWN_TYPE
-        field = form.append(_streamed(part.data), {"Content-Type": part.mime_type or of_kind})
-        names = {"name": part.name} if part.filename is None else {"name": part.name, "filename": part.filename}
-        # Names as they are in UTF-8, as browsers send them: servers seldom know the percent form.
-        field.set_content_disposition("form-data", quote_fields=False, **names)
-    return form
-
-
-def _streamed(data: bytes) -> bytes | io.BytesIO:
-    return data if len(data) < STREAMED_FROM else io.BytesIO(data)
 
 
 async def _read_at_once(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:

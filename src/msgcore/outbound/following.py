@@ -47,9 +47,13 @@ def media_type(answer: Download) -> str | None:
 
 def _redirected(url: str, location: str) -> str:
     try:
-        return urljoin(url, location)
+        target = urljoin(url, location)
+        is_downgrade = urlsplit(url).scheme == "https" != urlsplit(target).scheme
     except ValueError:
         raise PermanentError("attachment_invalid", "The attachment's URL redirects to what is no URL") from None
+    if is_downgrade:  # whoever sits in between could say what the file is
+        raise PermanentError("attachment_invalid", "The attachment's URL redirects from https:// to something else")
+    return target
 
 
 def _check_answer(answer: Download, url: str) -> None:

@@ -1,6 +1,6 @@
 """What adapters speak HTTP with: one small interface, with the egress guard inside.
 
-Nothing here names an HTTP library: `aiohttp_transport.py` is the one place that does.
+Nothing here names an HTTP library: `aiohttp_transport.py`, with `payloads.py`, is the one place that does.
 """
 
 from __future__ import annotations

@@ -47,6 +47,8 @@ _NOT_PUBLIC_V6 = tuple(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
+_ISATAP = frozenset((0x0000_5EFE, 0x0200_5EFE))
+"""What comes before an IPv4 address in the lower half of an IPv6 address, under any network."""
 
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa")
 """Names that mean something only here: RFC 6761, RFC 6762, RFC 8375, and ICANN's resolution 2024.07.29.06."""
@@ -55,8 +57,8 @@ _LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa")
 def reached_address(address: Address) -> Address:
     """The address at which a packet to `address` ends: an embedded IPv4 address, or itself.
 
-    Knows IPv4-mapped and IPv4-compatible addresses (RFC 4291), 6to4 (RFC 3056) and NAT64's
-    well-known prefix (RFC 6052).
+    Knows IPv4-mapped and IPv4-compatible addresses (RFC 4291), 6to4 (RFC 3056), NAT64's
+    well-known prefix (RFC 6052) and ISATAP (RFC 5214) under networks that are public.
     """
     if isinstance(address, IPv4Address):
         return address
@@ -64,6 +66,8 @@ def reached_address(address: Address) -> Address:
         return address.ipv4_mapped
     if address.sixtofour is not None:
         return address.sixtofour
+    if address in _PUBLIC_V6 and (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):  # :: and ::1 embed nothing
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address

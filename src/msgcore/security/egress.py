@@ -38,6 +38,8 @@ BAD_PORTS = frozenset(
         4190, 5060, 5061, 6000, 6379, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
     )
 )  # fmt: skip
+MAIL_PORTS = frozenset((25, 110, 143, 465, 587, 993, 995))
+"""Of these, the ones that belong to mail."""
 
 
 class EgressDeniedError(PermanentError):
@@ -53,6 +55,13 @@ class EgressDeniedError(PermanentError):
             f"{host} is not on the public internet; the operator of this server can allow its network "
             "with MSGCORE_EGRESS_ALLOW",
         )
+
+
+class PortDeniedError(PermanentError):
+    """The port belongs to servers of another protocol, which may take what is said for commands of theirs."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__("egress_denied", f"Port {port} belongs to another protocol and is not connected to")
 
 
 class EgressGuard:
@@ -109,10 +118,12 @@ class EgressGuard:
         return allowed
 
     async def open_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ASYNC109 - of the whole race
-        """A connected, non-blocking TCP socket (happy eyeballs over the host's addresses, RFC 8305).
+        """A connected, non-blocking TCP socket to a mail server (happy eyeballs over its addresses, RFC 8305).
 
-        Raises EgressDeniedError, OSError, or TimeoutError after `timeout` seconds.
+        Raises EgressDeniedError, PortDeniedError, OSError, or TimeoutError after `timeout` seconds.
         """
+        if port in BAD_PORTS - MAIL_PORTS:
+            raise PortDeniedError(port)
         async with asyncio.timeout(timeout):
             return await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType]
                 await self.resolve(host, port),

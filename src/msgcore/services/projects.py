@@ -29,7 +29,7 @@ from msgcore.store.database import Database
 from msgcore.store.pauses import lock_project
 from msgcore.store.platforms import list_platforms
 
-PROJECT_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+PROJECT_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 _ID_RULE = "id must be 1 to 64 lower-case letters, digits, hyphens and underscores, and start with a letter or digit"
 
 

@@ -36,7 +36,7 @@ UNSUBSCRIBE = "listUnsubscribe"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}", re.ASCII)
-_MESSAGE_ID = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?", re.ASCII)
+_MESSAGE_ID = re.compile(r"<?[!-;=?A-~]+@[!-;=?A-~]+>?")
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
 _OURS = frozenset(
     (

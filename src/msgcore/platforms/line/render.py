@@ -34,7 +34,7 @@ _SOUNDS = frozenset(("audio/mpeg", "audio/mp4", "audio/m4a", "audio/x-m4a", "aud
 """MP3 and M4A, by the names that either goes by."""
 
 Token = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
-HttpsUrl = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_FILE_URL, pattern=r"^https://[^\s]+$")]
+HttpsUrl = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_FILE_URL, pattern=r"^https://[^\s]+$(?!\n)")]
 
 
 class LineOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

@@ -23,7 +23,7 @@ LONGEST_FALLBACK = 2000
 """Bytes of an edit's text for clients that do not know edits: the whole text is there a second time."""
 
 _KINDS = {"image": "m.image", "video": "m.video", "audio": "m.audio"}
-UserId = Annotated[str, msgspec.Meta(pattern=r"^@[^\s:]{0,253}:[^\s]{1,253}$", max_length=255)]
+UserId = Annotated[str, msgspec.Meta(pattern=r"^@[^\s:]{0,253}:[^\s]{1,253}$(?!\n)", max_length=255)]
 
 
 class MatrixOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

@@ -53,7 +53,7 @@ _HEADERS = {
     "filename": "X-Filename",
 }
 
-Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^,\s]+$")]
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^,\s]+$(?!\n)")]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Words = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 

@@ -61,7 +61,9 @@ class SlackOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, k
     icon_url: (
         Annotated[
             str,
-            msgspec.Meta(max_length=3000, pattern=r"^https?://[^\s]+$", description="another picture than the app's"),
+            msgspec.Meta(
+                max_length=3000, pattern=r"^https?://[^\s]+$(?!\n)", description="another picture than the app's"
+            ),
         ]
         | None
     ) = None

@@ -34,7 +34,7 @@ class TemplateComponent(msgspec.Struct, forbid_unknown_fields=True, omit_default
 
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     sub_type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-    index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]$")] | None = None
+    index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]$(?!\n)")] | None = None
     parameters: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=100)] | None = None
 
 
@@ -42,7 +42,7 @@ class Template(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A template that Meta has approved."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-    language: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$")]
+    language: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$(?!\n)")]
     components: Annotated[list[TemplateComponent], msgspec.Meta(max_length=100)] = msgspec.field(
         default_factory=list[TemplateComponent]
     )

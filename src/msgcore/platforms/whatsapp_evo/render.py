@@ -22,7 +22,7 @@ MEGABYTE = 1024 * 1024
 TYPING_MILLISECONDS = 5000
 MEDIA, AUDIO = "sendMedia", "sendWhatsAppAudio"
 
-Jid = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5,20}(@[a-z.]+)?$")]
+Jid = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5,20}(@[a-z.]+)?$(?!\n)")]
 
 
 class WhatsAppEvoOptions(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
