@@ -1,4 +1,4 @@
-"""Settings about who calls: what stands between, and how often they may."""
+"""Settings about who calls: who says so, what stands between, and how often they may."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from msgcore.setting_kinds import Networks
+from msgcore.setting_kinds import Networks, OidcAlgorithms, OidcAudience, OidcIssuer
 
 
-def _setting(variable: str, default: Any, meaning: str) -> Any:
-    return Field(default=default, description=meaning, json_schema_extra={"variables": [variable]})
+def _setting(variable: str, default: Any, meaning: str, *originals: str) -> Any:
+    """`originals` are the original's names for it."""
+    return Field(default=default, description=meaning, json_schema_extra={"variables": [variable, *originals]})
 
 
 def _per_minute(variable: str, most: int, meaning: str) -> Any:
@@ -20,6 +21,18 @@ def _per_minute(variable: str, most: int, meaning: str) -> Any:
 class CallerSettings(BaseModel):
     """The part of `config.Settings` about callers."""
 
+    oidc_issuer: OidcIssuer = _setting(
+        "MSGCORE_OIDC_ISSUER",
+        None,
+        "OpenID Connect issuer whose tokens are taken beside our own logins",
+        "AUTH0_DOMAIN",
+    )
+    oidc_audience: OidcAudience = _setting(
+        "MSGCORE_OIDC_AUDIENCE", None, "What these tokens have to be for (aud)", "AUTH0_AUDIENCE"
+    )
+    oidc_algorithms: OidcAlgorithms = _setting(
+        "MSGCORE_OIDC_ALGORITHMS", ("RS256", "ES256"), "How these tokens may be signed"
+    )
     trusted_proxies: Networks = _setting(
         "MSGCORE_TRUSTED_PROXIES",
         (),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,14 +45,13 @@ from msgcore.setting_kinds import (
 
 MASK = "********"
 
-_BASE_URL = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
+BASE_URL_VARIABLE = re.compile(r"MSGCORE_([A-Z0-9_]+)_BASE_URL")
 
-_PAIRS = (("tls_cert", "tls_key"), ("s3_access_key_id", "s3_secret_access_key"))
-
-_ELSEWHERE = frozenset(
-    f"MSGCORE_{name}" for name in ("API_KEY", "API_VERSION", "DEFAULT_PROJECT", "JWT_TOKEN", "OUTPUT_FORMAT")
+_PAIRS = (
+    ("tls_cert", "tls_key"),
+    ("s3_access_key_id", "s3_secret_access_key"),
+    ("oidc_issuer", "oidc_audience"),
 )
-"""Variables of the client tools, which often share a shell with the server."""
 
 
 def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
@@ -84,6 +82,12 @@ class Settings(CallerSettings):
         default_factory=_local_url,
         description="Public URL of this server, used in webhook addresses",
         json_schema_extra={"variables": ["MSGCORE_API_URL"], "default_text": "http(s)://localhost:<port>"},
+    )
+    frontend_url: OptionalHttpUrl = _setting(
+        None,
+        "Where the dashboard is, for links in invitations; unset: MSGCORE_API_URL",
+        "MSGCORE_FRONTEND_URL",
+        "FRONTEND_URL",
     )
     docs: Literal["on", "off"] = _setting("on", "Whether /docs describes the API", "MSGCORE_DOCS")
     data_dir: DataDir = Field(
@@ -135,7 +139,11 @@ class Settings(CallerSettings):
         60, "Window of the sign-in rate limit, seconds", "MSGCORE_RATE_LIMIT_TTL", "RATE_LIMIT_TTL", ge=1
     )
     rate_limit_max: int = _setting(
-        100, "Sign-in attempts per address in that window", "MSGCORE_RATE_LIMIT_MAX", "RATE_LIMIT_MAX", ge=1
+        100,
+        "Failed sign-ins of an address in that window; then it waits, longer each time",
+        "MSGCORE_RATE_LIMIT_MAX",
+        "RATE_LIMIT_MAX",
+        ge=1,
     )
     egress_allow: Networks = _setting(
         (), "Private networks (CIDR, comma-separated) that user-given hosts may resolve to", "MSGCORE_EGRESS_ALLOW"
@@ -280,21 +288,6 @@ def known_variables() -> frozenset[str]:
     return frozenset(variable for field in Settings.model_fields.values() for variable in _variables(field))
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """One warning for each `MSGCORE_*` variable that is no setting, with the nearest name."""
-    known = known_variables()
-    warnings: list[str] = []
-    for variable in sorted(environ):
-        if not variable.startswith("MSGCORE_") or variable in known or variable in _ELSEWHERE:
-            continue
-        if _BASE_URL.fullmatch(variable):
-            continue
-        near = difflib.get_close_matches(variable, known, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else "`msgcore config` lists all settings"
-        warnings.append(f"{variable} is not a setting and is ignored; {hint}")
-    return warnings
-
-
 def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
     """The settings table: one row each, in the order of the class, inherited ones last, with what `environ` set."""
     sources = _sources(environ)
@@ -351,7 +344,7 @@ def _sources(environ: Mapping[str, str]) -> dict[str, str]:
 def _base_url_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Platform name and variable of each `MSGCORE_<PLATFORM>_BASE_URL` that is set."""
     for variable in sorted(environ):
-        match = _BASE_URL.fullmatch(variable)
+        match = BASE_URL_VARIABLE.fullmatch(variable)
         if match and environ[variable].strip():
             yield match[1].lower().replace("_", "-"), variable
 

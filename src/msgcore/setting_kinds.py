@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 GENERATE_SECRET = "openssl rand -hex 32"  # noqa: S105 - a command, not a secret
+SIGNATURES = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+"""Algorithms by which who can check a signature cannot make one."""
 PROGRAMS = (
     "application/vnd.microsoft.portable-executable",
     "application/x-msdownload",
@@ -48,6 +50,21 @@ def _http_url(text: str) -> str:
     if parts.query or parts.fragment or parts.port == 0:  # reading .port raises for one above 65535
         raise ValueError("more than scheme, host, port and path")
     return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    """The URL of an issuer; the original names its host alone."""
+    url = _http_url(text if "://" in text else f"https://{text}")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("whoever sits in between could give other keys")
+    return url
+
+
+def _algorithm(text: str) -> str:
+    if text not in SIGNATURES:
+        raise ValueError("not with a public key")
+    return text
 
 
 def _origin(text: str) -> str:
@@ -126,6 +143,19 @@ BlobUrl = Annotated[
 ]
 OptionalHttpUrl = Annotated[
     Annotated[str, AfterValidator(_http_url)] | None, Allowed("a URL like https://storage.example.com")
+]
+OidcIssuer = Annotated[
+    Annotated[str, AfterValidator(_issuer)] | None, Allowed("a URL like https://login.example.com, or the host alone")
+]
+OidcAudience = Annotated[
+    Annotated[str, Field(pattern=r"^[!-~]{1,512}$")] | None, Allowed("printable ASCII characters without blanks")
+]
+OidcAlgorithms = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    _each(_algorithm),
+    Allowed("RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA, comma-separated"),
 ]
 MediaTypes = Annotated[
     tuple[str, ...],

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from api.access_requests import LATER, TO_BOB
 from api.access_table import ROLES
-from api.conftest import ALL_SCOPES, Running
+from api.conftest import ALL_SCOPES, PASSWORD, Running
 from api.inbound import in_database, report
 from msgcore.core.ids import new_id
 from msgcore.security.api_keys import digest
@@ -28,7 +28,7 @@ from servers.patience import PATIENCE
 MINE, THEIRS = "acme", "rivals"
 JWT_SECRET = "secret-of-the-matrix-of-access-control"
 PAST = datetime.now(UTC) - timedelta(days=1)
-TRACES = frozenset({"api_key_usage", "connection_holders", "system_state", "webhook_cursors"})
+TRACES = frozenset({"api_key_usage", "sign_in_attempts", "connection_holders", "system_state", "webhook_cursors"})
 """Tables that change of themselves, or by being asked."""
 
 
@@ -72,6 +72,10 @@ class Tenant:
         match thing:
             case "key_id":
                 made = self.ask("POST", "/keys", {"name": f"{self.project} k", "scopes": ["keys:write"]})
+            case "user_id":
+                return self._accept(self._invite()["inviteLink"])
+            case "invite_id":
+                made = self._invite()
             case "platform_id":
                 sandbox = {"platform": "sandbox", "name": f"{self.project} b", "credentials": {}}
                 made = self.ask("POST", "/platforms", sandbox)
@@ -97,6 +101,14 @@ class Tenant:
                 raise KeyError(thing)
         return str(made["id"])
 
+    def _invite(self) -> Any:
+        address = f"{self.project}-{uuid4().hex[:8]}@example.com"
+        return self.ask("POST", "/members/invite", {"email": address, "role": "viewer"})
+
+    def _accept(self, link: str) -> str:
+        accepting = {"token": link.rpartition("/")[2], "name": self.project, "password": PASSWORD}
+        return str(ApiClient(self.owner.url, {}).ask("POST", "auth/accept-invite", accepting).body["user"]["id"])
+
     def wait(self, path: str, name: str, value: str) -> None:
         """Until a field of an answer is this."""
         deadline = time.monotonic() + PATIENCE
@@ -106,7 +118,7 @@ class Tenant:
 
 
 FRESH = (
-    "platform_id", "key_id", "webhook_id", "identity_id", "alias_id", "opt_out_id", "job_id", "batch_id", "failed_job"
+    "user_id", "invite_id", "platform_id", "key_id", "webhook_id", "identity_id", "alias_id", "opt_out_id", "job_id", "batch_id", "failed_job"
 )  # fmt: skip
 
 
@@ -173,7 +185,9 @@ class World:
         self.unknown = self._unknown(people)
         self.people = [
             *(Caller(role, people[role].headers, MINE, role=role, is_person=True) for role in ROLES),
-            Caller("an administrator", running.admin.headers, is_person=True, is_admin=True),
+            Caller(
+                "an administrator", self._sign_in(_claims(running.admin)["sub"]).headers, is_person=True, is_admin=True
+            ),
             Caller("no member", people["stranger"].headers, THEIRS, is_person=True),
         ]
         self._keys: dict[tuple[str, frozenset[str]], Caller] = {}
@@ -217,9 +231,9 @@ class World:
 
     def _sign_in(self, user_id: str) -> ApiClient:
         """What signing in would give, without the time that passwords take."""
-        return self.running.nobody.as_user(
-            jwt.encode(_claims(self.running.admin) | {"sub": user_id}, JWT_SECRET, "HS256")
-        )
+        # Dated so late that signing out everywhere does not end it.
+        claims = _claims(self.running.admin) | {"sub": user_id, "iat": datetime.fromisoformat(LATER).timestamp()}
+        return self.running.nobody.as_user(jwt.encode(claims, JWT_SECRET, "HS256"))
 
     def _make_key(self, tenant: Tenant, scopes: Iterable[str]) -> str:
         return str(tenant.ask("POST", "/keys", {"name": "k", "scopes": sorted(scopes)})["key"])

@@ -85,6 +85,10 @@ def test_a_key_grants_no_more_than_it_has(running: Running) -> None:
     refused = key.ask("POST", "projects/shop/keys", asked)
     assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
     assert key.ask("POST", "projects/shop/keys", asked | {"scopes": ["messages:read"]}).status == 201
+    more = running.admin.ask("POST", "projects/shop/keys", asked).body
+    refused = key.ask("POST", f"projects/shop/keys/{more['id']}/roll")
+    assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
+    assert running.nobody.as_key(more["key"]).ask("GET", "auth/whoami").status == 200, "it was not rolled"
 
 
 def test_sign_up_is_for_the_first_only(running: Running) -> None:
@@ -112,3 +116,25 @@ def test_the_request_id_of_the_caller_comes_back(running: Running) -> None:
     assert len(made) == 36
     missing = running.nobody.ask("GET", "/nowhere", X_Request_ID="abc-2")
     assert (missing.status, missing.body["requestId"]) == (404, "abc-2")
+
+
+def test_who_guesses_is_told_to_wait(running: Running) -> None:
+    guess = {"email": "mallory@example.com", "password": "Wrong1234"}
+    found = [running.nobody.ask("POST", "auth/login", guess) for _ in range(11)]
+    assert [reply.status for reply in found] == [401] * 10 + [429]
+    assert 1 <= int(found[-1].headers["retry-after"]) <= 30
+
+
+def test_signing_out_everywhere_ends_tokens_that_a_new_password_spares(running: Running) -> None:
+    login = {"email": EMAIL, "password": PASSWORD}
+    first, second = (
+        running.nobody.as_user(running.nobody.ask("POST", "auth/login", login).body["accessToken"]) for _ in range(2)
+    )
+    for old, new in ((PASSWORD, "Passw0rd2"), ("Passw0rd2", PASSWORD)):
+        assert first.ask("PATCH", "auth/password", {"currentPassword": old, "newPassword": new}).status == 200
+    assert [each.ask("GET", "auth/whoami").status for each in (first, second, running.admin)] == [200, 401, 401]
+    assert first.ask("POST", "auth/logout-all").status == 200
+    assert first.ask("GET", "auth/whoami").status == 401
+    running.admin.headers.update(
+        running.nobody.as_user(running.nobody.ask("POST", "auth/login", login).body["accessToken"]).headers
+    )

@@ -28,6 +28,7 @@ AGENT = "audit-test/1.0"
 SECRETS = {name: f"planted-{name}-Aa1" for name in ("password", "wrong")} | {
     name: f"whsec_{base64.b64encode(name.encode() * 8).decode()}" for name in ("inbound", "moved")
 }
+BOB = "bob@example.com"
 HOOK_SECRET = "planted-webhook-secret-of-32-chars"
 
 BECAUSE_SENT = "what is sent has its own timeline, and events"
@@ -93,8 +94,8 @@ class Walk:
             if "{project}" in template.replace("PROJECT", PROJECT):
                 assert entry["projectId"] == ids.get("project", "shop")
             if client.headers:
-                kind, name = ("api-key", "all") if client == self.running.key else ("user", EMAIL)
-                assert (entry["actor"]["kind"], entry["actor"]["name"]) == (kind, name)
+                known = [("api-key", "all")] if client == self.running.key else [("user", EMAIL), ("user", BOB)]
+                assert (entry["actor"]["kind"], entry["actor"]["name"]) in known
         return reply.body
 
     def keys(self) -> None:
@@ -202,6 +203,25 @@ class Walk:
         self.do(admin, f"PATCH {auth}/password", change, "user.password_change_failed", status=401)
         self.do(admin, f"PATCH {auth}/password", change | {"currentPassword": PASSWORD}, "user.password_changed")
 
+    def members(self) -> None:
+        nobody, admin, path = self.running.nobody, self.running.admin, "PROJECT/members"
+        asked = {"email": "planted@x.org", "role": "viewer"}
+        useless = self.do(admin, f"POST {path}/invite", asked, "invite.created")
+        self.do(admin, f"DELETE {path}/invites/{{invite_id}}", None, "invite.revoked", invite_id=useless["id"])
+        link = self.do(admin, f"POST {path}/invite", asked | {"email": BOB}, "invite.created")["inviteLink"]
+        SECRETS["invite"] = link.rpartition("/")[2]
+        accepting = {"token": SECRETS["invite"], "name": "Bob", "password": SECRETS["password"]}
+        made = self.do(nobody, "POST /api/v1/auth/accept-invite", accepting, "member.added")
+        bob = made["user"]["id"]
+        assert {each["action"] for each in self.entries(actorId=bob)} == {"user.signed_up", "member.added"}
+        role = {"role": "member"}
+        self.do(admin, f"PATCH {path}/{{user_id}}", role, "member.role_changed", user_id=bob)
+        self.do(admin, f"DELETE {path}/{{user_id}}", None, "member.removed", user_id=bob)
+        self.do(admin, f"POST {path}", role | {"email": BOB}, "member.added")
+        SECRETS["bob"] = made["accessToken"]
+        client = nobody.as_user(made["accessToken"])
+        self.do(client, "POST /api/v1/auth/logout-all", None, "user.signed_out_everywhere")
+
 
 def mutating(running: Running) -> set[str]:
     paths = running.nobody.ask("GET", "/docs/openapi.json").body["paths"]
@@ -210,7 +230,16 @@ def mutating(running: Running) -> set[str]:
 
 def test_every_operation_that_changes_something_is_in_the_log_without_secrets(running: Running) -> None:
     walk = Walk(running)
-    parts = (walk.keys, walk.projects, walk.platforms, walk.people, walk.dead_letters, walk.webhooks, walk.accounts)
+    parts = (
+        walk.keys,
+        walk.projects,
+        walk.platforms,
+        walk.people,
+        walk.dead_letters,
+        walk.webhooks,
+        walk.accounts,
+        walk.members,
+    )
     for part in parts:
         part()
     assert walk.seen & EXEMPT.keys() == set()

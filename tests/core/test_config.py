@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from msgcore.config import MASK, Settings, describe, known_variables, load_settings, unknown_variables
+from msgcore.config import MASK, Settings, describe, known_variables, load_settings
 from msgcore.core.errors import StartupError
+from msgcore.unknown_variables import unknown_variables
 
 KEY = "0a" * 32
 SECRET = "s" * 32

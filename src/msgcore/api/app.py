@@ -26,6 +26,7 @@ from msgcore.api.event_socket import EventSocketController, EventSockets
 from msgcore.api.events import EventsController
 from msgcore.api.health import HealthController
 from msgcore.api.identities import IdentitiesController
+from msgcore.api.members import MembersController
 from msgcore.api.messages import MessagesController
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
@@ -40,7 +41,6 @@ from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
-from msgcore.api.sign_in_limit import SignInLimit
 from msgcore.api.usage import UsageController
 from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
@@ -56,6 +56,7 @@ CONTROLLERS: Final = (
     AuthController,
     ProjectsController,
     ApiKeysController,
+    MembersController,
     PlatformCatalogController,
     PlatformLogsController,
     PlatformsController,
@@ -89,7 +90,6 @@ _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]
 def create_api(services: Services, settings: Settings, limits: RequestLimits) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
-    injected["sign_in_limit"] = SignInLimit(most=settings.rate_limit_max, seconds=settings.rate_limit_ttl)
     injected["metrics_access"] = MetricsAccess(settings)
     gate = injected["rate_gate"] = RateGate(limits)
     injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)

@@ -7,13 +7,14 @@ from typing import Annotated
 import msgspec
 from litestar import Controller, get, patch, post
 
-from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody
+from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer
-from msgcore.api.sign_in_limit import SignInLimit
+from msgcore.api.client_address import address_group, client_address
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.services.accounts import AccountService, SignedIn
+from msgcore.services.invites import InviteService
 
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
 GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -43,6 +44,14 @@ class SignIn(Wire):
 
     email: Email
     password: GivenPassword
+
+
+class AcceptInvite(Wire):
+    """The last part of an invitation's link, and the account that it makes."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    name: PersonName
+    password: NewPassword
 
 
 class PasswordChange(Wire):
@@ -141,11 +150,9 @@ class AuthController(Controller):
         request: AnyRequest,
         data: JsonBody[SignUp],
         accounts: Injected[AccountService],
-        sign_in_limit: Injected[SignInLimit],
     ) -> AuthAnswer:
         """Open until somebody has signed up; after that by invitation only."""
-        sign_in_limit.check(_address(request))
-        return _auth_answer(await accounts.sign_up(data.email, data.password, data.name))
+        return _auth_answer(await accounts.sign_up(data.email, data.password, data.name, address=_address(request)))
 
     @post("/login", opt=PUBLIC, summary="Sign in with e-mail address and password")
     async def sign_in(
@@ -153,11 +160,19 @@ class AuthController(Controller):
         request: AnyRequest,
         data: JsonBody[SignIn],
         accounts: Injected[AccountService],
-        sign_in_limit: Injected[SignInLimit],
     ) -> AuthAnswer:
         """The token is valid for seven days."""
-        sign_in_limit.check(_address(request))
-        return _auth_answer(await accounts.sign_in(data.email, data.password))
+        return _auth_answer(await accounts.sign_in(data.email, data.password, address=_address(request)))
+
+    @post("/accept-invite", opt=PUBLIC, summary="Accept an invitation")
+    async def accept_invite(
+        self,
+        request: AnyRequest,
+        data: JsonBody[AcceptInvite],
+        invites: Injected[InviteService],
+    ) -> AuthAnswer:
+        """Makes an account that is a member of the project, and signs it in. An invitation works once."""
+        return _auth_answer(await invites.accept(data.token, data.name, data.password, address=_address(request)))
 
     @get("/whoami", opt=SIGNED_IN, summary="Who is calling, and with which permissions")
     async def whoami(self, request: ApiRequest, accounts: Injected[AccountService]) -> WhoamiAnswer:
@@ -190,16 +205,27 @@ class AuthController(Controller):
         request: ApiRequest,
         data: JsonBody[PasswordChange],
         accounts: Injected[AccountService],
-        sign_in_limit: Injected[SignInLimit],
     ) -> MessageAnswer:
-        """Needs the current password."""
-        sign_in_limit.check(_address(request))
-        await accounts.change_password(request.user.id, data.current_password, data.new_password)
+        """Needs the current password. All tokens of the user end at once, but for the one that asks."""
+        await accounts.change_password(
+            request.user.id,
+            data.current_password,
+            data.new_password,
+            address=_address(request),
+            spared=bearer_token(request.headers.get("authorization", "")) or "",
+        )
         return MessageAnswer(message="Password updated successfully")
+
+    @post("/logout-all", opt=USERS_ONLY, status_code=200, summary="Sign out everywhere")
+    async def sign_out_everywhere(self, request: ApiRequest, accounts: Injected[AccountService]) -> MessageAnswer:
+        """All tokens of the user end at once, the one that asks too."""
+        await accounts.sign_out_everywhere(request.user.id)
+        return MessageAnswer(message="Signed out everywhere")
 
 
 def _address(request: AnyRequest) -> str:
-    return request.client.host if request.client else "unknown"
+    """What the caller's address is counted by."""
+    return address_group(client_address(request.scope))
 
 
 def _auth_answer(signed_in: SignedIn) -> AuthAnswer:

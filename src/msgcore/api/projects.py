@@ -141,7 +141,7 @@ class ProjectsController(Controller):
     async def list_all(self, request: ApiRequest, projects: Injected[ProjectService]) -> list[ListedProject]:
         """An API key sees its own project, and the members with the scope for it; an administrator sees all."""
         views = await projects.list(request.user)
-        return [ListedProject(**_fields(view), members=[_member(row) for row in view.members]) for view in views]
+        return [ListedProject(**_fields(view), members=[member_answer(row) for row in view.members]) for view in views]
 
     @get("/{project:str}", opt=requires(ApiScope.PROJECTS_READ), summary="Get a project")
     async def show(
@@ -237,7 +237,8 @@ def _fields(view: ProjectView) -> dict[str, Any]:
     }
 
 
-def _member(row: Any) -> MemberAnswer:
+def member_answer(row: Any) -> MemberAnswer:
+    """A member's row as lists show it."""
     return MemberAnswer(
         id=row.id,
         project_id=row.project_id,

@@ -91,6 +91,7 @@ def build_services(
         event_streams=event_streams,
         blobs=shared.blobs,
         links=shared.links,
+        http=adapters.services.http,
     )
 
 
@@ -108,6 +109,7 @@ def build_web(
     shared: Shared, services: Services, resources: AsyncExitStack, *, redis: RedisConnection | None
 ) -> AsgiApp:
     """The application that an HTTP server runs."""
+    services.authenticator.start()
     resources.push_async_callback(services.authenticator.close)
     usage = RequestUsage(shared.database, shared.clock)
     resources.push_async_callback(usage.close)

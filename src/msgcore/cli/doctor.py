@@ -22,7 +22,7 @@ from rich.text import Text
 
 from msgcore.cli.database import open_database
 from msgcore.cli.http_server import Address, require_free
-from msgcore.config import Settings, load_settings, unknown_variables
+from msgcore.config import Settings, load_settings
 from msgcore.core.errors import StartupError
 from msgcore.security.keys import open_keyring
 from msgcore.security.secrets import load_secrets
@@ -31,6 +31,7 @@ from msgcore.services.health import check_encryption_key
 from msgcore.services.key_rotation import key_uses, rows_by_key
 from msgcore.store.database import Database
 from msgcore.store.migrate import require_current
+from msgcore.unknown_variables import unknown_variables
 
 _OLDEST_PYTHON = (3, 11)
 DNS_NAME = "example.com"

@@ -6,7 +6,8 @@ import os
 
 import typer
 
-from msgcore.config import Settings, load_settings, unknown_variables
+from msgcore.config import Settings, load_settings
+from msgcore.unknown_variables import unknown_variables
 
 
 def read_settings() -> Settings:

@@ -44,6 +44,11 @@ class Role(IntEnum):
         """The lower-case name that the API and the database use."""
         return self.name.lower()
 
+    @property
+    def scopes(self) -> frozenset[ApiScope]:
+        """What somebody with this role may do."""
+        return frozenset(scope for scope, needed in MINIMUM_ROLE.items() if needed <= self)
+
 
 MINIMUM_ROLE: dict[ApiScope, Role] = {
     ApiScope.IDENTITIES_READ: Role.VIEWER,

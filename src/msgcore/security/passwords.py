@@ -47,8 +47,9 @@ class Passwords:
         return await self._off_loop(lambda: self._verify(password, stored))
 
     def _verify(self, password: str, stored: str | None) -> Verdict:
+        decoy = self._decoy_hash()  # for everybody: the first one to need it would take longer
         try:
-            self._hasher.verify(stored or self._decoy_hash(), password)
+            self._hasher.verify(stored or decoy, password)
         except (VerificationError, InvalidHashError):
             return Verdict(matches=False)
         if stored is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import (
@@ -18,18 +19,25 @@ from msgcore.core.errors import (
 )
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
+from msgcore.security.api_keys import digest
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
-from msgcore.services.authenticator import Authenticator
+from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors, tokens_end
+from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.store.audit import Actor, record_audit
 from msgcore.store.database import Database
 from msgcore.store.projects import find_project
 from msgcore.store.system_state import put_state
-from msgcore.store.users import find_user, find_user_by_email, has_local_user, insert_user, update_user
+from msgcore.store.users import (
+    find_user,
+    find_user_by_email,
+    has_local_user,
+    insert_user,
+    lock_user,
+    replace_hash,
+    update_user,
+)
 
-_SHORTEST_PASSWORD = 8
-_LONGEST_PASSWORD = 1024
-_EMAIL = re.compile(r"[^@\s\0]{1,64}@[^@\s\0]{1,255}")
 _SIGN_UP_CLOSED = "Sign-up is closed, this installation has its administrator: ask them for an invitation"
 _FIRST_ADMIN = "first_admin"
 
@@ -56,45 +64,57 @@ class AccountService:
     """Sign-up of the first administrator, sign-in, profile and password."""
 
     def __init__(
-        self, *, database: Database, authenticator: Authenticator, passwords: Passwords, tokens: Tokens, clock: Clock
+        self, *, database: Database, passwords: Passwords, tokens: Tokens, guard: SignInGuard, clock: Clock
     ) -> None:
         self._database = database
-        self._authenticator = authenticator
+        self._guard = guard
         self._passwords = passwords
         self._tokens = tokens
         self._clock = clock
 
-    async def sign_up(self, email: str, password: str, name: str | None) -> SignedIn:
-        """Make the first user, who becomes the administrator.
+    async def sign_up(self, email: str, password: str, name: str | None, *, address: str) -> SignedIn:
+        """Make the first user, who becomes the administrator. `address` is the client's.
 
-        Raises ConflictError once there is one, and InvalidInputError with every wrong field.
+        Raises ConflictError once there is one, InvalidInputError with every wrong field, and QueueFullError.
         """
-        email = email.strip().lower()
-        errors = _email_errors(email) + _password_errors("password", password)
+        email = normal_email(email)
+        errors = email_errors(email) + password_errors("password", password)
         if errors:
             raise InvalidInputError.of(errors)
+        attempt = await self._guard.begin(address)
         async with self._database.read() as connection:
             if await has_local_user(connection):
                 raise ConflictError(_SIGN_UP_CLOSED)
         password_hash = await self._passwords.hash(password)
         user = User(new_id(), email, name, is_admin=True)
         await self._insert_first(user, password_hash)
-        return self._signed_in(user)
+        await self._guard.succeeded(attempt)
+        return self.signed_in(user, self._clock.now())
 
-    async def sign_in(self, email: str, password: str) -> SignedIn:
-        """A token for a user. Raises UnauthenticatedError, which does not tell which of the two was wrong."""
+    async def sign_in(self, email: str, password: str, *, address: str) -> SignedIn:
+        """A token for a user. `address` is the client's.
+
+        Raises UnauthenticatedError, which does not tell which of the two was wrong, and QueueFullError after too many
+        failures.
+        """
+        email, now = normal_email(email), self._clock.now()
+        attempt = await self._guard.begin(address, email)
         row = None
-        if _EMAIL.fullmatch(email.strip()):
+        if is_email(email):
             async with self._database.read() as connection:
-                row = await find_user_by_email(connection, email.strip().lower())
+                row = await find_user_by_email(connection, email)
         verdict = await self._passwords.verify(password, row.password_hash if row else None)
         if row is None or not verdict.matches:
             # Not the address that was tried: people also type their password there.
             await self._note("anonymous", "user.sign_in_failed", None if row is None else row.id)
             raise UnauthenticatedError("The e-mail address or the password is wrong")
-        better = {} if verdict.better_hash is None else {"password_hash": verdict.better_hash}
-        await self._update(row.id, better, "user.signed_in")
-        return self._signed_in(_user(row))
+        await self._guard.succeeded(attempt)
+        async with self._database.write() as connection:
+            if verdict.better_hash is not None:
+                await replace_hash(connection, row.id, row.password_hash, verdict.better_hash)
+            await self._write_down(connection, row.id, "user.signed_in")
+        # When the password was read, not now: it may have been changed meanwhile, and then this token has ended too.
+        return self.signed_in(_user(row), max(now, row.tokens_valid_from or now))
 
     async def project_of_key(self, principal: Principal) -> tuple[str, str]:
         """Id and name of the project that an API key belongs to."""
@@ -108,21 +128,38 @@ class AccountService:
         """Change what a user is called (None: leave it)."""
         if name is not None:
             await self._update(user_id, {"name": name}, "user.updated")
-            self._authenticator.forget_user(user_id)
         return _user(await self._find(user_id))
 
-    async def change_password(self, user_id: str, current: str, new: str) -> None:
-        """Replace a password. Raises UnauthenticatedError when the current one is wrong."""
-        errors = _password_errors("newPassword", new)
+    async def change_password(self, user_id: str, current: str, new: str, *, address: str, spared: str) -> None:
+        """Replace a password; all tokens of the user end but `spared`, the one that asks.
+
+        Raises UnauthenticatedError when the current one is wrong, InvalidInputError for a weak one, and QueueFullError.
+        """
+        errors = password_errors("newPassword", new)
         if new == current:
             errors.append(FieldError("/newPassword", "newPassword must differ from the current password"))
         if errors:
             raise InvalidInputError.of(errors)
         row = await self._find(user_id)
+        attempt = await self._guard.begin(address, row.email)
         if not (await self._passwords.verify(current, row.password_hash)).matches:
             await self._note(Principal("jwt", user_id), "user.password_change_failed", user_id)
             raise UnauthenticatedError("The current password is wrong")
-        await self._update(user_id, {"password_hash": await self._passwords.hash(new)}, "user.password_changed")
+        await self._guard.succeeded(attempt)
+        changed = {"password_hash": await self._passwords.hash(new), "spared_token": digest(spared)}
+        await self._end_tokens(user_id, changed, "user.password_changed")
+
+    async def sign_out_everywhere(self, user_id: str) -> None:
+        """End all tokens of a user, in every process, from the next request on."""
+        await self._end_tokens(user_id, {}, "user.signed_out_everywhere")
+
+    async def _end_tokens(self, user_id: str, changes: dict[str, Any], action: str) -> None:
+        """Let all tokens of a user end, change columns, and write down what the user did."""
+        async with self._database.write() as connection:
+            row = await lock_user(connection, user_id)
+            now = self._clock.now()
+            await update_user(connection, user_id, tokens_end(row, now) | changes | {"updated_at": now})
+            await self._write_down(connection, user_id, action)
 
     async def _insert_first(self, user: User, password_hash: str) -> None:
         now = self._clock.now()
@@ -157,11 +194,13 @@ class AccountService:
 
     async def _update(self, user_id: str, values: dict[str, Any], action: str) -> None:
         """Change columns, and write down what the user did; not what they are called, which is personal data."""
-        now = self._clock.now()
         async with self._database.write() as connection:
-            if values:
-                await update_user(connection, user_id, values | {"updated_at": now})
-            await record_audit(connection, Principal("jwt", user_id), action, user_id, project_id=None, now=now)
+            await update_user(connection, user_id, values | {"updated_at": self._clock.now()})
+            await self._write_down(connection, user_id, action)
+
+    async def _write_down(self, connection: AsyncConnection, user_id: str, action: str) -> None:
+        now = self._clock.now()
+        await record_audit(connection, Principal("jwt", user_id), action, user_id, project_id=None, now=now)
 
     async def _note(self, actor: Actor, action: str, user_id: str | None) -> None:
         """Write down what failed."""
@@ -169,25 +208,11 @@ class AccountService:
         async with self._database.write() as connection:
             await record_audit(connection, actor, action, user_id, project_id=None, now=now)
 
-    def _signed_in(self, user: User) -> SignedIn:
-        return SignedIn(user, self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin))
+    def signed_in(self, user: User, at: datetime) -> SignedIn:
+        """A user with a new token."""
+        token = self._tokens.issue(user.id, email=user.email, is_admin=user.is_admin, signed_in_at=at)
+        return SignedIn(user, token)
 
 
 def _user(row: Any) -> User:
     return User(row.id, row.email, row.name, is_admin=row.is_admin)
-
-
-def _email_errors(email: str) -> list[FieldError]:
-    if _EMAIL.fullmatch(email):
-        return []
-    return [FieldError("/email", "email must be an e-mail address such as ann@example.com")]
-
-
-def _password_errors(field: str, password: str) -> list[FieldError]:
-    rules = (
-        (len(password) >= _SHORTEST_PASSWORD, f"must have at least {_SHORTEST_PASSWORD} characters"),
-        (len(password) <= _LONGEST_PASSWORD, f"must have at most {_LONGEST_PASSWORD} characters"),
-        (any(letter.isupper() for letter in password), "must have an uppercase letter"),
-        (any(letter.isdigit() for letter in password), "must have a digit"),
-    )
-    return [FieldError(f"/{field}", f"{field} {problem}") for holds, problem in rules if not holds]

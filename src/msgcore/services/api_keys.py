@@ -87,7 +87,7 @@ class ApiKeyService:
     async def roll(self, principal: Principal, project_id: str, key_id: str) -> tuple[IssuedKey, datetime]:
         """A successor with the same name, scopes and expiry, and when the old key ends.
 
-        Raises NotFoundError for a key that is revoked or was rolled, and ForbiddenError when the
+        Raises NotFoundError for a key that is revoked, was rolled or has expired, and ForbiddenError when the
         caller would get scopes that it does not have.
         """
         async with self._database.write() as connection:
@@ -96,7 +96,10 @@ class ApiKeyService:
                 raise NotFoundError(f"API key {key_id} is revoked or was rolled before: make a new one")
             scopes = (await store.scopes_of_keys(connection, [old.id])).get(old.id, [])
             _may_grant(principal, scopes)
-            ends_at = self._clock.now() + OVERLAP
+            now = self._clock.now()
+            if old.expires_at is not None and old.expires_at <= now:
+                raise NotFoundError(f"API key {key_id} has expired: make a new one")
+            ends_at = min(now + OVERLAP, old.expires_at or now + OVERLAP)
             await store.revoke_key(connection, old.id, ends_at)
             told, now = {"ends_at": ends_at}, self._clock.now()
             await record_audit(

@@ -1,7 +1,9 @@
-"""Who is calling, and what they may do: asked for every request, so answered from memory.
+"""Who is calling, and what they may do: asked for every request, so answered for API keys from memory.
 
-What was read is kept for a few seconds. A change made by this process takes effect at once (the
-services call `forget_*`); one made by another process, when the kept answer is too old.
+What was read about a key is kept for a few seconds. A change made by this process takes effect at once (the
+services call `forget_*`), and so does one made by another, of which the database tells (`store.key_news`): while it
+cannot, nothing is kept. People and their roles are read for each request: they make few, and what they may do has to
+end at once in every process.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,19 +20,21 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from msgcore.core.scopes import MINIMUM_ROLE, ApiScope, Principal, Role
 from msgcore.security.api_keys import digest, may_be_api_key
-from msgcore.security.tokens import Tokens
+from msgcore.security.oidc_tokens import read_header
+from msgcore.security.tokens import LOCAL_ALGORITHM, Tokens
+from msgcore.services.account_rules import refuse_ended
 from msgcore.services.key_usage import KeyUsage
+from msgcore.services.oidc_users import OidcUsers
+from msgcore.services.standing import role_in_project
 from msgcore.store.api_keys import find_key_by_digest, scopes_of_keys
 from msgcore.store.database import Database
+from msgcore.store.key_news import KeyNews
 from msgcore.store.projects import find_role
 from msgcore.store.users import find_user
 
 KEPT_SECONDS = 5.0
 KEPT_ENTRIES = 10_000
 _LONGEST_PROJECT_ID = 64
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +44,28 @@ class _KnownKey:
     revoked_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class _KnownLogin:
-    principal: Principal
-    expires_at: datetime
-
-
 class Authenticator:
     """Authenticates callers and checks what they may do."""
 
-    def __init__(self, database: Database, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, database: Database, tokens: Tokens, clock: Clock, oidc_users: OidcUsers | None = None) -> None:
+        """`oidc_users` finds people who sign in elsewhere."""
         self._database = database
         self._tokens = tokens
+        self._oidc_users = oidc_users
         self._clock = clock
         self._usage = KeyUsage(database)
         self._keys: TTLCache[str, _KnownKey] = self._cache()
         # Apart from the keys, so that a flood of guesses does not push them out.
         self._unknown_keys: TTLCache[str, bool] = self._cache()
-        self._logins: TTLCache[str, _KnownLogin] = self._cache()
-        self._roles: TTLCache[tuple[str, str], Role | None] = self._cache()
         self._changes = 0
+        self._keeps = False
+        self._news = KeyNews(
+            database, on_key=self.forget_key, on_project=self.forget_project, on_hearing=self._hear_changes
+        )
+
+    def start(self) -> None:
+        """Begin to hear of changes that other processes make."""
+        self._news.start()
 
     # --- who
 
@@ -108,38 +114,27 @@ class Authenticator:
 
     async def role_of(self, principal: Principal, project_id: str) -> Role | None:
         """A user's role in a project; None if it is not theirs, or there is none. Administrators own all."""
-        asked = (principal.id, project_id)
-        try:
-            return self._roles[asked]
-        except KeyError:
-            pass
         if len(project_id) > _LONGEST_PROJECT_ID or "\0" in project_id:
             return None
-        before = self._changes
         async with self._database.read() as connection:
-            role = _role(principal, await find_role(connection, project_id, principal.id))
-        self._keep(self._roles, asked, role, before)
-        return role
+            return role_in_project(principal, await find_role(connection, project_id, principal.id))
 
     # --- changes
 
     def forget_key(self, key_id: str) -> None:
         """A key was revoked, rolled or changed."""
-        self._drop(self._keys, lambda _, known: known.principal.id == key_id)
+        self._drop(lambda principal: principal.id == key_id)
 
     def forget_project(self, project_id: str) -> None:
-        """A project was deleted, or its members changed."""
-        self._drop(self._keys, lambda _, known: known.principal.project_id == project_id)
-        self._drop(self._roles, lambda asked, _: asked[1] == project_id)
-
-    def forget_user(self, user_id: str) -> None:
-        """A user was changed or deleted."""
-        self._drop(self._logins, lambda _, known: known.principal.id == user_id)
-        self._drop(self._roles, lambda asked, _: asked[0] == user_id)
+        """A project was deleted."""
+        self._drop(lambda principal: principal.project_id == project_id)
 
     async def close(self) -> None:
-        """Write down which keys were used."""
+        """Write down which keys were used, and hear nothing more."""
+        await self._news.stop()
         await self._usage.close()
+        if self._oidc_users is not None:
+            await self._oidc_users.close()
 
     # --- keys and logins
 
@@ -153,7 +148,8 @@ class Authenticator:
         if known is None:
             self._unknown_keys[key_hash] = True
             raise UnauthenticatedError("Invalid API key")
-        self._keep(self._keys, key_hash, known, before)
+        if self._keeps and self._changes == before:  # else it may have been read too early
+            self._keys[key_hash] = known
         now = self._clock.now()
         if _is_over(known.revoked_at, now):
             raise UnauthenticatedError("This API key is revoked: make a new one")
@@ -163,35 +159,34 @@ class Authenticator:
         return known.principal
 
     async def _check_login(self, token: str) -> Principal:
-        key = digest(token)
-        known = self._logins.get(key)
-        if known is not None and known.expires_at > self._clock.now():
-            return known.principal
-        login = self._tokens.read(token)
-        before = self._changes
-        async with self._database.read() as connection:
-            row = await find_user(connection, login.user_id)
-        if row is None:
-            raise UnauthenticatedError("The user of this token no longer exists: sign in again")
-        principal = Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
-        self._keep(self._logins, key, _KnownLogin(principal, login.expires_at), before)
-        return principal
+        if self._oidc_users is not None and read_header(token).get("alg") != LOCAL_ALGORITHM:
+            row, oidc_login = await self._oidc_users.find(token)
+            issued_at = oidc_login.issued_at
+        else:
+            login = self._tokens.read(token)
+            issued_at = login.issued_at
+            async with self._database.read() as connection:
+                row = await find_user(connection, login.user_id)
+            if row is None:
+                raise UnauthenticatedError("The user of this token no longer exists: sign in again")
+        refuse_ended(row, token, issued_at)
+        return Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
 
     # --- memory
 
     def _cache(self) -> TTLCache[Any, Any]:
         return TTLCache(KEPT_ENTRIES, KEPT_SECONDS, timer=self._clock.monotonic)
 
-    def _keep(self, cache: TTLCache[K, V], key: K, value: V, before: int) -> None:
-        """Keep what was read, unless something changed meanwhile: it may have been read too early."""
-        if self._changes == before:
-            cache[key] = value
+    def _hear_changes(self, hears: bool) -> None:  # noqa: FBT001 - it is what there is to tell
+        """Whether what other processes change is heard from now on; what was read before may have changed unheard."""
+        self._drop(lambda _: True)
+        self._keeps = hears
 
-    def _drop(self, cache: TTLCache[K, V], concerns: Callable[[K, V], bool]) -> None:
+    def _drop(self, concerns: Callable[[Principal], bool]) -> None:
         self._changes += 1
-        for key, value in list(cache.items()):
-            if concerns(key, value):
-                cache.pop(key, None)
+        for key_hash, known in list(self._keys.items()):
+            if concerns(known.principal):
+                self._keys.pop(key_hash, None)
 
 
 async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | None:
@@ -203,14 +198,6 @@ async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | N
         "api-key", row.id, name=row.name, project_id=row.project_id, scopes=frozenset(scopes.get(row.id, ()))
     )
     return _KnownKey(principal, row.expires_at, row.revoked_at)
-
-
-def _role(principal: Principal, row: Any) -> Role | None:
-    if row is None:
-        return None
-    if principal.is_admin or row.owner_id == principal.id:
-        return Role.OWNER
-    return None if row.role is None else Role.parse(row.role)
 
 
 def _is_over(moment: datetime | None, now: datetime) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from msgcore.config import Settings
@@ -24,7 +25,11 @@ from msgcore.services.chats import ChatService
 from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService
 from msgcore.services.identities import IdentityService
+from msgcore.services.invites import InviteService
+from msgcore.services.members import MemberService
 from msgcore.services.monitoring import Monitoring
+from msgcore.services.oidc_issuer import OidcIssuer
+from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
 from msgcore.services.platform_logs import PlatformLogService
@@ -32,6 +37,7 @@ from msgcore.services.platforms import PlatformService
 from msgcore.services.previews import PreviewService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
+from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.services.usage import UsageService
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
 from msgcore.services.webhooks import WebhookService
@@ -40,6 +46,7 @@ from msgcore.store.database import Database
 if TYPE_CHECKING:
     from msgcore.blobs.store import BlobStore
     from msgcore.inbound.receiver import Receiver
+    from msgcore.outbound.transport import Transport
     from msgcore.platforms.base import PlatformAdapter
     from msgcore.security.links import AttachmentLinks
     from msgcore.services.dead_letters import DeadLetterService
@@ -55,6 +62,8 @@ class Services:
 
     authenticator: Authenticator
     accounts: AccountService
+    members: MemberService
+    invites: InviteService
     projects: ProjectService
     api_keys: ApiKeyService
     platforms: PlatformService
@@ -107,6 +116,7 @@ class Services:
         event_streams: EventStreamService,
         blobs: BlobStore,
         links: AttachmentLinks,
+        http: Transport,
         passwords: Passwords | None = None,
     ) -> Services:
         """Build the services, around those of dispatch.
@@ -115,15 +125,24 @@ class Services:
         somebody opted out on it, and `on_webhook_change` with a webhook's.
         """
         tokens = Tokens(jwt_secret, clock)
-        authenticator = Authenticator(database, tokens, clock)
+        authenticator = Authenticator(database, tokens, clock, _oidc_users(database, settings, clock, http))
+        passwords = passwords or Passwords()
+        window = timedelta(seconds=settings.rate_limit_ttl)
+        guard = SignInGuard(database, clock, Rule(free=settings.rate_limit_max, first=window, memory=window))
+        accounts = AccountService(database=database, passwords=passwords, tokens=tokens, guard=guard, clock=clock)
+        members = MemberService(database=database, clock=clock)
         return cls(
             authenticator=authenticator,
-            accounts=AccountService(
+            accounts=accounts,
+            members=members,
+            invites=InviteService(
                 database=database,
-                authenticator=authenticator,
-                passwords=passwords or Passwords(),
-                tokens=tokens,
+                accounts=accounts,
+                members=members,
+                passwords=passwords,
+                guard=guard,
                 clock=clock,
+                base_url=settings.frontend_url or settings.api_url,
             ),
             projects=ProjectService(
                 database=database, authenticator=authenticator, clock=clock, on_platform_change=on_platform_change
@@ -167,3 +186,11 @@ class Services:
             audit=AuditService(database),
             usage=UsageService(database=database, clock=clock),
         )
+
+
+def _oidc_users(database: Database, settings: Settings, clock: Clock, http: Transport) -> OidcUsers | None:
+    """Who finds people that sign in at the issuer of the settings."""
+    if settings.oidc_issuer is None or settings.oidc_audience is None:
+        return None
+    issuer = OidcIssuer(http, clock, settings.oidc_issuer, settings.oidc_algorithms)
+    return OidcUsers(database, issuer, audience=settings.oidc_audience, clock=clock)

@@ -99,7 +99,6 @@ class ProjectService:
                 )
         except IntegrityError:
             raise ConflictError(f"Project '{project_id}' already exists: choose another id") from None
-        self._authenticator.forget_project(project_id)
         return await self.get(project_id)
 
     async def list(self, principal: Principal) -> list[ProjectView]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.store.key_news import tell_key
 from msgcore.store.tables import api_key_scopes, api_keys
 
 
@@ -56,8 +57,9 @@ async def insert_key(connection: AsyncConnection, row: dict[str, Any], scopes: S
 
 
 async def revoke_key(connection: AsyncConnection, key_id: str, at: datetime) -> None:
-    """Let a key end at this moment."""
+    """Let a key end at this moment; every process hears of it."""
     await connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=at))
+    await tell_key(connection, key_id)
 
 
 async def touch_keys(connection: AsyncConnection, used: Mapping[str, datetime]) -> None:

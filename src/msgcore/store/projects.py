@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.events import realm_of
+from msgcore.store.key_news import tell_project
 from msgcore.store.tables import (
     api_keys,
     attempts,
@@ -108,3 +109,4 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
         await connection.execute(delete(table).where(table.c.project_id.in_(realms)))
     await connection.execute(delete(projects).where(projects.c.id == project_id))
+    await tell_project(connection, project_id)

@@ -12,6 +12,7 @@ from msgcore.store.tables.accounts import (
     invites,
     project_members,
     projects,
+    sign_in_attempts,
     users,
 )
 from msgcore.store.tables.base import metadata
@@ -72,6 +73,7 @@ __all__ = [
     "received_messages",
     "received_reactions",
     "sandbox_inbox",
+    "sign_in_attempts",
     "system_state",
     "users",
     "webhook_cursors",

@@ -25,13 +25,28 @@ users = Table(
     "users",
     metadata,
     Column("id", Id, primary_key=True),
+    # What an OpenID Connect issuer calls them; without the issuer's name where it was written by another version.
     Column("auth0_id", String(255), unique=True),
+    Column("oidc_issuer", Text),
     Column("email", String(320), nullable=False, unique=True),
     Column("name", String(100)),
     Column("password_hash", Text),
     Column("is_admin", Boolean, nullable=False, default=False),
+    # Tokens from before it are of no use any more, but for the one with this SHA-256, which asked for that.
+    Column("tokens_valid_from", UtcDateTime),
+    Column("spared_token", String(64)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+)
+
+sign_in_attempts = Table(
+    "sign_in_attempts",
+    metadata,
+    # The SHA-256 of what is guarded: an account's e-mail address, or a network address.
+    Column("subject", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("blocked_until", UtcDateTime),
+    Column("forget_at", UtcDateTime, nullable=False, index=True),
 )
 
 projects = Table(
@@ -69,8 +84,10 @@ invites = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("email", String(320), nullable=False, index=True),
-    Column("project_id", String(64), cascade("projects.id"), nullable=False),
+    Column("project_id", String(64), cascade("projects.id"), nullable=False, index=True),
     Column("role", String(16), nullable=False, default="member"),
+    # The user who made it; none for an API key.
+    Column("invited_by", Id),
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("accepted_at", UtcDateTime),

@@ -1,7 +1,7 @@
 """The audit log knows from where, is found by its filters and only appended to; the use of API keys is counted by hour.
 
 Revision ID: 0021
-Revises: 0011
+Revises: 0020
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0011"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,177 @@
+"""Invitations to projects: made, listed, revoked, accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from msgcore.core.clock import Clock
+from msgcore.core.errors import (
+    ConflictError,
+    FieldError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from msgcore.core.ids import canonical_id, new_id
+from msgcore.core.scopes import Principal, Role
+from msgcore.security.invite_tokens import digest, make_invite_token
+from msgcore.security.passwords import Passwords
+from msgcore.services.account_rules import email_errors, normal_email, password_errors
+from msgcore.services.accounts import AccountService, SignedIn, User
+from msgcore.services.members import MemberService
+from msgcore.services.sign_in_guard import SignInGuard
+from msgcore.services.standing import require_standing
+from msgcore.store import members as store
+from msgcore.store.audit import record_audit
+from msgcore.store.database import Database
+from msgcore.store.users import find_user_by_email, insert_user
+
+LIFETIME = timedelta(days=7)
+"""How long an invitation can be accepted."""
+
+MOST_OPEN = 1000
+"""Invitations to a project that wait to be accepted."""
+
+_INVALID = "The invitation is not valid: it was used or revoked, or has expired; ask for another one"
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """What became of an invitation: a link that is shown this once, or a member where the address is a user's."""
+
+    email: str
+    id: str | None = None
+    link: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+
+
+class InviteService:
+    """Lets people in who have no account yet. The link is for whoever has it, so only its digest is kept."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        accounts: AccountService,
+        members: MemberService,
+        passwords: Passwords,
+        guard: SignInGuard,
+        clock: Clock,
+        base_url: str,
+    ) -> None:
+        """`base_url` is where the pages are to which links lead."""
+        self._database = database
+        self._accounts = accounts
+        self._members = members
+        self._passwords = passwords
+        self._guard = guard
+        self._clock = clock
+        self._base_url = base_url
+
+    async def invite(self, principal: Principal, project_id: str, email: str, role: Role) -> Invited:
+        """Invite an address; a user who has it becomes a member at once.
+
+        An earlier invitation to the same address ends. Raises InvalidInputError for a member, ForbiddenError for a
+        role above the caller's, and ConflictError where too many wait.
+        """
+        email = normal_email(email)
+        if errors := email_errors(email):
+            raise InvalidInputError.of(errors)
+        async with self._database.write() as connection:
+            owner_id = await store.lock_members(connection, project_id)
+            await require_standing(connection, principal, project_id, role)
+            user = await find_user_by_email(connection, email)
+            if user is None:
+                return await self._issue(connection, principal, project_id, email, role)
+            if user.id == owner_id or await store.find_member(connection, project_id, user.id) is not None:
+                raise InvalidInputError.of([FieldError("/email", f"{email} is a member of this project already")])
+            await self._members.join(connection, principal, project_id, user.id, role)
+            return Invited(email)
+
+    async def list(self, project_id: str) -> Sequence[Any]:
+        """The invitations that can be accepted, oldest first."""
+        async with self._database.read() as connection:
+            return await store.list_invites(connection, project_id, self._clock.now())
+
+    async def revoke(self, principal: Principal, project_id: str, invite_id: str) -> None:
+        """End an invitation. Raises NotFoundError for one that is not there or was accepted."""
+        canonical = canonical_id(invite_id)
+        async with self._database.write() as connection:
+            gone = None if canonical is None else await store.delete_invite(connection, project_id, canonical)
+            if canonical is None or gone is None:
+                raise NotFoundError(f"Invitation '{invite_id[:64]}' not found")
+            await record_audit(
+                connection,
+                principal,
+                "invite.revoked",
+                canonical,
+                project_id=project_id,
+                now=self._clock.now(),
+                before={"role": gone.role},
+            )
+
+    async def accept(self, token: str, name: str, password: str, *, address: str) -> SignedIn:
+        """Make an account for whoever has the link, a member of the project from then on; works once.
+
+        `address` is the client's. Raises InvalidInputError for a weak password, UnauthenticatedError for a link that
+        is none or ended, ConflictError where the e-mail address has an account meanwhile, and QueueFullError.
+        """
+        if errors := password_errors("password", password):
+            raise InvalidInputError.of(errors)
+        attempt = await self._guard.begin(address)
+        async with self._database.read() as connection:
+            invite = await store.find_invite_by_digest(connection, digest(token), self._clock.now())
+        if invite is None:
+            raise UnauthenticatedError(_INVALID)
+        password_hash = await self._passwords.hash(password)
+        user = User(new_id(), invite.email, name, is_admin=False)
+        try:
+            async with self._database.write() as connection:
+                await self._join(connection, invite, user, password_hash)
+        except IntegrityError:
+            message = f"There is a user with the address {invite.email} already: ask to be added to the project"
+            raise ConflictError(message) from None
+        await self._guard.succeeded(attempt)
+        return self._accounts.signed_in(user, self._clock.now())
+
+    async def _issue(
+        self, connection: AsyncConnection, principal: Principal, project_id: str, email: str, role: Role
+    ) -> Invited:
+        now = self._clock.now()
+        await store.delete_stale_invites(connection, project_id, email, now)
+        if await store.count_invites(connection, project_id, now) >= MOST_OPEN:
+            raise ConflictError(f"{MOST_OPEN} invitations to this project wait to be accepted: revoke some first")
+        token, expires_at = make_invite_token(), now + LIFETIME
+        invite_id = new_id()
+        row = {
+            "id": invite_id,
+            "email": email,
+            "project_id": project_id,
+            "role": role.label,
+            "invited_by": principal.id if principal.kind == "jwt" else None,
+            "token_hash": digest(token),
+            "expires_at": expires_at,
+            "created_at": now,
+        }
+        await store.insert_invite(connection, row)
+        told = {"role": role.label, "expires_at": expires_at}
+        await record_audit(
+            connection, principal, "invite.created", invite_id, project_id=project_id, now=now, after=told
+        )
+        return Invited(email, invite_id, f"{self._base_url}/invite/{token}", expires_at)
+
+    async def _join(self, connection: AsyncConnection, invite: Any, user: User, password_hash: str) -> None:
+        now = self._clock.now()
+        if not await store.take_invite(connection, invite.id, now):
+            raise UnauthenticatedError(_INVALID)
+        row = {"id": user.id, "email": user.email, "name": user.name, "password_hash": password_hash}
+        await insert_user(connection, row | {"is_admin": False, "created_at": now, "updated_at": now})
+        joined = Principal("jwt", user.id)
+        await record_audit(connection, joined, "user.signed_up", user.id, project_id=None, now=now)
+        await self._members.join(connection, joined, invite.project_id, user.id, Role.parse(invite.role))

@@ -1,0 +1,170 @@
+"""Members and invitations: who lets whom in, as what, and until when."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
+from servers.api_client import ApiClient, Reply
+
+MEMBERS = "projects/shop/members"
+NUMBERS = itertools.count()
+READING = [scope for scope in ALL_SCOPES if scope.endswith(":read") and scope != "keys:read"]
+
+
+class Person:
+    """Somebody who accepted an invitation."""
+
+    def __init__(self, running: Running, role: str, project: str = "shop") -> None:
+        self.email = f"p{next(NUMBERS)}@example.com"
+        invited = running.admin.ask(
+            "POST", f"projects/{project}/members/invite", {"email": self.email.upper(), "role": role}
+        )
+        assert invited.status == 201, invited
+        accepted = accept(running.nobody, invited.body["inviteLink"])
+        assert accepted.status == 201, accepted
+        self.id = str(accepted.body["user"]["id"])
+        self.client = running.nobody.as_user(accepted.body["accessToken"])
+
+
+def accept(nobody: ApiClient, link: str, password: str = PASSWORD) -> Reply:
+    token = link.rpartition("/invite/")[2]
+    return nobody.ask("POST", "auth/accept-invite", {"token": token, "name": "Bob", "password": password})
+
+
+def role_of(running: Running, person: Person) -> str | None:
+    found = {member["userId"]: member["role"] for member in running.admin.ask("GET", MEMBERS).body}
+    return found.get(person.id)
+
+
+def test_an_invitation_makes_one_account_with_its_role(running: Running) -> None:
+    asked = {"email": "bob@example.com", "role": "viewer"}
+    earlier = running.admin.ask("POST", f"{MEMBERS}/invite", asked).body
+    invited = running.admin.ask("POST", f"{MEMBERS}/invite", asked).body
+    assert invited["inviteLink"].startswith("http")
+    assert accept(running.nobody, earlier["inviteLink"]).status == 401, "the later one replaces it"
+    listed = running.admin.ask("GET", f"{MEMBERS}/invites")
+    assert [(each["email"], each["role"]) for each in listed.body] == [("bob@example.com", "viewer")]
+    assert invited["inviteLink"].rpartition("/")[2] not in str(listed.body)
+    assert accept(running.nobody, invited["inviteLink"], "weak").status == 400
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: accept(running.nobody, invited["inviteLink"]), range(4)))
+    assert sorted(reply.status for reply in replies) == [201, 401, 401, 401]
+    bob = next(reply.body for reply in replies if reply.status == 201)
+    assert (bob["user"]["email"], bob["user"]["isAdmin"]) == ("bob@example.com", False)
+    client = running.nobody.as_user(bob["accessToken"])
+    assert client.ask("GET", "projects/shop").status == 200
+    assert client.ask("GET", "projects/other").status == 404
+    assert client.ask("POST", MEMBERS, {"email": EMAIL, "role": "viewer"}).status == 403
+    assert running.admin.ask("GET", f"{MEMBERS}/invites").body == []
+    again = running.admin.ask("POST", f"{MEMBERS}/invite", asked)
+    assert (again.status, again.body["errors"][0]["pointer"]) == (400, "/email")
+    known = running.admin.ask("POST", "projects/other/members/invite", {"email": "bob@example.com"})
+    assert (known.status, known.body["inviteLink"], known.body["expiresAt"]) == (201, None, None)
+    assert client.ask("GET", "projects/other").status == 200
+    running.admin.ask("DELETE", f"projects/other/members/{bob['user']['id']}")
+
+
+def test_a_revoked_invitation_is_of_no_use(running: Running) -> None:
+    invited = running.admin.ask("POST", f"{MEMBERS}/invite", {"email": "carl@example.com"}).body
+    (listed,) = running.admin.ask("GET", f"{MEMBERS}/invites").body
+    assert running.admin.ask("DELETE", f"projects/other/members/invites/{listed['id']}").status == 404
+    assert running.admin.ask("DELETE", f"{MEMBERS}/invites/{listed['id']}").status == 200
+    assert running.admin.ask("DELETE", f"{MEMBERS}/invites/{listed['id']}").status == 404
+    assert accept(running.nobody, invited["inviteLink"]).status == 401
+    assert accept(running.nobody, "no such token").status == 401
+
+
+def test_who_leaves_or_falls_takes_their_invitations_along(running: Running) -> None:
+    boss = Person(running, "admin")
+    links = [
+        boss.client.ask("POST", f"{MEMBERS}/invite", {"email": f"{role}@x.org", "role": role}).body["inviteLink"]
+        for role in ("admin", "viewer")
+    ]
+    running.admin.ask("PATCH", f"{MEMBERS}/{boss.id}", {"role": "member"})
+    assert accept(running.nobody, links[0]).status == 401
+    running.admin.ask("DELETE", f"{MEMBERS}/{boss.id}")
+    assert accept(running.nobody, links[1]).status == 401
+
+
+@pytest.mark.parametrize(
+    ("own", "role", "status"),
+    [
+        ("owner", "owner", 201),
+        ("admin", "owner", 403),
+        ("admin", "admin", 201),
+        ("member", "viewer", 403),
+        ("viewer", "viewer", 403),
+    ],
+)
+def test_nobody_gives_a_role_above_their_own(running: Running, own: str, role: str, status: int) -> None:
+    giver, taker = Person(running, own), Person(running, "viewer", "other")
+    answers = [
+        giver.client.ask("POST", f"{MEMBERS}/invite", {"email": f"n{next(NUMBERS)}@x.org", "role": role}),
+        giver.client.ask("POST", MEMBERS, {"email": taker.email, "role": role}),
+        giver.client.ask("PATCH", f"{MEMBERS}/{giver.id}", {"role": role}),
+    ]
+    expected = [status, status, 200 if status == 201 else status]
+    assert [answer.status for answer in answers] == expected
+    assert role_of(running, taker) == (role if status == 201 else None)
+    assert role_of(running, giver) == own
+
+
+def test_nobody_decides_about_who_stands_above_them(running: Running) -> None:
+    owner, boss = Person(running, "owner"), Person(running, "admin")
+    (first,) = (each for each in running.admin.ask("GET", MEMBERS).body if each["user"]["email"] == EMAIL)
+    for target, status in ((owner.id, 403), (first["userId"], 400), ("x", 404)):
+        assert boss.client.ask("PATCH", f"{MEMBERS}/{target}", {"role": "viewer"}).status == status
+        assert boss.client.ask("DELETE", f"{MEMBERS}/{target}").status == status
+    assert boss.client.ask("POST", MEMBERS, {"email": owner.email, "role": "viewer"}).status == 403
+    assert owner.client.ask("DELETE", f"{MEMBERS}/{first['userId']}").status == 400, "the project's owner stays"
+    assert running.admin.ask("POST", MEMBERS, {"email": EMAIL, "role": "viewer"}).status == 400
+    assert role_of(running, owner) == "owner"
+
+
+def test_what_was_taken_away_ends_with_the_next_request(running: Running) -> None:
+    person = Person(running, "admin")
+    new = {"name": "k", "scopes": ["messages:read"]}
+    assert person.client.ask("POST", "projects/shop/keys", new).status == 201
+    assert running.admin.ask("PATCH", f"{MEMBERS}/{person.id}", {"role": "viewer"}).body["role"] == "viewer"
+    assert person.client.ask("POST", "projects/shop/keys", new).status == 403
+    assert person.client.ask("GET", "projects/shop").status == 200
+    assert running.admin.ask("DELETE", f"{MEMBERS}/{person.id}").status == 200
+    assert person.client.ask("GET", "projects/shop").status == 404
+    assert person.client.ask("GET", "auth/whoami").status == 200
+
+
+@pytest.mark.parametrize(
+    ("scopes", "role", "status"),
+    [
+        (ALL_SCOPES, "admin", 201),
+        (ALL_SCOPES, "owner", 403),
+        ([*READING, "members:write"], "viewer", 201),
+        ([*READING, "members:write"], "member", 403),
+        (["members:read", "members:write"], "viewer", 403),
+    ],
+)
+def test_a_key_lets_nobody_do_what_it_may_not(running: Running, scopes: list[str], role: str, status: int) -> None:
+    key = running.make_key(*scopes)
+    asked: dict[str, Any] = {"email": f"k{next(NUMBERS)}@x.org", "role": role}
+    assert key.ask("POST", f"{MEMBERS}/invite", asked).status == status
+    assert key.ask("GET", MEMBERS).status == 200
+
+
+def test_another_tenants_members_are_not_there(running: Running) -> None:
+    stranger, member = Person(running, "owner", "other"), Person(running, "viewer")
+    asks: list[tuple[str, str, Any]] = [
+        ("GET", MEMBERS, None),
+        ("POST", MEMBERS, {"email": EMAIL, "role": "viewer"}),
+        ("POST", f"{MEMBERS}/invite", {"email": "x@x.org"}),
+        ("GET", f"{MEMBERS}/invites", None),
+        ("PATCH", f"{MEMBERS}/{member.id}", {"role": "viewer"}),
+        ("DELETE", f"{MEMBERS}/{member.id}", None),
+        ("PATCH", f"projects/other/members/{member.id}", {"role": "viewer"}),
+        ("DELETE", f"projects/other/members/{member.id}", None),
+    ]
+    assert [stranger.client.ask(*ask).status for ask in asks] == [404] * len(asks)
