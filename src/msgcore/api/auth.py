@@ -49,6 +49,8 @@ class SignIn(Wire):
 class AcceptInvite(Wire):
     """The last part of an invitation's link, and the account that it makes."""
 
+    __repr__ = private_repr
+
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     name: PersonName
     password: NewPassword
