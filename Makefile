@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-faults test-fuzz test-model lint format typecheck docs bench lock clean
+.PHONY: help serve demo test coverage test-faults test-fuzz test-model lint format typecheck docs bench lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,7 +24,10 @@ serve: $(RUN)  ## Run the gateway in the foreground (settings: MSGCORE_* variabl
 demo: $(RUN)  ## Show the whole way of a message on a throw-away gateway
 	@exec $(BIN)/msgcore demo
 
-test: $(DEV)  ## Run all tests, with coverage of src
+test: $(DEV)  ## Run all tests
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+coverage: $(DEV)  ## Run all tests, and tell which lines of src none of them runs (slower)
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
 
 test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied, the database away, messages flowing
