@@ -21,10 +21,9 @@ _NUMBER = re.compile(r"\s*([1-9][0-9]?)\s*[.)]?\s*")
 
 def number_of(inbound: Inbound, envelope: Envelope) -> int | None:
     """The number that a message is, as a whole."""
-    if not isinstance(envelope.content, Message):
-        return None
-    found = [match for text in inbound.said(envelope)[:1] if (match := _NUMBER.fullmatch(text)) is not None]
-    return int(found[0][1]) if found else None
+    said = inbound.said(envelope) if isinstance(envelope.content, Message) else ()
+    match = _NUMBER.fullmatch(said[0]) if said else None
+    return None if match is None else int(match[1])
 
 
 def presses(connection: Connection, adapter: type[PlatformAdapter], found: Sequence[Occurrence]) -> dict[str, Click]:

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
+
+
+def read_document(body: bytes | None) -> dict[str, Any] | None:
+    """The object that a body is; an empty one where it holds nothing or something else, None where it is no JSON."""
+    try:
+        found: Any = msgspec.json.decode(body or b"{}")
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
 
 def find(document: Any, *path: str | int) -> Any:
     """What is at a place of a document: names of members, and numbers of items."""

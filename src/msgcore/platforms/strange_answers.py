@@ -6,12 +6,11 @@ They tell nothing about the message, so nothing final may follow from them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from msgcore.core.errors import TemporaryError
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import read_document
 
 _TOLD_BY_STATUS = frozenset((401, 408, 413, 414, 425, 429))
 """Of these the status says what is to be done, whatever the body."""
@@ -46,8 +45,7 @@ def read_answer(answer: Response, platform: str) -> Mapping[str, Any]:
 
 def _decode(answer: Response) -> Mapping[str, Any] | None:
     """None for what is not JSON. Short words in plain text are an answer as well, and so is a stream of JSON."""
-    try:
-        data: Any = msgspec.json.decode(answer.body or b"{}")
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {} if answer.headers.get("Content-Type", "").startswith(_READ_OTHERWISE) else None
-    return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}
+    data = read_document(answer.body)
+    if data is None and answer.headers.get("Content-Type", "").startswith(_READ_OTHERWISE):
+        return {}
+    return data

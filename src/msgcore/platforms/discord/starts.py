@@ -11,13 +11,14 @@ import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from msgcore.core.errors import PermanentError, TemporaryError, ThrottledError
 from msgcore.platforms.discord.api import headers_of
 from msgcore.platforms.discord.errors import ERRORS, read_problem
+from msgcore.platforms.documents import read_document
 
 if TYPE_CHECKING:
     from msgcore.outbound.transport import Transport
@@ -88,7 +89,7 @@ class Starts:
     async def _ask(self) -> Gateway:
         url = f"{self._base_url}/gateway/bot"
         answer = await self._http.request("GET", url, headers=headers_of(self._token), timeout=ANSWER_SECONDS)
-        problem = read_problem(answer, _object(answer.body))
+        problem = read_problem(answer, read_document(answer.body) or {})
         if problem is not None:
             raise ERRORS.error(problem, "Discord")
         try:
@@ -111,10 +112,3 @@ def _count(limit: StartLimit) -> None:
             retry_after=seconds,
         )
     limit.remaining -= 1
-
-
-def _object(body: bytes | None) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(body or b"{}", type=dict[str, Any])
-    except ValueError:
-        return {}

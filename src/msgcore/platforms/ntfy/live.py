@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from msgcore.core.errors import DeliveryError, TemporaryError
 from msgcore.outbound.transport import LARGEST_ANSWER, Download, Response, TooLargeError
+from msgcore.platforms.documents import read_document
 from msgcore.platforms.live import Live, Payload, Sink, State
 from msgcore.platforms.ntfy.errors import ERRORS, read_problem
 from msgcore.platforms.ntfy.naming import Names, listened, login, server_of
@@ -151,11 +152,9 @@ class _Taking:
 async def _refusal(answer: Download) -> DeliveryError:
     try:
         body = await answer.read(LARGEST_ANSWER)
-        data: Any = msgspec.json.decode(body or b"{}")
-    except (TooLargeError, ValueError, RecursionError):
-        data = {}
-    known: dict[str, Any] = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-    problem = read_problem(Response(answer.status, answer.headers, None), known)
+    except TooLargeError:
+        body = None
+    problem = read_problem(Response(answer.status, answer.headers, None), read_document(body) or {})
     return _unreadable() if problem is None else ERRORS.error(problem, "ntfy")
 
 

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
 from msgcore.outbound.transport import Socket, SocketClosedError, TooLargeError
+from msgcore.platforms.documents import read_document
 from msgcore.platforms.live import Live, Payload, Sink, State
 from msgcore.platforms.slack.errors import OPENING_ERRORS, read_problem
 
@@ -195,10 +196,7 @@ class _Lines:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": form},
             timeout=ANSWER_SECONDS,
         )
-        try:
-            data = msgspec.json.decode(answer.body or b"{}", type=dict[str, Any])
-        except (ValueError, RecursionError):
-            data = {}
+        data = read_document(answer.body) or {}
         problem = read_problem(answer, data)
         if problem is not None:
             raise OPENING_ERRORS.error(problem, "Slack")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from msgcore.core.errors import DeliveryError, TemporaryError
+from msgcore.platforms.documents import read_document
 from msgcore.platforms.live import Live, Payload, Sink, State
 from msgcore.platforms.telegram.api import method_url
 from msgcore.platforms.telegram.errors import ERRORS, read_problem
@@ -110,7 +111,7 @@ class TelegramLive(Live):
         largest = LARGEST_ANSWER
         answer = await self.services.http.poll(url, body, headers=_JSON, seconds=seconds, max_bytes=largest)
         if answer.status != 200:  # noqa: PLR2004
-            problem = read_problem(answer, _object(answer.body))
+            problem = read_problem(answer, read_document(answer.body) or {})
             if problem is not None:
                 raise ERRORS.error(problem, "Telegram")
         return answer
@@ -126,14 +127,6 @@ def _fewer(limit: int) -> int:
     if limit == 1:
         raise TemporaryError("answer_lost", "Telegram's answer did not come as a whole")
     return max(1, limit // 10)
-
-
-def _object(body: bytes | None) -> Mapping[str, Any]:
-    try:
-        data: Any = msgspec.json.decode(body or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return cast("Mapping[str, Any]", data) if isinstance(data, dict) else {}
 
 
 def _read(body: bytes) -> tuple[list[msgspec.Raw], list[_Update]]:
