@@ -1,13 +1,15 @@
-"""What else the project does to messages and chats: edit, delete, show typing, mark as read."""
+"""What the project does to messages and chats beside sending: react, edit, delete, show typing, mark as read."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from litestar import Controller, post
 from litestar.params import FromPath
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Timestamp
-from msgcore.core.actions import Delete, Edit, MarkRead, MessageId
+from msgcore.core.actions import Delete, Edit, Emoji, MarkRead, MessageId, React, Unreact
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Content, ShortText, TargetType, Wire
 from msgcore.core.scopes import ApiScope
@@ -20,6 +22,12 @@ class OneMessage(Wire):
 
     platform_id: ShortText
     message_id: MessageId
+
+
+class SendReaction(OneMessage):
+    """An emoji, and the message that it is for."""
+
+    emoji: Emoji
 
 
 class EditedMessage(OneMessage):
@@ -42,26 +50,32 @@ class TypingPlace(Wire):
     target: TypingTarget
 
 
-class ActionAnswer(Answer):
+class QueuedAnswer(Answer):
     """It is durable and queued; `jobId` asks for its status."""
 
     success: bool
     platform_id: str
+    timestamp: Timestamp
+    job_id: str
+    status: str
+
+
+class ActionAnswer(QueuedAnswer):
+    """The message that it is done to."""
+
     message_id: str
-    timestamp: Timestamp
-    job_id: str
-    status: str
 
 
-class TypingAnswer(Answer):
-    """The same for a chat."""
+class ReactionAnswer(ActionAnswer):
+    """The emoji as well."""
 
-    success: bool
-    platform_id: str
+    emoji: str
+
+
+class TypingAnswer(QueuedAnswer):
+    """The chat in which typing is shown."""
+
     target: TypingTarget
-    timestamp: Timestamp
-    job_id: str
-    status: str
 
 
 class ActionsController(Controller):
@@ -69,6 +83,32 @@ class ActionsController(Controller):
 
     path = "/api/v1/projects/{project:str}/messages"
     tags = ("Messages",)
+
+    @post("/react", opt=requires(ApiScope.MESSAGES_WRITE), summary="React to a message")
+    async def react(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        data: JsonBody[SendReaction],
+        actions: Injected[ActionService],
+    ) -> ReactionAnswer:
+        """Sent in the order of the messages to the same chat; 400 for platforms without the capability reactions."""
+        action = React(message_id=data.message_id, emoji=data.emoji)
+        accepted = await actions.accept(request.user, project, data.platform_id, action)
+        return ReactionAnswer(emoji=data.emoji, **_about(data, accepted))
+
+    @post("/unreact", opt=requires(ApiScope.MESSAGES_WRITE), summary="Take a reaction back")
+    async def unreact(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        data: JsonBody[SendReaction],
+        actions: Injected[ActionService],
+    ) -> ReactionAnswer:
+        """As for reacting."""
+        action = Unreact(message_id=data.message_id, emoji=data.emoji)
+        accepted = await actions.accept(request.user, project, data.platform_id, action)
+        return ReactionAnswer(emoji=data.emoji, **_about(data, accepted))
 
     @post("/edit", opt=requires(ApiScope.MESSAGES_WRITE), summary="Change a message that was sent")
     async def edit(
@@ -80,7 +120,7 @@ class ActionsController(Controller):
     ) -> ActionAnswer:
         """Put another content in its place: one that is one message on the platform, without files."""
         action = Edit(message_id=data.message_id, content=data.content)
-        return _answer(data, await actions.accept(request.user, project, data.platform_id, action))
+        return ActionAnswer(**_about(data, await actions.accept(request.user, project, data.platform_id, action)))
 
     @post("/delete", opt=requires(ApiScope.MESSAGES_WRITE), summary="Delete a message that was sent")
     async def delete(
@@ -92,7 +132,7 @@ class ActionsController(Controller):
     ) -> ActionAnswer:
         """Take it away for everybody, with all its parts; one that is gone already counts as deleted."""
         action = Delete(message_id=data.message_id)
-        return _answer(data, await actions.accept(request.user, project, data.platform_id, action))
+        return ActionAnswer(**_about(data, await actions.accept(request.user, project, data.platform_id, action)))
 
     @post("/typing", opt=requires(ApiScope.MESSAGES_WRITE), summary="Show that an answer is being written")
     async def typing(
@@ -106,14 +146,7 @@ class ActionsController(Controller):
         accepted = await actions.accept_typing(
             request.user, project, data.platform_id, data.target.type, data.target.id
         )
-        return TypingAnswer(
-            success=True,
-            platform_id=data.platform_id,
-            target=data.target,
-            timestamp=to_iso(accepted.created_at),
-            job_id=accepted.message_id,
-            status="queued",
-        )
+        return TypingAnswer(target=data.target, **_queued(data.platform_id, accepted))
 
     @post("/read", opt=requires(ApiScope.MESSAGES_WRITE), summary="Mark a received message as read")
     async def read(
@@ -125,15 +158,18 @@ class ActionsController(Controller):
     ) -> ActionAnswer:
         """Tell its sender that it, and mostly what came before it, was read; expires after an hour."""
         action = MarkRead(message_id=data.message_id)
-        return _answer(data, await actions.accept(request.user, project, data.platform_id, action))
+        return ActionAnswer(**_about(data, await actions.accept(request.user, project, data.platform_id, action)))
 
 
-def _answer(data: OneMessage, accepted: Accepted) -> ActionAnswer:
-    return ActionAnswer(
-        success=True,
-        platform_id=data.platform_id,
-        message_id=data.message_id,
-        timestamp=to_iso(accepted.created_at),
-        job_id=accepted.message_id,
-        status="queued",
-    )
+def _about(data: OneMessage, accepted: Accepted) -> dict[str, Any]:
+    return {"message_id": data.message_id} | _queued(data.platform_id, accepted)
+
+
+def _queued(platform_id: str, accepted: Accepted) -> dict[str, Any]:
+    return {
+        "success": True,
+        "platform_id": platform_id,
+        "timestamp": to_iso(accepted.created_at),
+        "job_id": accepted.message_id,
+        "status": "queued",
+    }

@@ -37,7 +37,6 @@ from msgcore.api.platforms import PlatformsController
 from msgcore.api.previews import PreviewsController
 from msgcore.api.projects import ProjectsController
 from msgcore.api.rate_limit import HEADERS, RateGate, send_allowance
-from msgcore.api.reactions import ReactionsController
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
@@ -63,7 +62,6 @@ CONTROLLERS: Final = (
     IdentitiesController,
     OptOutsController,
     MessagesController,
-    ReactionsController,
     ActionsController,
     BatchesController,
     PreviewsController,

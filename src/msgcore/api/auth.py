@@ -10,13 +10,13 @@ from litestar import Controller, get, patch, post
 from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer
 from msgcore.api.client_address import address_group, client_address
+from msgcore.api.parameters import AccountEmail
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.services.accounts import AccountService, SignedIn
 from msgcore.services.invites import InviteService
 
-Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
 GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 NewPassword = Annotated[
     str,
@@ -32,7 +32,7 @@ class SignUp(Wire):
 
     __repr__ = private_repr
 
-    email: Email
+    email: AccountEmail
     password: NewPassword
     name: PersonName | None = None
 
@@ -42,7 +42,7 @@ class SignIn(Wire):
 
     __repr__ = private_repr
 
-    email: Email
+    email: AccountEmail
     password: GivenPassword
 
 

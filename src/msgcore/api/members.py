@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import msgspec
 from litestar import Controller, delete, get, patch, post
 from litestar.params import FromPath
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
+from msgcore.api.parameters import AccountEmail
 from msgcore.api.projects import MemberAnswer, member_answer
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
@@ -19,13 +19,12 @@ from msgcore.services.invites import InviteService
 from msgcore.services.members import MemberService
 
 RoleName = Literal["owner", "admin", "member", "viewer"]
-Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
 
 
 class AddMember(Wire):
     """Somebody who has an account, and their role."""
 
-    email: Email
+    email: AccountEmail
     role: RoleName
 
 
@@ -38,7 +37,7 @@ class ChangeMember(Wire):
 class Invite(Wire):
     """Somebody who may have no account yet."""
 
-    email: Email
+    email: AccountEmail
     role: RoleName = "member"
 
 

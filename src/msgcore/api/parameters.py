@@ -24,6 +24,10 @@ StartDate: TypeAlias = Annotated[
 EndDate: TypeAlias = Annotated[str | None, QueryParameter(name="endDate", description="Not after this ISO 8601 time")]
 
 
+AccountEmail: TypeAlias = Annotated[str, msgspec.Meta(min_length=3, max_length=320, description="an e-mail address")]
+"""Of a person who signs in."""
+
+
 class PauseRequest(Wire):
     """Why; it is shown where the pause is."""
 
