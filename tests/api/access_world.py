@@ -20,7 +20,7 @@ from api.access_table import ROLES
 from api.conftest import ALL_SCOPES, PASSWORD, Running
 from api.inbound import in_database, report
 from msgcore.core.ids import new_id
-from msgcore.security.api_keys import digest
+from msgcore.security.digests import digest
 from msgcore.store.tables import api_keys, metadata, project_members, users
 from servers.api_client import ApiClient
 from servers.patience import PATIENCE

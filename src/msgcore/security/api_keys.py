@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass, field
+
+from msgcore.security.digests import digest
 
 _RANDOM_BYTES = 32
 _PREFIX = "msc_"
@@ -28,15 +29,6 @@ def make_api_key(environment: str) -> NewApiKey:
     """A new key for a project of this environment."""
     secret = f"{_PREFIX}{_ENVIRONMENTS.get(environment, 'dev')}_{secrets.token_urlsafe(_RANDOM_BYTES)}"
     return NewApiKey(secret, digest(secret), secret[:_PREFIX_LENGTH], secret[-_SUFFIX_LENGTH:])
-
-
-def digest(api_key: str) -> str:
-    """The SHA-256 of a key as hex digits.
-
-    Keys carry 256 random bits, so a plain digest cannot be reversed, and looking one up by its
-    digest tells nothing by its timing.
-    """
-    return hashlib.sha256(api_key.encode()).hexdigest()
 
 
 def may_be_api_key(text: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgcore.core.errors import FieldError, UnauthenticatedError
-from msgcore.security.api_keys import digest
+from msgcore.security.digests import digest
 
 _SHORTEST_PASSWORD = 8
 _LONGEST_PASSWORD = 1024

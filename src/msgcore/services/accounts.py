@@ -19,7 +19,7 @@ from msgcore.core.errors import (
 )
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
-from msgcore.security.api_keys import digest
+from msgcore.security.digests import digest
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.account_rules import email_errors, is_email, normal_email, password_errors, tokens_end

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from msgcore.core.scopes import MINIMUM_ROLE, ApiScope, Principal, Role
-from msgcore.security.api_keys import digest, may_be_api_key
+from msgcore.security.api_keys import may_be_api_key
+from msgcore.security.digests import digest
 from msgcore.security.oidc_tokens import read_header
 from msgcore.security.tokens import LOCAL_ALGORITHM, Tokens
 from msgcore.services.account_rules import refuse_ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from msgcore.core.errors import (
 )
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal, Role
-from msgcore.security.invite_tokens import digest, make_invite_token
+from msgcore.security.digests import digest
 from msgcore.security.passwords import Passwords
 from msgcore.services.account_rules import email_errors, normal_email, password_errors
 from msgcore.services.accounts import AccountService, SignedIn, User
@@ -34,6 +35,9 @@ from msgcore.store.users import find_user_by_email, insert_user
 
 LIFETIME = timedelta(days=7)
 """How long an invitation can be accepted."""
+
+TOKEN_BYTES = 32
+"""Of a link's random part."""
 
 MOST_OPEN = 1000
 """Invitations to a project that wait to be accepted."""
@@ -147,7 +151,7 @@ class InviteService:
         await store.delete_stale_invites(connection, project_id, email, now)
         if await store.count_invites(connection, project_id, now) >= MOST_OPEN:
             raise ConflictError(f"{MOST_OPEN} invitations to this project wait to be accepted: revoke some first")
-        token, expires_at = make_invite_token(), now + LIFETIME
+        token, expires_at = secrets.token_urlsafe(TOKEN_BYTES), now + LIFETIME
         invite_id = new_id()
         row = {
             "id": invite_id,

@@ -13,7 +13,7 @@ from msgcore.core.clock import Clock
 from msgcore.core.errors import ForbiddenError, UnauthenticatedError
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
-from msgcore.security.api_keys import digest
+from msgcore.security.digests import digest
 from msgcore.security.oidc_tokens import OidcLogin, read_token, signature_of
 from msgcore.services.account_rules import is_email, normal_email, tokens_end
 from msgcore.services.oidc_issuer import OidcIssuer
