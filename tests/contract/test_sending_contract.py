@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from msgcore.core.errors import PermanentError, TemporaryError
-from msgcore.core.ids import new_id
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import CAPABILITY_OF, Account, PlatformDeclaration
 from msgcore.platforms.calling import CallingAdapter
 from msgcore.platforms.registry import AdapterSet, PlatformRegistry
 from msgcore.store.database import Database
-from msgcore.store.tables import project_platforms, projects, users
 from servers.adapters import adapter_services
-from servers.deliveries import PLATFORM_ID, make_account, make_action, make_content, make_delivery
+from servers.deliveries import make_account, make_action, make_content, make_delivery
+from servers.edge import add_account, example_credentials
 from servers.facts import every_action
 from servers.http_sink import http_sink
 from servers.smtp import smtp_server
@@ -32,10 +28,6 @@ NAMES = [name for name in REGISTRY.names if not issubclass(REGISTRY.adapter_clas
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
-def example_credentials(declaration: PlatformDeclaration) -> dict[str, Any]:
-    return {field.name: field.example for field in declaration.credentials if field.example is not None}
-
-
 @pytest.fixture
 def declaration(name: str) -> PlatformDeclaration:
     return REGISTRY.declaration(name)
@@ -44,14 +36,7 @@ def declaration(name: str) -> PlatformDeclaration:
 @pytest.fixture
 async def services(sqlite_url: str) -> AsyncIterator[AdapterServices]:
     database = Database.open(sqlite_url)
-    stamps = {"created_at": datetime.now(UTC), "updated_at": datetime.now(UTC)}
-    owner = {"id": new_id(), "email": "owner@example.com"}
-    project = {"id": "demo", "name": "Demo", "environment": "development", "owner_id": owner["id"]}
-    platform = {"id": PLATFORM_ID, "project_id": "demo", "platform": "any", "name": "Any", "webhook_token": new_id()}
-    async with database.write() as connection:
-        await connection.execute(insert(users), owner | stamps)
-        await connection.execute(insert(projects), project | stamps)
-        await connection.execute(insert(project_platforms), platform | {"credentials_encrypted": "x"} | stamps)
+    await add_account(database)
     async with adapter_services(database) as made:
         yield made
     await database.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.egress import EgressGuard, PortDeniedError
 from servers.deliveries import make_account
 from servers.dovecot import PASSWORD, DovecotServer
+from servers.live_sink import MemorySink, connected
 from servers.patience import PATIENCE
 
 SMTP = {"smtpHost": "127.0.0.1", "smtpPort": 25, "fromEmail": "shop@example.com"}
@@ -39,31 +40,16 @@ async def adapter(services: AdapterServices) -> AsyncIterator[EmailLive]:
     await made.close()
 
 
-@dataclass
-class Kept:
-    """A sink that keeps what it gets in memory."""
-
-    largest: int = 1_000_000
-    mails: list[bytes] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    fails_after: int = 10**9
+class Kept(MemorySink):
+    """Of mails."""
 
     async def store(self, payloads: Sequence[Payload], state: State, notes: Sequence[str] = ()) -> None:
-        if len(self.mails) + len(payloads) > self.fails_after:
-            raise ConnectionError
         assert all(payload.headers == {"content-type": "message/rfc822"} for payload in payloads)
-        self.mails += [payload.body for payload in payloads]
-        self.notes += notes
-        self.states.append(state)
-
-    def connected(self) -> None:
-        self.up.set()
+        await super().store(payloads, state, notes)
 
     @property
     def texts(self) -> list[str]:
-        return [mail.rpartition(b"\r\n\r\n")[2].decode().strip() for mail in self.mails]
+        return [mail.rpartition(b"\r\n\r\n")[2].decode().strip() for mail in self.bodies]
 
     async def wait_for(self, *texts: str) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -81,23 +67,11 @@ def credentials(server: DovecotServer, user: str, **more: Any) -> dict[str, Any]
     return SMTP | own | {"imapPassword": PASSWORD} | more
 
 
-@asynccontextmanager
-async def reading(
+def reading(
     adapter: EmailLive, given: Mapping[str, Any], sink: Kept, state: State | None = None
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A connection that is up, and hung up in the end."""
-    running = asyncio.create_task(adapter.run(make_account("email", dict(given)), sink, state))
-    up = asyncio.create_task(sink.up.wait())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([running, up], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        yield
-    finally:
-        up.cancel()
-        running.cancel()
-        await asyncio.wait([running])
+    return connected(adapter, make_account("email", dict(given)), sink, state)
 
 
 async def failure(adapter: EmailLive, given: Mapping[str, Any]) -> DeliveryError:
@@ -280,13 +254,11 @@ async def test_a_server_that_ends(services: AdapterServices) -> None:
     sink = Kept()
     with DovecotServer() as server:
         given = credentials(server, "ann")
-        running = asyncio.create_task(adapter.run(make_account("email", given), sink, None))
-        async with asyncio.timeout(PATIENCE):
-            await sink.up.wait()
-        await asyncio.sleep(0.5)  # it waits for mail
-        server.stop()
-        with pytest.raises(TemporaryError):
-            await running
+        async with reading(adapter, given, sink) as running:
+            await asyncio.sleep(0.5)  # it waits for mail
+            server.stop()
+            with pytest.raises(TemporaryError):
+                await running
     await adapter.close()
 
 

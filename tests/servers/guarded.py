@@ -13,7 +13,19 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from servers.patience import PATIENCE
-from servers.postgres import GUARD
+
+# The shell ends the server when its standard input is closed, so that none outlives a killed test run.
+GUARD = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+{ cat <&3 >/dev/null; kill -INT $server; } 2>/dev/null &
+guard=$!
+wait $server
+status=$?
+kill $guard
+exit $status
+"""
 
 
 class GuardedServer(ABC):
@@ -55,25 +67,29 @@ class GuardedServer(ABC):
         """More arguments of `Popen`."""
         return {}
 
-    def start(self) -> None:
-        """Start, and wait until it answers."""
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait."""
         command = ["sh", "-c", GUARD.replace("-INT", f"-{self.stop_signal}"), "sh", *self.command()]
         with (self.folder / "output").open("ab") as output:
-            self.process = subprocess.Popen(
+            made = self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C in the terminal is for the test run alone
                 **self.how(),
             )
-        deadline = time.monotonic() + PATIENCE
+        return made
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        process, deadline = self.spawn(), time.monotonic() + PATIENCE
         while True:
             try:
                 self.probe()
             except self.faults as error:
-                if time.monotonic() > deadline or self.process.poll() is not None:
+                if time.monotonic() > deadline or process.poll() is not None:
                     raise RuntimeError(f"{self.name} did not come up: {self.said()}") from error
                 time.sleep(0.05)
             else:

@@ -14,7 +14,7 @@ from servers.patience import PATIENCE
 
 @dataclass
 class MemorySink:
-    """Keeps what it gets; `away` while the database is."""
+    """Keeps what it gets; `away` while the database is. It fails once it would have more than `fails_after`."""
 
     largest: int = 1_000_000
     bodies: list[bytes] = field(default_factory=list)
@@ -22,9 +22,10 @@ class MemorySink:
     notes: list[str] = field(default_factory=list)
     ups: int = 0
     away: bool = False
+    fails_after: int = 10**9
 
     async def store(self, payloads: Sequence[Payload], state: State, notes: Sequence[str] = ()) -> None:
-        if self.away:
+        if self.away or len(self.bodies) + len(payloads) > self.fails_after:
             raise ConnectionRefusedError
         self.bodies += [payload.body for payload in payloads]
         self.notes += notes
@@ -46,10 +47,12 @@ class MemorySink:
 
 
 @asynccontextmanager
-async def connected(live: Live, account: Account, sink: MemorySink) -> AsyncIterator[asyncio.Task[None]]:
-    """The connection that goes on from the sink's state, up and then hung up. Raises what it raises."""
+async def connected(
+    live: Live, account: Account, sink: MemorySink, state: State | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The connection that goes on from a state (else the sink's), up and then hung up. Raises what it raises."""
     before = sink.ups
-    running = asyncio.create_task(live.run(account, sink, sink.state))
+    running = asyncio.create_task(live.run(account, sink, sink.state if state is None else state))
     try:
         async with asyncio.timeout(PATIENCE):
             while sink.ups == before and not running.done():

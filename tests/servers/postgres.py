@@ -10,71 +10,70 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 
 from servers.gateway import free_port
+from servers.guarded import GuardedServer
 from servers.patience import PATIENCE
 
-# The shell ends the server when its standard input is closed, so that none outlives a killed test run.
-GUARD = """
-exec 3<&0
-"$@" </dev/null 3<&- &
-server=$!
-{ cat <&3 >/dev/null; kill -INT $server; } 2>/dev/null &
-guard=$!
-wait $server
-status=$?
-kill $guard
-exit $status
-"""
 
-
-class PostgresServer:
+class PostgresServer(GuardedServer):
     """A server with a data directory of its own, on loopback, open to every local user.
 
     As root it runs as `nobody`, because PostgreSQL refuses root. `fsync=False` is quicker and gives
     up on power cuts only: tests may, benchmarks must not.
     """
 
+    name = "postgres"
+    faults = (OSError, asyncpg.PostgresError)
+    stop_signal = "INT"
+
     def __init__(self, *, fsync: bool = True) -> None:
+        super().__init__()
         self.port = free_port()
         self.url = self._url("postgres")
         self._fsync = "on" if fsync else "off"
-        self._folder = Path(tempfile.mkdtemp(prefix="msgcore-postgres-"))
-        self._data = self._folder / "data"
-        self._log = self._folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._data = self.folder / "data"
 
-    def __enter__(self) -> Self:
-        try:
-            self._initialise()
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self, seconds: float = PATIENCE) -> None:
+    def start(self) -> None:
         """Start and wait until it answers; waits for the rest of a killed one to be gone."""
-        deadline = time.monotonic() + seconds
+        if not self._data.exists():
+            self._initialise()
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not come up: {self._log.read_text(errors='replace')[-2000:]}")
-            if self._process is None or self._process.poll() is not None:
-                self._spawn()
+                raise RuntimeError(f"PostgreSQL did not come up: {self.said()}")
+            if self.process is None or self.process.poll() is not None:
+                self.spawn()
             time.sleep(0.03)
+
+    def command(self) -> Sequence[str | Path]:
+        """The server, with its settings."""
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "max_connections": 200,
+            "fsync": self._fsync,
+            "full_page_writes": self._fsync,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [_binaries() / "postgres", "-D", self._data, *options]
+
+    def how(self) -> Mapping[str, Any]:
+        """As whom it runs."""
+        return _server_user()
+
+    def probe(self) -> object:
+        """Whether it answers."""
+        return self.execute("SELECT 1")
 
     def stop(self) -> None:
         """Close every connection and end in order (a "fast" shutdown)."""
@@ -88,11 +87,6 @@ class PostgresServer:
         """Stop and start on the same port with the same data."""
         self.stop()
         self.start()
-
-    def close(self) -> None:
-        """Stop and delete the data."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make a database, as a copy of another one; its URL."""
@@ -114,52 +108,31 @@ class PostgresServer:
     def _initialise(self) -> None:
         user = _server_user()
         if user:
-            os.chown(self._folder, user["user"], user["group"])
+            os.chown(self.folder, user["user"], user["group"])
         command = [_binaries() / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run(
-            [*command, "--no-locale", "--no-sync"], **user, cwd=self._folder, check=False, capture_output=True
+            [*command, "--no-locale", "--no-sync"], **user, cwd=self.folder, check=False, capture_output=True
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
 
-    def _spawn(self) -> None:
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": self.port,
-            "unix_socket_directories": self._folder,
-            "max_connections": 200,
-            "fsync": self._fsync,
-            "full_page_writes": self._fsync,
-        }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["sh", "-c", GUARD, "sh", _binaries() / "postgres", "-D", self._data, *options],
-                **_server_user(),
-                cwd=self._folder,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is for the test run alone
-            )
-
     def _end(self, sig: signal.Signals) -> None:
-        if self._process is None or self._process.stdin is None:
+        if self.process is None or self.process.stdin is None:
             return
         pid_file = self._data / "postmaster.pid"
-        if self._process.poll() is None and pid_file.exists():
+        if self.process.poll() is None and pid_file.exists():
             os.kill(int(pid_file.read_text().split()[0]), sig)
-            self._process.wait(60)
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process = None
+            self.process.wait(60)
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process = None
 
     def _answers(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
+        if self.process is None or self.process.poll() is not None:
             return False
         try:
-            self.execute("SELECT 1")
-        except (OSError, asyncpg.PostgresError):
+            self.probe()
+        except self.faults:
             return False
         return True
 

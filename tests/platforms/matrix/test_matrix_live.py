@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from msgcore.platforms.matrix.inbound import MatrixInbound
 from msgcore.platforms.matrix.live import MatrixLive
 from msgcore.platforms.receiving import InboundRequest
 from servers.deliveries import make_account
+from servers.live_sink import MemorySink, connected
 from servers.patience import PATIENCE
 from servers.synapse import SynapseServer, User
 
@@ -30,14 +31,10 @@ READER = MatrixInbound()
 
 
 @dataclass
-class Kept:
+class Kept(MemorySink):
     """A sink that reads what it gets, as the reader does: what came before is dropped by its id."""
 
-    largest: int = 1_000_000
     envelopes: dict[str, Envelope] = field(default_factory=dict)
-    states: list[State] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    up: asyncio.Event = field(default_factory=asyncio.Event)
     stores: int = 10**9
 
     async def store(self, payloads: Sequence[Payload], state: State, notes: Sequence[str] = ()) -> None:
@@ -48,11 +45,7 @@ class Kept:
             request = InboundRequest("POST", dict(payload.headers), "", payload.body, datetime.now(UTC))
             for envelope in READER.read(make_account("matrix", {}), request):
                 self.envelopes.setdefault(envelope.event_id, envelope)
-        self.notes += notes
-        self.states.append(msgspec.json.decode(msgspec.json.encode(state)))
-
-    def connected(self) -> None:
-        self.up.set()
+        await super().store(payloads, msgspec.json.decode(msgspec.json.encode(state)), notes)
 
     @property
     def texts(self) -> list[str]:
@@ -98,24 +91,12 @@ def room_of(ann: User, *others: User, **more: Any) -> str:
     return room
 
 
-@asynccontextmanager
-async def listening(
+def listening(
     connection: MatrixLive, server: SynapseServer, bot: User, sink: Kept, state: State | None = None, **more: Any
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A connection that is up, and hung up in the end."""
     given = {"homeserverUrl": server.url, "accessToken": bot.token, **more}
-    running = asyncio.create_task(connection.run(make_account("matrix", given), sink, state))
-    up = asyncio.create_task(sink.up.wait())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([running, up], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        yield
-    finally:
-        up.cancel()
-        running.cancel()
-        await asyncio.wait([running])
+    return connected(connection, make_account("matrix", given), sink, state)
 
 
 def shown(envelope: Envelope) -> dict[str, Any]:
@@ -225,7 +206,7 @@ async def test_a_break_loses_nothing_and_a_crash_in_a_gap_neither(
     ann.write(other, "elsewhere")
     states = sink.states
     for stores in (0, 1, 3, 10**9):  # ends at once, in the middle of the gap, and not at all
-        sink.stores, sink.up = stores, asyncio.Event()
+        sink.stores = stores
         if stores < 10**9:
             with pytest.raises(ConnectionError):
                 async with listening(connection, server, bot, sink, states[-1]):

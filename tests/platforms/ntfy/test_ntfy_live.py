@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +18,14 @@ from msgcore.core.envelope import Edit as Edited
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, TemporaryError
 from msgcore.outbound.services import AdapterServices
 from msgcore.platforms.base import Account
-from msgcore.platforms.live import Payload, State
+from msgcore.platforms.live import State
 from msgcore.platforms.ntfy import NtfyAdapter
 from msgcore.platforms.ntfy.inbound import NtfyInbound
 from msgcore.platforms.ntfy.live import OVERLAP, NtfyLive
 from msgcore.platforms.receiving import InboundRequest
 from servers.deliveries import make_action, make_content, make_delivery
 from servers.http_sink import HttpSink
+from servers.live_sink import MemorySink, connected
 from servers.ntfy import TOKEN, WRONG, NtfyServer, ntfy_account, press
 from servers.patience import PATIENCE
 
@@ -36,57 +36,33 @@ def adapter(services: AdapterServices) -> NtfyAdapter:
 
 
 @dataclass
-class Kept:
-    """A sink in memory."""
+class Kept(MemorySink):
+    """Of messages."""
 
     largest: int = 100_000
-    payloads: list[bytes] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def store(self, payloads: Sequence[Payload], state: State, notes: Sequence[str] = ()) -> None:
-        self.payloads += [payload.body for payload in payloads]
-        self.notes += notes
-        self.states.append(state)
-
-    def connected(self) -> None:
-        self.up.set()
 
     async def wait_for(self, *parts: bytes) -> None:
         """Each in a payload of its own, in any order."""
         async with asyncio.timeout(PATIENCE):
-            while not all(any(part in payload for payload in self.payloads) for part in parts):
+            while not all(any(part in payload for payload in self.bodies) for part in parts):
                 await asyncio.sleep(0.01)
 
     def told(self, account: Account) -> list[Any]:
         """The chats and contents of what came, once for each event."""
         found = {
             envelope.event_id: (envelope.chat.id, envelope.content)
-            for body in self.payloads
+            for body in self.bodies
             for envelope in NtfyInbound().read(account, InboundRequest("POST", {}, "", body, datetime.now(UTC)))
         }
         return list(found.values())
 
 
-@asynccontextmanager
-async def listening(
+def listening(
     adapter: NtfyAdapter, account: Account, sink: Kept, state: State | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A connection that is up, and hung up in the end."""
     assert NtfyLive.wanted(account)
-    running = asyncio.create_task(NtfyLive(adapter.services).run(account, sink, state))
-    up = asyncio.create_task(sink.up.wait())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([running, up], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        yield running
-    finally:
-        up.cancel()
-        running.cancel()
-        await asyncio.wait([running])
+    return connected(NtfyLive(adapter.services), account, sink, state)
 
 
 @pytest.mark.usefixtures("ntfy")  # which skips where none can be had
@@ -115,7 +91,7 @@ async def test_topics_are_listened_to_over_breaks_and_restarts(adapter: NtfyAdap
         elsewhere = Kept()
         other = ntfy_account(server.url.replace("127.0.0.1", "localhost"), topics="news")
         async with listening(adapter, other, elsewhere, again.states[-1]):
-            assert elsewhere.payloads == [], "another server's times mean nothing"
+            assert elsewhere.bodies == [], "another server's times mean nothing"
     id_ = f"news:{one['id']}"
     told = first.told(account)
     assert told == [
@@ -208,5 +184,5 @@ async def test_what_overtakes_older_messages_does_not_hide_them(adapter: NtfyAda
         async with asyncio.timeout(PATIENCE):
             await running  # it ends without an error, and is taken up again by whoever holds it
     assert sink.requests[0].path == f"/t/json?since={max(900, 1000 - OVERLAP)}"
-    assert len(kept.payloads) == 5
+    assert len(kept.bodies) == 5
     assert len(kept.notes) == 2
