@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-faults test-fuzz test-model lint format typecheck docs bench lock clean
+.PHONY: help serve demo test coverage test-faults test-fuzz test-model lint format typecheck docs bench lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,14 +24,17 @@ serve: $(RUN)  ## Run the gateway in the foreground (settings: MSGCORE_* variabl
 demo: $(RUN)  ## Show the whole way of a message on a throw-away gateway
 	@exec $(BIN)/msgcore demo
 
-test: $(DEV)  ## Run all tests, with coverage of src
+test: $(DEV)  ## Run all tests
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+coverage: $(DEV)  ## Run all tests, and tell which lines of src none of them runs (slower)
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_MIN)
 
 test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redis emptied, the database away, messages flowing
 	MSGCORE_FAULT_KILLS=20 MSGCORE_FAULT_MESSAGES=2000 \
 	MSGCORE_FAULT_WORKER_KILLS=10 MSGCORE_FAULT_WORKER_MESSAGES=20000 \
 	MSGCORE_FAULT_INBOUND=5000 MSGCORE_FAULT_AWAY_SECONDS=30 MSGCORE_FAULT_TAKEOVERS=5 MSGCORE_FAULT_LIVE_KILLS=10 \
-	MSGCORE_FAULT_FALLBACKS=3000 MSGCORE_FAULT_LANE_MESSAGES=1000 $(BIN)/pytest --timeout 3600 tests/faults
+	MSGCORE_FAULT_FALLBACKS=3000 MSGCORE_FAULT_LANE_MESSAGES=1000 MSGCORE_FAULT_KEY_PLATFORMS=10000 $(BIN)/pytest --timeout 3600 tests/faults
 
 test-fuzz: $(DEV)  ## The long fuzz run: many requests made from the OpenAPI document
 	MSGCORE_FUZZ_EXAMPLES=200 $(BIN)/pytest --timeout 3600 tests/e2e/test_openapi_fuzz.py

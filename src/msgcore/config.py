@@ -25,6 +25,7 @@ from msgcore.setting_kinds import (
     BlobUrl,
     DatabaseUrl,
     DataDir,
+    DecryptionKeys,
     EncryptionKey,
     HostName,
     HttpUrl,
@@ -124,6 +125,7 @@ class Settings(CallerSettings):
         "MSGCORE_ENCRYPTION_KEY",
         "ENCRYPTION_KEY",
     )
+    decryption_keys: DecryptionKeys = _setting(None, "Further keys that only decrypt", "MSGCORE_DECRYPTION_KEYS")
     jwt_secret: JwtSecret = _setting(
         None,
         "At least 32 characters that sign logins; unset: made and kept in the data directory",

@@ -173,6 +173,11 @@ EncryptionKey = Annotated[
     _matching(r"[0-9a-fA-F]{64}\Z"),
     Allowed(f"64 hex digits; generate them with: {GENERATE_SECRET}"),
 ]
+DecryptionKeys = Annotated[
+    SecretStr | None,
+    _matching(r"[0-9a-fA-F]{64}(\s*,\s*[0-9a-fA-F]{64})*\Z"),
+    Allowed("keys of 64 hex digits, comma-separated"),
+]
 JwtSecret = Annotated[
     SecretStr | None,
     _matching(r"(?s).{32,}\Z"),

@@ -97,6 +97,30 @@ async def test_a_wrong_or_missing_key_is_found(msgcore: Msgcore) -> None:
     assert not secrets.exists()
 
 
+async def test_rows_under_a_key_that_is_not_given_are_found(msgcore: Msgcore) -> None:
+    msgcore.end(msgcore.start("serve")[0])
+    made = msgcore.run("keys", "rotate", "--new", "--json")
+    assert (made.returncode, made.stdout.count('"count":1')) == (0, 1), made
+    lost = {"MSGCORE_ENCRYPTION_KEY": "0a" * 32}
+    refused = msgcore.run("keys", "rotate", **lost)
+    assert (refused.returncode, "is not the key that this database" in refused.stderr) == (1, True)
+    assert "unknown" in msgcore.run("keys", "status", **lost).stdout
+    with sqlite3.connect(msgcore.data_dir / "msgcore.db") as database:
+        database.execute("PRAGMA foreign_keys=OFF")
+        database.execute(
+            "INSERT INTO webhooks (id, project_id, name, url, events, secret_encrypted, is_active, created_at, updated_at)"
+            " VALUES ('01920000-0000-7000-8000-000000000000', 'p', 'n', 'u', '[]', 'v1:00000000:x', 1, '2030', '2030')"
+        )
+    found = await findings(msgcore)
+    assert found["encryption key"].detail == "1 rows are under keys that are not given; msgcore keys status shows which"
+    left = msgcore.run("keys", "rotate", "--prune")
+    assert left.returncode == 1
+    assert "1 row cannot be read with any key at hand" in left.stderr
+    assert "removed" not in left.stdout
+    elsewhere = msgcore.run("keys", "status", MSGCORE_DATA_DIR=str(msgcore.data_dir / "x"))
+    assert "give this command the settings of the gateway" in elsewhere.stderr
+
+
 async def test_an_old_schema_is_found(msgcore: Msgcore) -> None:
     msgcore.data_dir.mkdir()
     with sqlite3.connect(msgcore.data_dir / "msgcore.db") as database:

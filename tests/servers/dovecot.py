@@ -13,18 +13,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from servers.debian import apt, own_lists, unpack
 from servers.gateway import free_port
+from servers.guarded import GuardedServer
 from servers.patience import PATIENCE
-from servers.postgres import GUARD
 from servers.tls import Authority
 
 PASSWORD = 'p\u00e4ss"word\\1'
@@ -132,76 +131,43 @@ class Programs:
         return ":".join(map(str, (own, own / "modules/old-stats", *self.root.glob("usr/lib/*-linux-gnu*"))))
 
 
-class DovecotServer:
+class DovecotServer(GuardedServer):
     """A server with a mailbox for whoever logs in with `PASSWORD`, on loopback; as root it runs as `nobody`."""
+
+    name = "dovecot"
+    logs = ("output", "log")
+    faults = (OSError, imaplib.IMAP4.error)
+    stop_signal = "INT"
 
     def __init__(self, *, idle: bool = True) -> None:
         """Without `idle` the server does not tell of new mail by itself."""
+        super().__init__()
         self.port, self.tls_port = free_port(), free_port()
         self._idle = idle
-        self._folder = Path(tempfile.mkdtemp(prefix="msgcore-dovecot-"))
-        self.authority = Authority(self._folder)
+        self.authority = Authority(self.folder)
         self.authority.server_context()  # writes the server's certificate and key beside its own
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self._configure()
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def command(self) -> Sequence[str | Path]:
+        """The server, with its settings."""
+        self._configure()
+        return [programs().dovecot, "-F", "-c", self.folder / "dovecot.conf"]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """Start, and wait until somebody can log in."""
+    def how(self) -> Mapping[str, Any]:
+        """Where its libraries are, and as whom it runs."""
         found = programs()
-        environment = os.environ | ({"LD_LIBRARY_PATH": found.libraries} if found.root else {})
-        with (self._folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                ["sh", "-c", GUARD, "sh", found.dovecot, "-F", "-c", self._folder / "dovecot.conf"],
-                **_as_whom(),
-                env=environment,
-                cwd=self._folder,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.login("nobody").logout()
-            except (OSError, imaplib.IMAP4.error) as error:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise RuntimeError(f"Dovecot did not come up: {self.said()}") from error
-                time.sleep(0.05)
-            else:
-                return
+        return {"env": os.environ | ({"LD_LIBRARY_PATH": found.libraries} if found.root else {}), **_as_whom()}
+
+    def probe(self) -> object:
+        """Whether somebody can log in."""
+        return self.login("nobody").logout()
 
     def stop(self) -> None:
         """End it, and every connection."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait(PATIENCE)
+        group = None if self.process is None else self.process.pid
+        super().stop()
+        if group is not None:
             with suppress(ProcessLookupError):  # those who serve clients take ten seconds to say goodbye
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process = None
-
-    def close(self) -> None:
-        """Stop, and delete all mail."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def said(self) -> str:
-        """The end of its log."""
-        logs = (self._folder / name for name in ("output", "log"))
-        return "".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
+                os.killpg(group, signal.SIGKILL)
 
     def login(self, user: str) -> imaplib.IMAP4:
         """A connection of a mail reader."""
@@ -219,20 +185,20 @@ class DovecotServer:
 
     def renumber(self, user: str) -> None:
         """Lose what is known of a mailbox's UIDs, as after a restored backup: all mails get new ones."""
-        for path in (self._folder / "mail" / user).glob("dovecot*"):
+        for path in (self.folder / "mail" / user).glob("dovecot*"):
             path.unlink()
 
     def _configure(self) -> None:
         found = programs()
         user = pwd.getpwuid(_as_whom().get("user", os.geteuid()))
         values = {
-            "folder": self._folder,
+            "folder": self.folder,
             "user": user.pw_name,
             "group": grp.getgrgid(user.pw_gid).gr_name,
             "port": self.port,
             "tls_port": self.tls_port,
-            "chain": self._folder / "server.pem",
-            "key": self._folder / "server.key",
+            "chain": self.folder / "server.pem",
+            "key": self.folder / "server.key",
             "libexec": f"libexec_dir = {found.root}/usr/lib/dovecot" if found.root else "",
             "libraries": found.libraries,
             "capability": "" if self._idle else "imap_capability = IMAP4rev1 AUTH=PLAIN UIDPLUS",
@@ -241,11 +207,11 @@ class DovecotServer:
         values["password"] = re.sub(r'(["\\])', r"\\\1", PASSWORD)
         # The version comes first.
         parts = (SETTINGS, OF_2_3) if is_old else (OF_2_4, SETTINGS)
-        (self._folder / "dovecot.conf").write_text("".join(parts).format(**values))
+        (self.folder / "dovecot.conf").write_text("".join(parts).format(**values))
         for name in ("run", "state", "mail", "home"):
-            (self._folder / name).mkdir()
+            (self.folder / name).mkdir()
         if "user" in _as_whom():
-            for path in (self._folder, *self._folder.rglob("*")):
+            for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, user.pw_uid, user.pw_gid)
 
 

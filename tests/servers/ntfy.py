@@ -9,12 +9,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.request import Request, urlopen
 
 from msgcore.platforms.base import Account
@@ -22,8 +20,8 @@ from msgcore.platforms.registry import PlatformRegistry
 from servers.debian import suite_lists, unpack
 from servers.deliveries import make_account
 from servers.gateway import free_port
+from servers.guarded import GuardedServer
 from servers.patience import PATIENCE
-from servers.postgres import GUARD
 
 USER, PASSWORD = "ann", "geheim"
 TOKEN = "tk_a0b1c2d3e4f5g6h7i8j9k0l1m2n3o"
@@ -35,40 +33,28 @@ OLDEST = (2, 16)
 SUITES = ("unstable", "testing")
 
 
-class NtfyServer:
+class NtfyServer(GuardedServer):
     """A server on loopback. Everybody may use its topics, but for `private-*`, which are USER's, and `out-*`, which
     others may only write to.
     """
 
+    name = "ntfy"
+
     def __init__(self, **settings: Any) -> None:
         """`settings` are those of server.yml, with underscores."""
+        super().__init__()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = settings
-        self._folder = Path(tempfile.mkdtemp(prefix="msgcore-ntfy-"))
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """Start, with what was cached before, and wait until it answers."""
+    def command(self) -> Sequence[str | Path]:
+        """The server, with its settings."""
         settings: dict[str, Any] = {
             "base-url": self.url,
             "listen-http": f"127.0.0.1:{self.port}",
-            "cache-file": f"{self._folder}/cache.db",
-            "attachment-cache-dir": f"{self._folder}/attachments",
-            "auth-file": f"{self._folder}/user.db",
+            "cache-file": f"{self.folder}/cache.db",
+            "attachment-cache-dir": f"{self.folder}/attachments",
+            "auth-file": f"{self.folder}/user.db",
             "auth-users": [f"{USER}:{HASH}:user"],
             "auth-tokens": [f"{USER}:{TOKEN}"],
             "auth-access": [f"{USER}:private-*:rw", "everyone:private-*:deny", "everyone:out-*:write-only"],
@@ -77,40 +63,13 @@ class NtfyServer:
             "web-root": "disable",
             **{name.replace("_", "-"): value for name, value in self._settings.items()},
         }
-        config = self._folder / "server.yml"
+        config = self.folder / "server.yml"
         config.write_text(json.dumps(settings))  # which is YAML
-        with (self._folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                ["sh", "-c", GUARD.replace("-INT", "-TERM"), "sh", program(), "serve", "--config", config],
-                cwd=self._folder,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.call("GET", "/v1/health")
-            except OSError as error:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    said = (self._folder / "output").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"ntfy did not come up: {said}") from error
-                time.sleep(0.05)
-            else:
-                return
+        return [program(), "serve", "--config", config]
 
-    def stop(self) -> None:
-        """End it, and every connection; what it has cached is kept."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait(PATIENCE)
-            self._process = None
-
-    def close(self) -> None:
-        """Stop, and delete everything."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def probe(self) -> object:
+        """Whether it is well."""
+        return self.call("GET", "/v1/health")
 
     def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
         """What the server answers, as an app of somebody else's gets it."""

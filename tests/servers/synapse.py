@@ -11,25 +11,22 @@ import hmac
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import venv
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from servers.gateway import free_port
+from servers.guarded import GuardedServer
 from servers.patience import PATIENCE
-from servers.postgres import GUARD
 
 LOCK = Path(__file__).parents[2] / "requirements-synapse.lock"
 NAME = "example.org"
@@ -76,62 +73,26 @@ class User:
         return found
 
 
-class SynapseServer:
+class SynapseServer(GuardedServer):
     """A homeserver on loopback with nobody on it."""
 
+    name = "synapse"
+
     def __init__(self) -> None:
+        super().__init__()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._users = 0
         self._secret = secrets.token_hex(16)
-        self._folder = Path(tempfile.mkdtemp(prefix="msgcore-synapse-"))
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self._configure()
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def command(self) -> Sequence[str | Path]:
+        """The server, with its settings."""
+        self._configure()
+        return [interpreter(), "-m", "synapse.app.homeserver", "--config-path", self.folder / "config"]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        command = [interpreter(), "-m", "synapse.app.homeserver", "--config-path", self._folder / "config"]
-        with (self._folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                ["sh", "-c", GUARD.replace("-INT", "-TERM"), "sh", *command],  # INT is ignored in the background
-                cwd=self._folder,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.ask("GET", "/_matrix/client/versions")
-            except OSError as error:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    said = (self._folder / "output").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"Synapse did not come up: {said}") from error
-                time.sleep(0.05)
-            else:
-                return
-
-    def close(self) -> None:
-        """Stop, and delete all of it."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait(PATIENCE)
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def probe(self) -> object:
+        """Which versions it speaks."""
+        return self.ask("GET", "/_matrix/client/versions")
 
     def register(self, name: str, *, admin: bool = False) -> User:
         """A new user with this display name, logged in (shared-secret registration of Synapse's admin API)."""
@@ -155,16 +116,16 @@ class SynapseServer:
 
     def _configure(self) -> None:
         key = b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-        (self._folder / "key").write_text(f"ed25519 a_test {key}\n")
+        (self.folder / "key").write_text(f"ed25519 a_test {key}\n")
         resources = [{"names": ["client"], "compress": False}]
         listener = {"port": self.port, "bind_addresses": ["127.0.0.1"], "type": "http", "resources": resources}
         settings = {
             "server_name": NAME,
-            "pid_file": f"{self._folder}/pid",
+            "pid_file": f"{self.folder}/pid",
             "listeners": [listener],
-            "database": {"name": "sqlite3", "args": {"database": f"{self._folder}/db"}},
-            "media_store_path": f"{self._folder}/media",
-            "signing_key_path": f"{self._folder}/key",
+            "database": {"name": "sqlite3", "args": {"database": f"{self.folder}/db"}},
+            "media_store_path": f"{self.folder}/media",
+            "signing_key_path": f"{self.folder}/key",
             "registration_shared_secret": self._secret,
             "report_stats": False,
             "trusted_key_servers": [],
@@ -176,7 +137,7 @@ class SynapseServer:
             "rc_joins": {"local": OFTEN},
             "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), OFTEN),
         }
-        (self._folder / "config").write_text(json.dumps(settings))  # JSON is YAML too
+        (self.folder / "config").write_text(json.dumps(settings))  # JSON is YAML too
 
 
 # --- where it comes from

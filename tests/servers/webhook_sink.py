@@ -34,10 +34,14 @@ class Posted:
 
     def verify(self, secret: str | bytes) -> Any:
         """Its body, if it is signed with this secret in both ways. Raises WebhookVerificationError."""
-        found = Webhook(secret).verify(self.text, self.headers)
+        found = self.verify_standard(secret)
         if isinstance(secret, str):
             self.verify_compatible(secret)
         return found
+
+    def verify_standard(self, secret: str | bytes) -> Any:
+        """Its body, if it is signed with this secret by Standard Webhooks. Raises WebhookVerificationError."""
+        return Webhook(secret).verify(self.text, self.headers)
 
     def verify_compatible(self, secret: str) -> None:
         """As receivers of the original do."""

@@ -13,6 +13,7 @@ from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
+from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.security.api_keys import mask
 from msgcore.services.api_keys import ApiKeyService, IssuedKey
@@ -28,6 +29,8 @@ class CreateApiKey(Wire):
 
 class IssuedKeyAnswer(Answer):
     """A new key. `key` is shown this once only."""
+
+    __repr__ = private_repr
 
     id: str
     key: str

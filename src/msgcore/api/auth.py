@@ -11,6 +11,7 @@ from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiReq
 from msgcore.api.answers import Answer, MessageAnswer
 from msgcore.api.client_address import address_group, client_address
 from msgcore.core.content import Wire
+from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.services.accounts import AccountService, SignedIn
 from msgcore.services.invites import InviteService
@@ -29,6 +30,8 @@ PersonName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 class SignUp(Wire):
     """The first administrator."""
 
+    __repr__ = private_repr
+
     email: Email
     password: NewPassword
     name: PersonName | None = None
@@ -37,12 +40,16 @@ class SignUp(Wire):
 class SignIn(Wire):
     """An address and its password."""
 
+    __repr__ = private_repr
+
     email: Email
     password: GivenPassword
 
 
 class AcceptInvite(Wire):
     """The last part of an invitation's link, and the account that it makes."""
+
+    __repr__ = private_repr
 
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     name: PersonName
@@ -51,6 +58,8 @@ class AcceptInvite(Wire):
 
 class PasswordChange(Wire):
     """The password so far, and the new one."""
+
+    __repr__ = private_repr
 
     current_password: GivenPassword
     new_password: NewPassword
@@ -73,6 +82,8 @@ class SignedInUser(Answer):
 
 class AuthAnswer(Answer):
     """A token for `Authorization: Bearer`, valid for seven days, and whose it is."""
+
+    __repr__ = private_repr
 
     access_token: str
     user: SignedInUser

@@ -13,6 +13,7 @@ from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.projects import MemberAnswer, member_answer
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
+from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope, Role
 from msgcore.services.invites import InviteService
 from msgcore.services.members import MemberService
@@ -43,6 +44,8 @@ class Invite(Wire):
 
 class InvitedAnswer(Answer):
     """`inviteLink` is shown this once only: hand it to the person. Null for a user, who is a member from now on."""
+
+    __repr__ = private_repr
 
     id: str | None
     email: str

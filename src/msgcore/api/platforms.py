@@ -15,6 +15,7 @@ from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.parameters import Limit, PauseRequest
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
+from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.services.pausing import PauseService, pause_of
 from msgcore.services.platforms import NewPlatform, PlatformService, PlatformView
@@ -34,6 +35,8 @@ Description = Annotated[str, msgspec.Meta(max_length=10_000)]
 class CreatePlatform(Wire):
     """A platform to configure; `GET /api/v1/platforms/supported` lists names and credentials."""
 
+    __repr__ = private_repr
+
     platform: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
     name: PlatformLabel
     credentials: dict[str, Any]
@@ -44,6 +47,8 @@ class CreatePlatform(Wire):
 
 class UpdatePlatform(Wire):
     """What is left out stays. `credentials` are replaced as a whole; a value of `*****` keeps the stored one."""
+
+    __repr__ = private_repr
 
     name: PlatformLabel | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET

@@ -14,6 +14,7 @@ from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
+from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
 from msgcore.services.webhook_rules import LONGEST_URL
 from msgcore.services.webhooks import NewWebhook, WebhookService, WebhookStats, WebhookView
@@ -30,6 +31,8 @@ class CreateWebhook(Wire):
 
     A secret is `whsec_` and 24 to 64 bytes in base64 (Standard Webhooks), or another text of yours.
     """
+
+    __repr__ = private_repr
 
     name: Name
     url: Address
@@ -51,6 +54,8 @@ class UpdateWebhook(Wire):
 class RotateSecret(Wire):
     """The new secret, made where none is given, and for how long the old one stays valid."""
 
+    __repr__ = private_repr
+
     secret: Secret | None = None
     overlap_hours: OverlapHours = 24
 
@@ -61,6 +66,8 @@ class WebhookAnswer(Answer):
     `failingSince` is since when nothing got through, `disabledReason` why it was switched off for that.
     Until `previousSecretUntil` the secret before the present one is valid as well.
     """
+
+    __repr__ = private_repr
 
     id: str
     project_id: str

@@ -20,8 +20,9 @@ from msgcore.config import Settings
 from msgcore.core.clock import Clock, SystemClock
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.receiver import Receiver
-from msgcore.security.keyring import Keyring
-from msgcore.security.secrets import load_secrets, prepare_data_dir
+from msgcore.security.keys import open_keyring
+from msgcore.security.secrets import load_secrets
+from msgcore.security.secrets_file import prepare_data_dir
 from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService, Life, check_encryption_key
 from msgcore.services.monitoring import Monitoring
@@ -87,7 +88,7 @@ class Gateway:
             )
             resources.push_async_callback(database.close)
             await (upgrade if api and worker else require_current)(database)
-            keyring = Keyring(secrets.encryption_key)
+            keyring = open_keyring(settings, secrets)
             await check_encryption_key(database, keyring)
             shared = Shared.build(settings, database, keyring, clock or SystemClock(), secrets.jwt_secret)
             await ensure_partitions(database, shared.clock.now())

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import msgcore
-from msgcore.cli import dead_letters, platforms, projects
+from msgcore.cli import dead_letters, keys, platforms, projects
 from msgcore.cli.environment import read_settings
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(keys.app, name="keys")
 app.add_typer(platforms.app, name="platforms")
 app.add_typer(projects.app, name="projects")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from msgcore.config import Settings
-from msgcore.security.secrets import prepare_data_dir
+from msgcore.security.secrets_file import prepare_data_dir
 from msgcore.store.database import Database
 from msgcore.store.migrate import upgrade
 

@@ -24,9 +24,11 @@ from msgcore.cli.database import open_database
 from msgcore.cli.http_server import Address, require_free
 from msgcore.config import Settings, load_settings
 from msgcore.core.errors import StartupError
-from msgcore.security.keyring import Keyring
-from msgcore.security.secrets import SECRETS_FILE, load_secrets
+from msgcore.security.keys import open_keyring
+from msgcore.security.secrets import load_secrets
+from msgcore.security.secrets_file import SECRETS_FILE
 from msgcore.services.health import check_encryption_key
+from msgcore.services.key_rotation import key_uses, rows_by_key
 from msgcore.store.database import Database
 from msgcore.store.migrate import require_current
 from msgcore.unknown_variables import unknown_variables
@@ -129,9 +131,15 @@ async def _encryption_key(settings: Settings, database: Database) -> Finding:
         detail = f"{settings.data_dir / SECRETS_FILE} is gone; {remedy}"
         return Finding("encryption key", State.FAIL, detail)
     try:
-        await check_encryption_key(database, Keyring(load_secrets(settings).encryption_key))
+        keyring = open_keyring(settings, load_secrets(settings))
+        await check_encryption_key(database, keyring)
     except StartupError as error:
         return Finding("encryption key", State.FAIL, str(error))
+    rows = rows_by_key(await key_uses(database))
+    unreadable = sum(number for key, number in rows.items() if key not in keyring.key_ids)
+    if unreadable:
+        detail = f"{unreadable:,} rows are under keys that are not given; msgcore keys status shows which"
+        return Finding("encryption key", State.FAIL, detail)
     return Finding("encryption key", State.OK, "fits the database")
 
 

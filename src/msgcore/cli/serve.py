@@ -18,7 +18,7 @@ from msgcore.cli.monitoring import serve_monitoring
 from msgcore.cli.welcome import created_lines, next_steps, ready_line
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
-from msgcore.security.secrets import SECRETS_FILE
+from msgcore.security.secrets_file import SECRETS_FILE
 
 logger = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from msgcore.core.content import Content, Target, TargetType
 from msgcore.core.errors import PermanentError
 from msgcore.dispatch.messages import MessageBody
 from msgcore.platforms.base import Account, OutgoingAction, OutgoingDelivery, PlatformAdapter, SentReceipt
+from msgcore.platforms.discretion import discreet
 from msgcore.store.ledger.beginning import WorkItem
 
 Outgoing = OutgoingDelivery | OutgoingAction
@@ -48,16 +49,18 @@ async def find_sent(adapter: PlatformAdapter, account: Account, outgoing: Outgoi
     if not isinstance(outgoing, OutgoingDelivery):
         return None
     try:
-        return await adapter.find_sent(account, outgoing)
+        with discreet(account):
+            return await adapter.find_sent(account, outgoing)
     except PermanentError:
         return None
 
 
 async def hand_over(adapter: PlatformAdapter, account: Account, outgoing: Outgoing) -> SentReceipt:
     """Let the adapter deliver it once."""
-    if isinstance(outgoing, OutgoingDelivery):
-        return await adapter.send(account, outgoing)
-    receipt = await adapter.act(account, outgoing)
+    with discreet(account):
+        if isinstance(outgoing, OutgoingDelivery):
+            return await adapter.send(account, outgoing)
+        receipt = await adapter.act(account, outgoing)
     more = isinstance(outgoing.action, Delete) and bool(outgoing.action.other_parts)
     return msgspec.structs.replace(receipt, more=more)
 

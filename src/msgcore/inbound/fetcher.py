@@ -27,6 +27,7 @@ from msgcore.inbound.files import LOOKED_AT, UNKNOWN_TYPE, FilePolicy, log_line
 from msgcore.outbound.following import media_type, open_file
 from msgcore.outbound.transport import TooLargeError, Transport
 from msgcore.platforms.base import FileSource, PlatformAdapter
+from msgcore.platforms.discretion import discreet
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import attachments as store
 from msgcore.store.attachments import Ending
@@ -194,7 +195,8 @@ class Fetcher:
             mime_type=row.mime_type,
             size=row.size,
         )
-        return await adapter.locate_file(account, file)
+        with discreet(account):
+            return await adapter.locate_file(account, file)
 
     def _ending(self, record: AccountRecord, row: Any, error: DeliveryError) -> Ending:
         now = self._clock.now()

@@ -16,6 +16,7 @@ from msgcore.core.retry import RetryPolicy
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.inbound.live_sink import AccountSink, LiveStore, log_line
 from msgcore.platforms.base import Account
+from msgcore.platforms.discretion import discreet
 from msgcore.platforms.live import LeaseLostError, Live
 from msgcore.security.keyring import DecryptionError
 from msgcore.store.connections import read_state
@@ -107,7 +108,8 @@ class Holding:
         self._up_since = None
         try:
             state = await read_state(around.database, account.id)
-            await self._live.run(account, sink, state)
+            with discreet(account):
+                await self._live.run(account, sink, state)
             return await self._failed(account, TemporaryError("connection_closed", "The connection was closed"))
         except DeliveryError as error:
             return await self._failed(account, error)

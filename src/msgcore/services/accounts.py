@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -57,7 +57,7 @@ class SignedIn:
     """A user, and the token that acts for them."""
 
     user: User
-    access_token: str
+    access_token: str = field(repr=False)
 
 
 class AccountService:

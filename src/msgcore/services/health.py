@@ -16,10 +16,10 @@ from msgcore.security.keyring import DecryptionError, Keyring
 from msgcore.services.monitoring import Monitoring
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away
+from msgcore.store.sealed import ENCRYPTION_CHECK
 from msgcore.store.system_state import claim_state, read_state
 from msgcore.store.users import has_local_user
 
-_CHECK_KEY = "encryption_check"
 _PATIENCE_SECONDS = 3.0
 
 
@@ -83,16 +83,17 @@ async def check_encryption_key(database: Database, keyring: Keyring) -> None:
     nothing is changed then.
     """
     async with database.read() as connection:
-        known = await read_state(connection, _CHECK_KEY)
+        known = await read_state(connection, ENCRYPTION_CHECK)
     if known is None:
-        token = keyring.encrypt(secrets.token_bytes(16), context=_CHECK_KEY)
+        token = keyring.encrypt(secrets.token_bytes(16), context=ENCRYPTION_CHECK)
         async with database.write() as connection:
-            await claim_state(connection, _CHECK_KEY, token)
-            known = await read_state(connection, _CHECK_KEY)
+            await claim_state(connection, ENCRYPTION_CHECK, token)
+            known = await read_state(connection, ENCRYPTION_CHECK)
     try:
-        keyring.decrypt(known or "", context=_CHECK_KEY)
+        keyring.decrypt(known or "", context=ENCRYPTION_CHECK)
     except DecryptionError:
         raise StartupError(
             "MSGCORE_ENCRYPTION_KEY is not the key that this database was encrypted with; "
-            "set the old key (without the variable, it is in secrets.json in the data directory)"
+            "set the old key (without the variable, it is in secrets.json in the data directory), "
+            "or add it to MSGCORE_DECRYPTION_KEYS"
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from msgcore.core.errors import DeliveryError, FieldError, InvalidInputError, No
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal
 from msgcore.platforms.base import Account, PlatformAdapter, QrCode
+from msgcore.platforms.discretion import discreet
 from msgcore.platforms.fact_sheet import FactSheet
 from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
@@ -45,7 +46,7 @@ class NewPlatform:
 
     platform: str
     name: str
-    credentials: dict[str, Any]
+    credentials: dict[str, Any] = field(repr=False)
     description: str | None = None
     is_active: bool = True
     test_mode: bool = False
@@ -186,7 +187,7 @@ class PlatformService:
         """
         adapter, account = await self._ask(project_id, platform_id, "register its webhook")
         registering = adapter.register_webhook(account, account.webhook_url)
-        info = await _answered(registering, "Failed to register the webhook")
+        info = await _answered(account, registering, "Failed to register the webhook")
         fields = adapter.declaration.credentials
         over = [field.name for field in fields if field.until_webhook and account.credentials.get(field.name)]
         if over:
@@ -202,7 +203,7 @@ class PlatformService:
         Raises NotFoundError, and InvalidInputError where it is switched off, links no device, or cannot be asked.
         """
         adapter, account = await self._ask(project_id, platform_id, "link a device")
-        return await _answered(adapter.qr_code(account), "Failed to get the QR code")
+        return await _answered(account, adapter.qr_code(account), "Failed to get the QR code")
 
     async def _ask(self, project_id: str, platform_id: str, why: str) -> tuple[PlatformAdapter, Account]:
         """An active platform of a project and the adapter that can ask it something."""
@@ -308,11 +309,12 @@ class PlatformService:
         return meant
 
 
-async def _answered(asking: Awaitable[Answered], failed: str) -> Answered:
+async def _answered(account: Account, asking: Awaitable[Answered], failed: str) -> Answered:
     """What a platform says, in time. Raises InvalidInputError, which begins with `failed`."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await asking
+        with discreet(account):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await asking
     except DeliveryError as error:
         raise InvalidInputError(f"{failed}: {error.message}") from error
     except TimeoutError:

@@ -11,7 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -84,7 +84,7 @@ class Bot:
     `answer` is given each interaction once it is safe; `trusts` tells whether an address is one of Discord's.
     """
 
-    token: str
+    token: str = field(repr=False)
     intents: Intent
     http: Transport
     starts: Starts

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, TypeVar
 
@@ -122,7 +122,7 @@ class Login:
     port: int
     tls: str
     user: str
-    password: str
+    password: str = field(repr=False)
     folder: str
 
     @classmethod
