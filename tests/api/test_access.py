@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+
 import pytest
 
 from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
+from servers.patience import PATIENCE
 
 READS = [
     ("keys", "keys:read"),
@@ -138,3 +142,19 @@ def test_signing_out_everywhere_ends_tokens_that_a_new_password_spares(running: 
     running.admin.headers.update(
         running.nobody.as_user(running.nobody.ask("POST", "auth/login", login).body["accessToken"]).headers
     )
+
+
+def test_a_refusal_leaves_the_connection_fit_for_the_next_request(running: Running) -> None:
+    """Also where the body comes after its head, or never: then it is refused all the same."""
+    head = b"POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.gateway.port), PATIENCE) as connection:
+        for body in (b"{}", b"x" * 10_000):
+            connection.sendall(head % len(body))
+            connection.sendall(body)
+            answer = http.client.HTTPResponse(connection, method="POST")
+            answer.begin()
+            assert (answer.status, bool(answer.read())) == (401, True)
+        connection.sendall(head % 5)
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+        assert answer.status == 401
