@@ -23,14 +23,14 @@ from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
 from msgcore.outbound.transport import LARGEST_ANSWER, Part, Response
+from msgcore.platforms.answer_reader import AnswerReader
 from msgcore.platforms.base import Account, OutgoingDelivery, PlatformAdapter, SentReceipt
-from msgcore.platforms.error_table import Problem, with_wait
-from msgcore.platforms.strange_answers import read_answer
 
 if TYPE_CHECKING:
     from msgcore.core.actions import Action
     from msgcore.core.content import Button, Content
     from msgcore.outbound.services import AdapterServices
+    from msgcore.platforms.error_table import Problem
 
 KEPT_RENDERINGS = 256
 """Renderings kept for the next target, or the next call, of the same message."""
@@ -68,6 +68,7 @@ class CallingAdapter(PlatformAdapter):
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
         self._renderings: OrderedDict[str, Rendering] = OrderedDict()
+        self._answers = AnswerReader(self.declaration.display_name, self.problem, self.errors, services.clock)
 
     @classmethod
     def shows_of(cls, content: Content) -> Shows:
@@ -143,12 +144,7 @@ class CallingAdapter(PlatformAdapter):
         )
         if response.body is None and 200 <= response.status < 300 and not self.needs_answer:  # noqa: PLR2004
             return Answer({}, response)  # taken; only its id was lost on the way
-        name = self.declaration.display_name
-        data = read_answer(response, name)
-        problem = self.problem(response, data)
-        if problem is None:
-            return Answer(data, response)
-        raise self.errors.error(with_wait(problem, response, self.services.clock.now()), name)
+        return Answer(self._answers.read(response), response)
 
     def base_url(self, default: str) -> str:
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""

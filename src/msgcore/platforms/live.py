@@ -8,7 +8,7 @@ both ways are one: the platform's `Inbound` reads it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -30,6 +30,18 @@ class Payload:
 
     body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def fitting(bodies: Iterable[bytes], largest: int) -> tuple[list[Payload], list[str]]:
+    """Payloads of those that a sink takes, and a note for each one that is larger."""
+    payloads: list[Payload] = []
+    notes: list[str] = []
+    for body in bodies:
+        if len(body) <= largest:
+            payloads.append(Payload(body))
+        else:
+            notes.append(f"An event of {len(body)} bytes was left out: at most {largest} are taken")
+    return payloads, notes
 
 
 class Sink(Protocol):

@@ -13,8 +13,10 @@ import structlog
 
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
 from msgcore.core.tasks import end
+from msgcore.platforms.answer_reader import AnswerReader
 from msgcore.platforms.discord.api import BASE_URL, USER_AGENT
 from msgcore.platforms.discord.closing import WrongShardsError
+from msgcore.platforms.discord.errors import ERRORS, read_problem
 from msgcore.platforms.discord.gateway import Bot, Shard
 from msgcore.platforms.discord.intents import GATEWAY, read_intents
 from msgcore.platforms.discord.interactions import answer_to
@@ -43,6 +45,7 @@ class DiscordLive(Live):
         super().__init__(services)
         self._base_url = services.base_urls.get("discord", BASE_URL).rstrip("/")
         self._is_public = "discord" not in services.base_urls
+        self._answers = AnswerReader("Discord", read_problem, ERRORS, services.clock)
         self._answering: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -58,7 +61,7 @@ class DiscordLive(Live):
         except ValueError as error:
             raise PermanentError("gateway_intents_invalid", f"credentials.intents: {error} is no intent") from None
         made_for = f"{sha256(token.encode()).hexdigest()[:16]} {int(intents)}"
-        starts = Starts(self.services.http, self._base_url, token, self._trusts)
+        starts = Starts(self.services.http, self._answers, self._base_url, token, self._trusts)
         progress = Progress.of(state, made_for)
         if progress.is_lost:
             gateway = await starts.gateway()

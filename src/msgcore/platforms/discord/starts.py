@@ -17,11 +17,10 @@ import msgspec
 
 from msgcore.core.errors import PermanentError, TemporaryError, ThrottledError
 from msgcore.platforms.discord.api import headers_of
-from msgcore.platforms.discord.errors import ERRORS, read_problem
-from msgcore.platforms.documents import read_document
 
 if TYPE_CHECKING:
     from msgcore.outbound.transport import Transport
+    from msgcore.platforms.answer_reader import AnswerReader
 
 ANSWER_SECONDS = 20.0
 FRESH_SECONDS = 60.0
@@ -52,8 +51,11 @@ class Gateway(msgspec.Struct):
 class Starts:
     """Lets the sessions of one bot begin, one after another."""
 
-    def __init__(self, http: Transport, base_url: str, token: str, trusts: Callable[[str], bool]) -> None:
+    def __init__(
+        self, http: Transport, answers: AnswerReader, base_url: str, token: str, trusts: Callable[[str], bool]
+    ) -> None:
         self._http = http
+        self._answers = answers
         self._base_url = base_url
         self._token = token
         self._trusts = trusts
@@ -89,9 +91,7 @@ class Starts:
     async def _ask(self) -> Gateway:
         url = f"{self._base_url}/gateway/bot"
         answer = await self._http.request("GET", url, headers=headers_of(self._token), timeout=ANSWER_SECONDS)
-        problem = read_problem(answer, read_document(answer.body) or {})
-        if problem is not None:
-            raise ERRORS.error(problem, "Discord")
+        self._answers.read(answer)
         try:
             found = msgspec.json.decode(answer.body or b"", type=Gateway)
         except ValueError:

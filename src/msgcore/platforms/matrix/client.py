@@ -11,10 +11,9 @@ import msgspec
 from msgcore.core.clock import Clock
 from msgcore.core.errors import AuthenticationError, TemporaryError
 from msgcore.outbound.transport import LARGEST_ANSWER, Response, TooLargeError, Transport
+from msgcore.platforms.answer_reader import AnswerReader
 from msgcore.platforms.base import Account
-from msgcore.platforms.error_table import with_wait
 from msgcore.platforms.matrix.errors import ERRORS, read_problem
-from msgcore.platforms.strange_answers import read_answer
 
 NAME = "Matrix"
 CLIENT = "_matrix/client/v3"
@@ -52,7 +51,7 @@ class Homeserver:
         """`seconds` bounds each exchange that is given no other time, where nobody else bounds them."""
         self._transport = transport
         self._seconds = seconds
-        self._clock = clock
+        self._answers = AnswerReader(NAME, read_problem, ERRORS, clock)
         self.url = str(account.credentials["homeserverUrl"]).rstrip("/")
         self.headers = {"Authorization": f"Bearer {account.credentials['accessToken']}"}
 
@@ -72,7 +71,7 @@ class Homeserver:
                 body = await answer.read(largest)
             except (TooLargeError, TemporaryError):
                 body = None
-        return self._read(Response(answer.status, answer.headers, body))
+        return self._answers.read(Response(answer.status, answer.headers, body))
 
     async def send(self, method: str, endpoint: str, body: Any, *, seconds: float | None = None) -> Fields:
         """The answer to a request with a JSON body."""
@@ -84,21 +83,14 @@ class Homeserver:
             body=msgspec.json.encode(body),
             timeout=seconds or self._seconds,
         )
-        return self._read(answer)
+        return self._answers.read(answer)
 
     async def upload(self, data: bytes, mime_type: str, filename: str) -> str:
         """Put a file into the media repository, where nobody sees it yet; its mxc: address."""
         headers = {**self.headers, "Content-Type": mime_type}
         asked = urlencode({"filename": filename}, quote_via=quote)
         answer = await self._transport.request("POST", f"{self.url}/{UPLOAD}?{asked}", headers=headers, body=data)
-        return needed(self._read(answer), "content_uri")
-
-    def _read(self, answer: Response) -> Fields:
-        data = read_answer(answer, NAME)
-        problem = read_problem(answer, data)
-        if problem is not None:
-            raise ERRORS.error(with_wait(problem, answer, self._clock.now()), NAME)
-        return data
+        return needed(self._answers.read(answer), "content_uri")
 
     async def whoami(self) -> str:
         """The user that the access token is of."""

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from msgcore.core.errors import DeliveryError, TemporaryError
+from msgcore.core.errors import TemporaryError
 from msgcore.outbound.transport import LARGEST_ANSWER, Download, Response, TooLargeError
-from msgcore.platforms.documents import read_document
+from msgcore.platforms.answer_reader import AnswerReader
 from msgcore.platforms.live import Live, Payload, Sink, State
 from msgcore.platforms.ntfy.errors import ERRORS, read_problem
 from msgcore.platforms.ntfy.naming import Names, listened, login, server_of
 
 if TYPE_CHECKING:
+    from msgcore.outbound.services import AdapterServices
     from msgcore.platforms.base import Account
 
 SILENT_SECONDS = 180.0
@@ -85,6 +86,10 @@ class _Progress:
 class NtfyLive(Live):
     """Holds a request for each account, which is answered line by line."""
 
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._answers = AnswerReader("ntfy", read_problem, ERRORS, services.clock)
+
     @classmethod
     def wanted(cls, account: Account) -> bool:
         """Where topics are named."""
@@ -100,7 +105,8 @@ class NtfyLive(Live):
         listening = self.services.http.listen(url, headers=login(account), silence=SILENT_SECONDS)
         async with listening as answer:
             if answer.status != 200:  # noqa: PLR2004
-                raise await _refusal(answer)
+                self._answers.read(await _whole(answer))
+                raise _unreadable()  # a success that is no stream
             taking = _Taking(Names(account), sink, progress, server)
             async for lines in _lines(answer.pieces(ENDLESS), sink.largest):
                 await taking.take(lines)
@@ -149,13 +155,12 @@ class _Taking:
         self._sink.connected()
 
 
-async def _refusal(answer: Download) -> DeliveryError:
+async def _whole(answer: Download) -> Response:
     try:
         body = await answer.read(LARGEST_ANSWER)
     except TooLargeError:
         body = None
-    problem = read_problem(Response(answer.status, answer.headers, None), read_document(body) or {})
-    return _unreadable() if problem is None else ERRORS.error(problem, "ntfy")
+    return Response(answer.status, answer.headers, body)
 
 
 def _read(raw: bytes) -> _Line:

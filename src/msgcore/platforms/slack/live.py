@@ -17,8 +17,8 @@ import msgspec
 
 from msgcore.core.errors import DeliveryError, PermanentError, TemporaryError
 from msgcore.outbound.transport import Socket, SocketClosedError, TooLargeError
-from msgcore.platforms.documents import read_document
-from msgcore.platforms.live import Live, Payload, Sink, State
+from msgcore.platforms.answer_reader import AnswerReader
+from msgcore.platforms.live import Live, Sink, State, fitting
 from msgcore.platforms.slack.errors import OPENING_ERRORS, read_problem
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class _Lines:
         self._services = services
         self._token: str = account.credentials["appToken"]
         self._sink = sink
+        self._answers = AnswerReader("Slack", read_problem, OPENING_ERRORS, services.clock)
         self._told: asyncio.Queue[_Told] = asyncio.Queue(WAITING)
         self._lines: list[_Line] = []
         """The newest is the last."""
@@ -130,11 +131,9 @@ class _Lines:
         """Store what was told, and only then acknowledge it."""
         frames = [cast("_Frame", each.frame) for each in told]
         bodies = [bytes(frame.payload) for frame in frames if frame.type in _TAKEN]
-        fitting = [Payload(body) for body in bodies if len(body) <= self._sink.largest]
-        left_out = len(bodies) - len(fitting)
-        notes = [f"An event was left out: it has more than {self._sink.largest} bytes"] * left_out
         if bodies:
-            await self._sink.store(fitting, {}, notes)
+            payloads, notes = fitting(bodies, self._sink.largest)
+            await self._sink.store(payloads, {}, notes)
         for each, frame in zip(told, frames, strict=True):
             with suppress(SocketClosedError):  # it is told again elsewhere
                 await cast("Socket", each.line.socket).send(_acknowledgement(frame))
@@ -196,11 +195,7 @@ class _Lines:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": form},
             timeout=ANSWER_SECONDS,
         )
-        data = read_document(answer.body) or {}
-        problem = read_problem(answer, data)
-        if problem is not None:
-            raise OPENING_ERRORS.error(problem, "Slack")
-        return str(data.get("url"))
+        return str(self._answers.read(answer).get("url"))
 
 
 def _acknowledgement(frame: _Frame) -> str:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from msgcore.core.errors import DeliveryError, TemporaryError
-from msgcore.platforms.documents import read_document
-from msgcore.platforms.live import Live, Payload, Sink, State
+from msgcore.platforms.answer_reader import AnswerReader
+from msgcore.platforms.live import Live, Sink, State, fitting
 from msgcore.platforms.telegram.api import method_url
 from msgcore.platforms.telegram.errors import ERRORS, read_problem
 from msgcore.platforms.telegram.inbound import UPDATES
 
 if TYPE_CHECKING:
+    from msgcore.outbound.services import AdapterServices
     from msgcore.outbound.transport import Response
     from msgcore.platforms.base import Account
 
@@ -55,6 +56,10 @@ class _Updates(msgspec.Struct):
 class TelegramLive(Live):
     """Polls for bots: a request each, which waits at Telegram most of the time."""
 
+    def __init__(self, services: AdapterServices) -> None:
+        super().__init__(services)
+        self._answers = AnswerReader("Telegram", read_problem, ERRORS, services.clock)
+
     @classmethod
     def wanted(cls, account: Account) -> bool:
         """Where it was asked for."""
@@ -79,7 +84,8 @@ class TelegramLive(Live):
             raw, updates = _read(answer.body)
             if updates:
                 progress["offset"] = updates[-1].update_id + 1
-                await _store(sink, raw, updates, progress)
+                payloads, notes = fitting((bytes(each) for each in raw), sink.largest)
+                await sink.store(payloads, dict(progress), notes)
                 await self._answer_clicks(account, updates)
 
     async def _poll(self, account: Account, offset: int | None, limit: int, wait: int) -> Response:
@@ -111,9 +117,7 @@ class TelegramLive(Live):
         largest = LARGEST_ANSWER
         answer = await self.services.http.poll(url, body, headers=_JSON, seconds=seconds, max_bytes=largest)
         if answer.status != 200:  # noqa: PLR2004
-            problem = read_problem(answer, read_document(answer.body) or {})
-            if problem is not None:
-                raise ERRORS.error(problem, "Telegram")
+            self._answers.read(answer)
         return answer
 
 
@@ -136,13 +140,3 @@ def _read(body: bytes) -> tuple[list[msgspec.Raw], list[_Update]]:
         return raw, [msgspec.json.decode(each, type=_Update) for each in raw]
     except (ValueError, RecursionError):
         raise TemporaryError("answer_unreadable", "What Telegram answers is no list of updates") from None
-
-
-async def _store(sink: Sink, raw: Sequence[msgspec.Raw], updates: Sequence[_Update], progress: State) -> None:
-    fitting = [Payload(bytes(each)) for each in raw if len(bytes(each)) <= sink.largest]
-    notes = [
-        f"Update {update.update_id} was left out: it has more than {sink.largest} bytes"
-        for each, update in zip(raw, updates, strict=True)
-        if len(bytes(each)) > sink.largest
-    ]
-    await sink.store(fitting, dict(progress), notes)
