@@ -53,7 +53,7 @@ typecheck: $(DEV)  ## Check types only
 	$(BIN)/basedpyright
 
 audit: $(DEV)  ## Look for known vulnerabilities in what the lock files name (says so where nobody can be asked)
-	$(BIN)/python -m supply.audit requirements.lock requirements-dev.lock
+	$(BIN)/python -m supply.audit requirements.lock requirements-dev.lock $(if $(OSV_URL),--osv-url $(OSV_URL))
 
 sbom: $(DEV)  ## Write dist/sbom.json: what is installed, with versions, hashes and licences (CycloneDX)
 	$(BIN)/python -m supply.sbom dist/sbom.json
