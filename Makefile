@@ -13,7 +13,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test coverage test-faults test-fuzz test-model lint format typecheck docs bench lock clean
+.PHONY: help serve demo test coverage test-faults test-fuzz test-model lint format typecheck audit sbom docs bench lock clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +52,12 @@ format: $(DEV)  ## Format the code and mend what can be mended automatically
 typecheck: $(DEV)  ## Check types only
 	$(BIN)/basedpyright
 
+audit: $(DEV)  ## Look for known vulnerabilities in what the lock files name (says so where nobody can be asked)
+	$(BIN)/python -m supply.audit requirements.lock requirements-dev.lock $(if $(OSV_URL),--osv-url $(OSV_URL))
+
+sbom: $(DEV)  ## Write dist/sbom.json: what is installed, with versions, hashes and licences (CycloneDX)
+	$(BIN)/python -m supply.sbom dist/sbom.json
+
 docs: $(DEV)  ## Write the parts of the documentation that platforms declare
 	$(BIN)/msgcore platforms docs
 
@@ -64,8 +70,9 @@ lock: $(DEV)  ## Write the lock files anew, with the newest versions that pyproj
 	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 	$(LOCK) --group synapse --output-file requirements-synapse.lock
 
+# pip is left out: each environment has its own, and does not replace it while it runs
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package pip
 
 clean:  ## Remove what the targets made (never the gateway's data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.xml dist

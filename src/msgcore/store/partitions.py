@@ -99,7 +99,7 @@ async def _make(connection: AsyncConnection, partition: Partition) -> bool:
         f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE",
         f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE",
         f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
-        f"WITH moved AS (DELETE FROM {table}_default WHERE {bounds} RETURNING *) INSERT INTO {name} TABLE moved",  # noqa: S608
+        f"WITH moved AS (DELETE FROM {table}_default WHERE {bounds} RETURNING *) INSERT INTO {name} TABLE moved",  # noqa: S608 - names and ids of ours
         f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{partition.start}') TO ('{partition.end}')",
     ):
         await connection.exec_driver_sql(statement)
