@@ -30,12 +30,18 @@ class Ask:
     """The thing that is used up, so that each request needs a new one."""
     ends: int = 2
     """What whoever may gets: the hundreds of a success, or one other status."""
+    by_session: int | None = None
+    """What a session gets, where it is something else."""
 
 
 REQUESTS: dict[str, Ask] = {
     "POST /api/v1/auth/signup": Ask({"email": "eve@example.com", "password": PASSWORD}, ends=409),
     "POST /api/v1/auth/login": Ask({"email": "eve@example.com"}, ends=400),
     "POST /api/v1/auth/accept-invite": Ask({"token": "x", "name": "Eve", "password": PASSWORD}, ends=401),
+    "POST /api/v1/auth/session": Ask({"email": "eve@example.com"}, ends=400),
+    "POST /api/v1/auth/session/exchange": Ask(by_session=403),
+    "GET /api/v1/auth/session": Ask(ends=404, by_session=200),
+    "DELETE /api/v1/auth/session": Ask(ends=404, by_session=200),
     "PATCH /api/v1/auth/profile": Ask({"name": "Sam"}),
     "PATCH /api/v1/auth/password": Ask({"currentPassword": PASSWORD, "newPassword": PASSWORD}, ends=400),
     "GET /api/v1/attachments/{attachment_id}": Ask(query="$signed"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,12 +23,14 @@ from api.conftest import ALL_SCOPES, PASSWORD, Running
 from api.inbound import in_database, report
 from msgcore.core.ids import new_id
 from msgcore.security.digests import digest
-from msgcore.store.tables import api_keys, metadata, project_members, users
+from msgcore.store.tables import api_keys, metadata, project_members, sessions, users
 from servers.api_client import ApiClient
 from servers.patience import PATIENCE
 
 MINE, THEIRS = "acme", "rivals"
 JWT_SECRET = "secret-of-the-matrix-of-access-control"
+OWN_ORIGIN = "https://dashboard.example.com"
+"""Listed in the settings, so that it is one whatever the port is."""
 PAST = datetime.now(UTC) - timedelta(days=1)
 TRACES = frozenset({"api_key_usage", "sign_in_attempts", "connection_holders", "system_state", "webhook_cursors"})
 """Tables that change of themselves, or by being asked."""
@@ -43,6 +47,9 @@ class Caller:
     role: str = ""
     is_person: bool = False
     is_admin: bool = False
+    is_session: bool = False
+    changes: bool = True
+    """Whether it can change anything: a session without its CSRF token cannot."""
 
     @property
     def is_known(self) -> bool:
@@ -190,6 +197,9 @@ class World:
             ),
             Caller("no member", people["stranger"].headers, THEIRS, is_person=True),
         ]
+        self._member = ids["member"]
+        self.open_session()
+        self.sessions = [_session("member", told) for told in (True, False)]
         self._keys: dict[tuple[str, frozenset[str]], Caller] = {}
         self.all_scopes = frozenset(ALL_SCOPES)
         wanted = {*scope_sets, self.all_scopes, *(self.all_scopes - {scope} for scope in ALL_SCOPES)}
@@ -210,7 +220,11 @@ class World:
     @property
     def known(self) -> list[Caller]:
         """Everybody who is somebody."""
-        return [*self.people, *self._keys.values()]
+        return [*self.people, *self.sessions, *self._keys.values()]
+
+    def open_session(self) -> None:
+        """Of the member, once more after a sign-out."""
+        in_database(self.running, lambda connection: _add_session(connection, "member", self._member))
 
     def contents(self) -> dict[str, list[str]]:
         """All rows of all tables, but for who asked when."""
@@ -256,6 +270,7 @@ class World:
             Caller("nobody", {}),
             *(Caller(name, {"Authorization": f"Bearer {token}"}) for name, token in tokens.items()),
             *(Caller(name, {"X-API-Key": key}) for name, key in keys.items()),
+            Caller("an unknown session", {"Cookie": "msgcore_session=none", "Origin": OWN_ORIGIN}),
         ]
 
 
@@ -277,6 +292,22 @@ def _add_members(connection: Connection, ids: dict[str, str]) -> None:
     stamps = {"created_at": PAST, "updated_at": PAST, "project_id": MINE}
     rows = [{"id": new_id(), "user_id": ids[role], "role": role, **stamps} for role in ROLES if role != "owner"]
     connection.execute(insert(project_members), rows)
+
+
+def _session(role: str, told: bool) -> Caller:
+    """Somebody's session, with and without what changes need besides."""
+    key = hmac.digest(JWT_SECRET.encode(), b"msgcore: CSRF tokens of sessions, version 1", "sha256")
+    csrf = urlsafe_b64encode(hmac.digest(key, role.encode(), "sha256")).decode().rstrip("=")
+    headers = {"Cookie": f"theme=dark; msgcore_session={role}", "Origin": OWN_ORIGIN}
+    headers |= {"X-CSRF-Token": csrf} if told else {}
+    name = f"a session of {role}, {'with' if told else 'without'} CSRF token"
+    return Caller(name, headers, MINE, role=role, is_person=True, is_session=True, changes=told)
+
+
+def _add_session(connection: Connection, role: str, user_id: str) -> None:
+    late = datetime.fromisoformat(LATER)  # so that signing out everywhere does not end it
+    row = {"id": new_id(), "user_id": user_id, "token_hash": digest(role), "signed_in_at": late}
+    connection.execute(insert(sessions).values(row | {"idle_at": late, "expires_at": late}))
 
 
 def _end_keys(connection: Connection, expired: str, revoked: str) -> None:

@@ -13,18 +13,21 @@ from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
 from api.access_requests import REQUESTS, Ask
 from api.access_table import ANY_KEY, ROLES, SIGNED_IN, Row, read_table
-from api.access_world import JWT_SECRET, MINE, Caller, Line, World
+from api.access_world import JWT_SECRET, MINE, OWN_ORIGIN, Caller, Line, World
 from api.conftest import ALL_SCOPES, Running
 from msgcore.api.app import CONTROLLERS
 from servers.webhook_sink import WebhookSink
 
 SETTINGS = {
     "MSGCORE_JWT_SECRET": JWT_SECRET,
+    "MSGCORE_CORS_ORIGINS": OWN_ORIGIN,
     "MSGCORE_RATE_LIMIT_MAX": "1000000",
     "MSGCORE_RATE_ADDRESS": "0",
     "MSGCORE_RATE_ADDRESS_FAILURES": "0",
 }
 TABLE = read_table()
+READS = ("GET", "SSE", "WebSocket")
+SIGN_OUT = "DELETE /api/v1/auth/session"
 SEND = next(row for row in TABLE if row.path.endswith("/send"))
 UNKNOWN = "01920000-0000-7000-8000-0000000000ff"
 NAMED = re.compile(r"\$(\w+)")
@@ -49,7 +52,7 @@ def callers(row: Row, world: World) -> list[Caller]:
     """Who asks: with keys that just have what is needed, and that just have not."""
     needed = row.scopes or frozenset(ALL_SCOPES)
     lacking = [world.key_with(world.all_scopes - {scope}) for scope in sorted(row.scopes)]
-    return [*world.unknown, *world.people, world.their_key, world.key_with(needed), *lacking]
+    return [*world.unknown, *world.people, *world.sessions, world.their_key, world.key_with(needed), *lacking]
 
 
 def verdict(row: Row, caller: Caller) -> int:
@@ -58,6 +61,8 @@ def verdict(row: Row, caller: Caller) -> int:
         return 200
     if not caller.is_known:
         return 401
+    if not caller.changes and row.method not in READS:
+        return 403
     if row.is_of_a_project and caller.project != MINE and not caller.is_admin:
         return 404
     if caller.scopes is not None:
@@ -174,7 +179,10 @@ def test_whoever_may_does_and_gets_nothing_of_others(world: World, line: Line) -
                 continue
             things = world.mine.things | ({ask.fresh: world.mine.make(ask.fresh)} if ask.fresh else {})
             status, text = put(line, row, caller, things)
-            found.check(ask.ends in (status, status // 100), row, caller, status, text)
+            ends = ask.by_session if caller.is_session and ask.by_session is not None else ask.ends
+            found.check(ends in (status, status // 100), row, caller, status, text)
+            if str(row) == SIGN_OUT and caller.is_session:
+                world.open_session()
             if caller.project == MINE:
                 found.check(theirs.search(text) is None, row, caller, "things of others", text)
     found.report("grants")

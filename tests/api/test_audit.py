@@ -194,6 +194,7 @@ class Walk:
         SECRETS["token"] = self.do(nobody, f"POST {auth}/login", login, "user.signed_in")["accessToken"]
         self.do(nobody, f"POST {auth}/login", wrong, "user.sign_in_failed", status=401)
         self.do(nobody, f"POST {auth}/login", wrong | {"email": "planted@x.org"}, "user.sign_in_failed", status=401)
+        self.session(login)
         failed = self.entries(action="user.sign_in_failed")
         assert [(each["actor"]["kind"], each["subject"]["id"]) for each in failed] == [
             *(("anonymous", None), ("anonymous", ann)),
@@ -202,6 +203,19 @@ class Walk:
         change = {"currentPassword": SECRETS["wrong"], "newPassword": SECRETS["password"]}
         self.do(admin, f"PATCH {auth}/password", change, "user.password_change_failed", status=401)
         self.do(admin, f"PATCH {auth}/password", change | {"currentPassword": PASSWORD}, "user.password_changed")
+
+    def session(self, login: dict[str, str]) -> None:
+        """One of a password and one of a token, and the end of the first."""
+        place = "/api/v1/auth/session"
+        opened = self.running.nobody.ask("POST", place, login, X_Request_ID="session-1")
+        actions = {each["action"] for each in self.entries() if each["origin"]["requestId"] == "session-1"}
+        assert actions == {"user.signed_in", "user.session_opened"}
+        self.seen.add(f"POST {place}")
+        cookie = opened.headers["set-cookie"].partition(";")[0]
+        SECRETS.update(session=cookie.partition("=")[2], csrf=opened.body["csrfToken"])
+        person = ApiClient(self.running.nobody.url, {"Cookie": cookie, "X-CSRF-Token": SECRETS["csrf"]})
+        self.do(person, f"DELETE {place}", None, "user.signed_out")
+        self.do(self.running.admin, f"POST {place}/exchange", None, "user.session_opened")
 
     def members(self) -> None:
         nobody, admin, path = self.running.nobody, self.running.admin, "PROJECT/members"

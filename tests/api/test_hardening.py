@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from msgcore.api.attachments import shown_type
 from msgcore.cli.http_server import LARGEST_HEAD
 from servers.api_client import ApiClient
-from servers.gateway import GatewayProcess
+from servers.gateway import PASSWORD, GatewayProcess
 from servers.patience import PATIENCE
 
 OURS = "https://app.example.com"
@@ -93,7 +94,7 @@ def test_every_answer_tells_browsers_what_not_to_do(gateway: GatewayProcess, key
 
 PREFLIGHT = {
     "access_control_request_method": "POST",
-    "access_control_request_headers": "authorization,x-api-key,content-type,idempotency-key",
+    "access_control_request_headers": "authorization,x-api-key,content-type,idempotency-key,x-csrf-token",
 }
 OTHERS = ["https://evil.example.com", "http://app.example.com", "https://app.example.com.evil.example", "null",
           "https://app.example.com:8443", "https://xapp.example.com", "HTTPS://APP.EXAMPLE.COM", "*", ""]  # fmt: skip
@@ -104,9 +105,10 @@ def test_scripts_of_our_origins_may_call(gateway: GatewayProcess) -> None:
     assert (status, headers["access-control-allow-origin"]) == (204, OURS)
     allowed = headers["access-control-allow-headers"].lower()
     assert all(name in allowed for name in PREFLIGHT["access_control_request_headers"].split(","))
+    assert headers["access-control-allow-credentials"] == "true", "for sessions"
     _, headers, _ = ask(gateway, "GET", "/api/v1/projects", origin=OURS)
     assert (headers["access-control-allow-origin"], headers["vary"]) == (OURS, "Origin")
-    assert "access-control-allow-credentials" not in headers
+    assert headers["access-control-allow-credentials"] == "true"
 
 
 @pytest.mark.parametrize("origin", OTHERS)
@@ -115,6 +117,33 @@ def test_scripts_of_others_may_not(origin: str, gateway: GatewayProcess) -> None
         _, headers, _ = ask(gateway, method, path, origin=origin, **PREFLIGHT)
         assert "access-control-allow-origin" not in headers
         assert "access-control-allow-credentials" not in headers
+
+
+# --- sessions over https
+
+HOME = "https://gateway.example.com"
+
+
+def test_the_cookie_of_a_session_is_for_https_and_this_host_alone(gateway: GatewayProcess, key: str) -> None:
+    login = b'{"email":"bench@example.com","password":"%s"}' % PASSWORD.encode()
+    place = "/api/v1/auth/session"
+    for origin in (*OTHERS[:-1], "https://127.0.0.1"):
+        status, headers, answer = ask(gateway, "POST", place, login, origin=origin, **JSON)
+        assert (status, b"MSGCORE_CORS_ORIGINS" in answer, "set-cookie" in headers) == (403, True, False)
+    status, headers, answer = ask(gateway, "POST", place, login, origin=HOME, **JSON)
+    assert status == 201, answer
+    cookie, *attributes = headers["set-cookie"].split("; ")
+    told = dict(each.partition("=")[::2] for each in attributes)
+    assert 600_000 < int(told.pop("Max-Age")) <= 604_800
+    assert told == {"HttpOnly": "", "Path": "/", "SameSite": "strict", "Secure": ""}
+    assert cookie.startswith("__Host-msgcore_session=msc_session_")
+    assert ask(gateway, "GET", place, cookie=cookie)[0] == 200
+    assert ask(gateway, "GET", place, cookie=cookie.removeprefix("__Host-"))[0] == 401, "a neighbour can set that"
+    document = json.loads(ask(gateway, "GET", "/docs/openapi.json")[2])
+    assert document["components"]["securitySchemes"]["session"]["name"] == "__Host-msgcore_session"
+    ways = {method: told.get("security") for method, told in document["paths"][place].items()}
+    assert ways == {"post": None, "get": [{"jwt": []}, {"session": []}],
+                    "delete": [{"jwt": []}, {"session": [], "csrf-token": []}]}  # fmt: skip
 
 
 # --- the pages
@@ -146,14 +175,15 @@ def test_the_pages_load_nothing_from_elsewhere(gateway: GatewayProcess) -> None:
 
 def test_what_is_off_is_not_there(tmp_path: Path) -> None:
     """On http, for nobody's scripts, and without a word on how the API works."""
-    with GatewayProcess(data_dir=tmp_path, MSGCORE_DOCS="off", MSGCORE_CORS_ORIGINS="*") as gateway:
+    with GatewayProcess(data_dir=tmp_path, MSGCORE_DOCS="off", MSGCORE_CORS_ORIGINS=f"*,{OURS}") as gateway:
         for path in ("/docs", "/docs/swagger", "/docs/openapi.json", "/docs/assets/scalar.js", "/schema"):
             status, headers, body = ask(gateway, "GET", path)
             assert (status, b"/docs lists" in body) == (404, False)
             assert "strict-transport-security" not in headers
-        _, headers, _ = ask(gateway, "GET", "/api/v1/health", origin="https://anybody.example")
-        assert headers["access-control-allow-origin"] == "*"
-        assert "access-control-allow-credentials" not in headers, "never together"
+        for cookie in ("", "a=b"):
+            _, headers, _ = ask(gateway, "GET", "/api/v1/health", origin="https://anybody.example", cookie=cookie)
+            assert headers["access-control-allow-origin"] in ("*", "https://anybody.example")
+            assert "access-control-allow-credentials" not in headers, "never together"
 
 
 # --- requests that are too much, or not HTTP

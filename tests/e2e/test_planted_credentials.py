@@ -124,6 +124,11 @@ class Plot:
         login = {"email": "ann@example.com", "password": PASSWORD}
         self.planted["jwt"] = nobody.ask("POST", "auth/signup", login).body["accessToken"]
         self.admin = nobody.as_user(self.planted["jwt"])
+        opened = nobody.ask("POST", "auth/session", login)
+        self.planted["session"] = opened.headers["set-cookie"].partition(";")[0].partition("=")[2]
+        self.planted["csrf token"] = opened.body["csrfToken"]
+        cookie = {"Cookie": f"msgcore_session={self.planted['session']}"}
+        assert ApiClient(gateway.url, cookie).ask("POST", "projects", {"id": "no"}).status == 403
         assert self.admin.ask("POST", "projects", {"id": "shop", "name": "Shop"}).status == 201
         made = self.admin.ask("POST", "projects/shop/keys", {"name": "k", "scopes": ALL_SCOPES}).body
         self.planted["api key"] = made["key"]

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import time
 from typing import Any
@@ -35,6 +35,7 @@ from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.tables import users
+from servers.api_client import ApiClient
 from servers.clock import FakeClock
 from servers.in_process import in_this_process
 from servers.oidc import AUDIENCE, OidcServer, curve_key, encoded, oidc_server, public_jwk, public_pem, rsa_key
@@ -344,12 +345,18 @@ async def test_a_gateway_takes_them_beside_its_own(tmp_path: Path) -> None:
         async with in_this_process(load_settings(environ)) as gateway:
             nobody = gateway.api
             await gateway.set_up()
-            person = nobody.as_user(server.token(time()))
+            now = time()
+            person = nobody.as_user(server.token(now))
             me = await asyncio.to_thread(person.ask, "GET", "auth/whoami")
             assert (me.status, me.body["user"]["email"]) == (200, "ann@corp.example.com")
             assert (await asyncio.to_thread(person.ask, "GET", "projects/shop")).status == 404
             forged = nobody.as_user(server.token(time(), key=rsa_key(2)))
             assert (await asyncio.to_thread(forged.ask, "GET", "auth/whoami")).status == 401
+            opened = await asyncio.to_thread(person.ask, "POST", "auth/session/exchange")
+            assert datetime.fromisoformat(opened.body["expiresAt"]).timestamp() == int(now) + 600, "as its token"
+            browser = ApiClient(nobody.url, {"Cookie": opened.headers["set-cookie"].partition(";")[0]})
+            assert (await asyncio.to_thread(browser.ask, "GET", "auth/whoami")).body == me.body
+            assert (await asyncio.to_thread(forged.ask, "POST", "auth/session/exchange")).status == 401
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from argon2 import PasswordHasher
 from msgcore.core.errors import ConflictError, QueueFullError, UnauthenticatedError
 from msgcore.core.scopes import Principal
 from msgcore.security.passwords import Passwords
-from msgcore.security.tokens import Tokens
+from msgcore.security.tokens import LIFETIME, Tokens
 from msgcore.services.accounts import AccountService
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.sessions import IDLE, MOST, NOTED_EVERY, Session, SessionService
 from msgcore.services.sign_in_guard import PER_ACCOUNT, Rule, SignInGuard
 from msgcore.store.database import Database
+from msgcore.store.sessions import purge_sessions
 from msgcore.store.sign_in_attempts import forget_attempts
 from servers.clock import FakeClock
 
@@ -33,6 +35,7 @@ class Office:
 
     accounts: AccountService
     authenticator: Authenticator
+    sessions: SessionService
     guard: SignInGuard
     clock: FakeClock
 
@@ -42,7 +45,11 @@ class Office:
         accounts = AccountService(
             database=database, passwords=Passwords(CHEAP), tokens=tokens, guard=guard, clock=clock
         )
-        return cls(accounts, Authenticator(database, tokens, clock), guard, clock)
+        authenticator = Authenticator(database, tokens, clock)
+        sessions = SessionService(
+            database=database, accounts=accounts, authenticator=authenticator, secret="s" * 32, clock=clock
+        )
+        return cls(accounts, authenticator, sessions, guard, clock)
 
     async def sign_in(self, password: str, email: str = EMAIL, address: str = HOME) -> str:
         return (await self.accounts.sign_in(email, password, address=address)).access_token
@@ -59,6 +66,12 @@ class Office:
 
     async def who(self, token: str) -> Principal:
         return await self.authenticator.authenticate(None, token)
+
+    async def works(self, session: Session) -> bool:
+        try:
+            return await self.sessions.check(session.token) == session
+        except UnauthenticatedError:
+            return False
 
 
 @pytest.fixture
@@ -96,6 +109,16 @@ async def test_success_lets_an_account_start_afresh(offices: tuple[Office, Offic
 async def test_guesses_at_once_are_no_more_guesses(offices: tuple[Office, Office]) -> None:
     found = await asyncio.gather(*(offices[number % 2].outcome(WRONG) for number in range(3 * PER_ACCOUNT.free)))
     assert found.count("wrong") == PER_ACCOUNT.free
+
+
+async def test_people_who_sign_in_at_once_all_get_in(offices: tuple[Office, Office]) -> None:
+    """One's success forgets what the other one is just about to count."""
+    for _ in range(5):
+        together = PER_ACCOUNT.free // 2
+        assert (
+            await asyncio.gather(*(offices[number % 2].outcome(RIGHT) for number in range(together)))
+            == ["in"] * together
+        )
 
 
 async def test_an_address_that_signs_in_itself_between_guesses_is_stopped(offices: tuple[Office, Office]) -> None:
@@ -139,6 +162,68 @@ async def test_tokens_end_at_once_in_every_process(offices: tuple[Office, Office
     assert (await here.who(await there.sign_in("Passw0rd3"))).id == user_id
 
 
+async def test_sessions_end_at_once_in_every_process(offices: tuple[Office, Office]) -> None:
+    here, there = offices
+    mine, others, third = [await here.sessions.sign_in(EMAIL, RIGHT, address=HOME) for _ in range(3)]
+    token = await here.sign_in(RIGHT)
+    assert [await there.works(each) for each in (mine, others, third)] == [True] * 3
+    await there.sessions.end(third)
+    assert [await here.works(each) for each in (mine, others, third)] == [True, True, False]
+    user_id = mine.principal.id
+    await here.accounts.change_password(user_id, RIGHT, "Passw0rd3", address=HOME, spared=mine.token)
+    assert [await there.works(each) for each in (mine, others)] == [True, False]
+    with pytest.raises(UnauthenticatedError):
+        await there.sessions.exchange(token)
+    newest = await there.sign_in("Passw0rd3")
+    await here.accounts.change_password(user_id, "Passw0rd3", RIGHT, address=HOME, spared=newest)
+    spared = await there.sessions.exchange(newest)
+    assert [await here.works(each) for each in (mine, spared)] == [False, True]
+    await there.accounts.sign_out_everywhere(user_id)
+    assert not await here.works(spared)
+    with pytest.raises(UnauthenticatedError):
+        await here.sessions.exchange(newest)
+
+
+async def test_sessions_end_by_themselves(offices: tuple[Office, Office], database: Database) -> None:
+    here, there = offices
+    token = await here.sign_in(RIGHT)
+    here.clock.advance(3600)
+    begun = here.clock.now()
+    used, left = await here.sessions.exchange(token), await here.sessions.exchange(token)
+    assert used.expires_at == (begun + LIFETIME - timedelta(hours=1)).replace(microsecond=0), "no later than the token"
+    here.clock.advance((NOTED_EVERY / 2).total_seconds())
+    await there.sessions.note_use(used)
+    assert (await here.sessions.check(used.token)).idle_at == begun + IDLE, "not worth a write"
+    while here.clock.now() < used.expires_at - IDLE:
+        here.clock.advance((IDLE - NOTED_EVERY).total_seconds())
+        await there.sessions.note_use(await there.sessions.check(used.token))
+    assert not await here.works(left)
+    assert await purge_sessions(database, here.clock.now()) == 1
+    found = await here.sessions.check(used.token)
+    assert used.expires_at - NOTED_EVERY < found.idle_at <= used.expires_at
+    here.clock.advance((used.expires_at - here.clock.now()).total_seconds())
+    assert not await there.works(used)
+    assert await purge_sessions(database, here.clock.now() + timedelta(seconds=1)) == 1
+
+
+async def test_guesses_at_sessions_are_counted_with_the_others(offices: tuple[Office, Office]) -> None:
+    here, there = offices
+    for _ in range(PER_ACCOUNT.free // 2):
+        with pytest.raises(UnauthenticatedError):
+            await here.sessions.sign_in(EMAIL, WRONG, address=HOME)
+        assert await there.outcome(WRONG) == "wrong"
+    with pytest.raises(QueueFullError):
+        await here.sessions.sign_in(EMAIL, RIGHT, address=ELSEWHERE)
+
+
+async def test_a_person_has_only_so_many_sessions(offices: tuple[Office, Office]) -> None:
+    here, there = offices
+    token = await here.sign_in(RIGHT)
+    opened = [await here.sessions.exchange(token) for _ in range(MOST + 2)]
+    assert [await there.works(each) for each in (*opened[:4], opened[-1])] == [False, False, True, True, True]
+    assert len({each.csrf_token for each in opened}) == len(opened)
+
+
 async def test_a_sign_in_with_the_old_password_does_not_outlive_it(
     offices: tuple[Office, Office], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,12 +240,14 @@ async def test_a_sign_in_with_the_old_password_does_not_outlive_it(
 
     monkeypatch.setattr(there.accounts._passwords, "verify", slowly)
     signing_in = asyncio.create_task(there.sign_in(RIGHT))
+    opening = asyncio.create_task(there.sessions.sign_in(EMAIL, RIGHT, address=HOME))
     await read.wait()
     await here.accounts.change_password(user_id, RIGHT, "Passw0rd3", address=HOME, spared="")
     here.clock.advance(1)
     go_on.set()
     with pytest.raises(UnauthenticatedError, match="signed out everywhere"):
         await here.who(await signing_in)
+    assert not await here.works(await opening)
 
 
 async def test_the_first_one_only_signs_up(offices: tuple[Office, Office]) -> None:

@@ -19,6 +19,8 @@ one of them and shapes the answer.
   `body.BodyDto` decodes it strictly and answers 400 with every wrong field.
 * **Answers** are typed structs (`answers.Answer`), so that OpenAPI is right. Times are
   `answers.Timestamp`, made by `core.clock.to_iso`. Creating answers 201, everything else 200.
+* **Sessions**: a cookie counts where no header and no subprotocol has a credential. It makes the same kind of principal
+  as a token does; `session_guard` keeps other sites from using it.
 * **Errors**: raise a `ProblemError` of `core.errors`; `errors` shapes it.
 * **WebSockets** declare access as requests do, and are refused before they open (`socket_entry`). They outlive
   what was checked then, so their handlers ask again with `socket.auth()`.
@@ -29,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import structlog
 from litestar.connection import Request, WebSocket
@@ -44,6 +46,7 @@ from msgcore.api.origin import note_key, origin_of
 from msgcore.api.parameters import refuse_nul
 from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
+from msgcore.api.session_guard import SessionGuard
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
 from msgcore.api.unread_body import read_rest
 from msgcore.core.errors import ForbiddenError
@@ -126,6 +129,14 @@ def fail_request(scope: Scope, error: Exception) -> None:
     cast("dict[str, Any]", scope)[_FAILURE] = error
 
 
+class _Credentials(NamedTuple):
+    """What a request shows: a key, or else a bearer's token, or else a session's."""
+
+    api_key: str | None
+    authorization: str
+    session: str | None = None
+
+
 class AccessMiddleware:
     """Authenticates and authorizes every request before its body is read; leaves the principal in `request.user`.
 
@@ -133,9 +144,10 @@ class AccessMiddleware:
     request: together with the plain look at the headers this saves a sixth of an accepting request.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, gate: RateGate) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, sessions: SessionGuard, gate: RateGate) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._sessions = sessions
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,14 +180,15 @@ class AccessMiddleware:
             if not is_preflight(handler):
                 raise ForbiddenError(f"{scope['path']} declares no access")
         elif access.callers:
-            api_key, authorization = _credentials(scope)
+            shown = self._credentials(scope)
             project_id = scope["path_params"].get("project")
-            if scope["type"] == "websocket" and not api_key and not authorization:
-                api_key, authorization = offered_credentials(scope["subprotocols"])
             # For answers without an end, which ask again every now and then.
-            scope["auth"] = partial(self._admit, api_key, authorization, access, project_id)
-            with self._gate.guessing(scope, api_key or authorization):
-                caller = await self._identify(api_key, authorization)
+            scope["auth"] = partial(self._admit, shown, access, project_id)
+            with self._gate.guessing(scope, shown.api_key or shown.authorization or shown.session or ""):
+                if shown.session is not None:
+                    caller = await self._sessions.enter(scope, shown.session)
+                else:
+                    caller = await self._identify(shown)
             if caller.kind == "api-key":
                 note_key(scope, caller.id)
             self._gate.count_caller(scope, access.scopes, caller)
@@ -185,15 +198,23 @@ class AccessMiddleware:
         elif not access.probed:
             self._gate.count_stranger(scope)
 
-    async def _admit(
-        self, api_key: str | None, authorization: str, access: Access, project_id: str | None
-    ) -> Principal:
-        return await self._allow(await self._identify(api_key, authorization), access, project_id)
+    def _credentials(self, scope: Scope) -> _Credentials:
+        shown = _in_headers(scope)
+        if not shown.api_key and not shown.authorization and scope["type"] == "websocket":
+            shown = _Credentials(*offered_credentials(scope["subprotocols"]))
+        if not shown.api_key and not shown.authorization:
+            shown = shown._replace(session=self._sessions.offered(scope))
+        return shown
 
-    async def _identify(self, api_key: str | None, authorization: str) -> Principal:
-        principal = self._authenticator.recall(api_key) if api_key else None
+    async def _admit(self, shown: _Credentials, access: Access, project_id: str | None) -> Principal:
+        if shown.session is not None:
+            return await self._allow(await self._sessions.ask_again(shown.session), access, project_id)
+        return await self._allow(await self._identify(shown), access, project_id)
+
+    async def _identify(self, shown: _Credentials) -> Principal:
+        principal = self._authenticator.recall(shown.api_key) if shown.api_key else None
         if principal is None:
-            principal = await self._authenticator.authenticate(api_key, bearer_token(authorization))
+            principal = await self._authenticator.authenticate(shown.api_key, bearer_token(shown.authorization))
         return principal
 
     async def _allow(self, principal: Principal, access: Access, project_id: str | None) -> Principal:
@@ -206,12 +227,14 @@ class AccessMiddleware:
         return principal
 
 
-def access_control(authenticator: Authenticator, gate: RateGate) -> Callable[[ASGIApp], ASGIApp]:
+def access_control(
+    authenticator: Authenticator, sessions: SessionGuard, gate: RateGate
+) -> Callable[[ASGIApp], ASGIApp]:
     """What Litestar wraps every route in."""
-    return lambda app: AccessMiddleware(app, authenticator, gate)
+    return lambda app: AccessMiddleware(app, authenticator, sessions, gate)
 
 
-def _credentials(scope: Scope) -> tuple[str | None, str]:
+def _in_headers(scope: Scope) -> _Credentials:
     """The headers `X-API-Key` and `Authorization`."""
     api_key: str | None = None
     authorization = ""
@@ -220,7 +243,7 @@ def _credentials(scope: Scope) -> tuple[str | None, str]:
             api_key = value.decode("latin-1")
         elif name == b"authorization":
             authorization = value.decode("latin-1")
-    return api_key, authorization
+    return _Credentials(api_key, authorization)
 
 
 def bearer_token(authorization: str) -> str | None:

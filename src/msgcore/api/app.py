@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
+from litestar.openapi import OpenAPIConfig
 from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 
 from msgcore.api.access import access_control, declared_access, is_preflight
@@ -40,6 +41,8 @@ from msgcore.api.rate_limit import HEADERS, RateGate, send_allowance
 from msgcore.api.received import ReceivedController
 from msgcore.api.request_id import send_request_id
 from msgcore.api.schedules import SchedulesController
+from msgcore.api.session_guard import SessionGuard
+from msgcore.api.sessions import SessionController
 from msgcore.api.usage import UsageController
 from msgcore.api.webhook_deliveries import WebhookDeliveriesController
 from msgcore.api.webhooks import WebhooksController
@@ -53,6 +56,7 @@ from msgcore.services.request_limits import RequestLimits
 CONTROLLERS: Final = (
     HealthController,
     AuthController,
+    SessionController,
     ProjectsController,
     ApiKeysController,
     MembersController,
@@ -90,18 +94,19 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
     injected["metrics_access"] = MetricsAccess(settings)
     gate = injected["rate_gate"] = RateGate(limits)
+    sessions = injected["session_guard"] = SessionGuard(services.sessions, settings)
     injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
     app = Litestar(
         route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
-        middleware=[access_control(services.authenticator, gate)],
+        middleware=[access_control(services.authenticator, sessions, gate)],
         dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,
         return_dto=None,
         exception_handlers={Exception: handle_error},
         before_send=[send_request_id, send_allowance],
         cors_config=_cors(settings),
-        openapi_config=openapi_config(services.platforms.fact_sheets()) if settings.docs == "on" else None,
+        openapi_config=_document(services, sessions) if settings.docs == "on" else None,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
@@ -122,6 +127,10 @@ def create_monitoring_api(health: HealthService, monitoring: Monitoring, setting
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _document(services: Services, sessions: SessionGuard) -> OpenAPIConfig:
+    return openapi_config(services.platforms.fact_sheets(), cookie_name=sessions.cookie_name)
 
 
 def _provide(part: object) -> Provide:

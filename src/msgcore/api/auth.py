@@ -11,6 +11,7 @@ from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiReq
 from msgcore.api.answers import Answer, MessageAnswer
 from msgcore.api.client_address import address_group, client_address
 from msgcore.api.parameters import AccountEmail
+from msgcore.api.session_guard import session_of
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
@@ -208,19 +209,20 @@ class AuthController(Controller):
         data: JsonBody[PasswordChange],
         accounts: Injected[AccountService],
     ) -> MessageAnswer:
-        """Needs the current password. All tokens of the user end at once, but for the one that asks."""
+        """Needs the current password. All tokens and sessions of the user end at once, but for the one that asks."""
+        session = session_of(request.scope)
         await accounts.change_password(
             request.user.id,
             data.current_password,
             data.new_password,
             address=_address(request),
-            spared=bearer_token(request.headers.get("authorization", "")) or "",
+            spared=session.token if session else bearer_token(request.headers.get("authorization", "")) or "",
         )
         return MessageAnswer(message="Password updated successfully")
 
     @post("/logout-all", opt=USERS_ONLY, status_code=200, summary="Sign out everywhere")
     async def sign_out_everywhere(self, request: ApiRequest, accounts: Injected[AccountService]) -> MessageAnswer:
-        """All tokens of the user end at once, the one that asks too."""
+        """All tokens and sessions of the user end at once, the one that asks too."""
         await accounts.sign_out_everywhere(request.user.id)
         return MessageAnswer(message="Signed out everywhere")
 

@@ -21,8 +21,10 @@ from msgcore.api.batch_body import BatchOperation
 from msgcore.api.errors import Problem
 from msgcore.api.platform_schemas import add_platforms
 from msgcore.api.reference import reference_pages, reference_router
+from msgcore.api.session_guard import CSRF_HEADER, SAFE_METHODS
 from msgcore.platforms.fact_sheet import FactSheet
 
+SESSION, CSRF = "session", "csrf-token"
 _SCHEMES = {
     "api-key": SecurityScheme(
         type="apiKey", name="X-API-Key", security_scheme_in="header", description="A project's key: `msc_...`"
@@ -30,8 +32,11 @@ _SCHEMES = {
     "jwt": SecurityScheme(
         type="http", scheme="bearer", bearer_format="JWT", description="The `accessToken` of a sign-in"
     ),
+    CSRF: SecurityScheme(
+        type="apiKey", name=CSRF_HEADER, security_scheme_in="header", description="The `csrfToken` of the session"
+    ),
 }
-"""By kind of principal."""
+"""By kind of principal, and what goes with a session."""
 
 
 @dataclass
@@ -59,15 +64,18 @@ class _Config(OpenAPIConfig):
         return _Document(**{each.name: getattr(made, each.name) for each in fields(made)}, sheets=self.sheets)
 
 
-def openapi_config(sheets: Sequence[FactSheet]) -> OpenAPIConfig:
+def openapi_config(sheets: Sequence[FactSheet], *, cookie_name: str) -> OpenAPIConfig:
     """The document at `/docs/openapi.json` and `.yaml`, and the pages at `/docs` and `/docs/swagger`."""
+    cookie = SecurityScheme(
+        type="apiKey", name=cookie_name, security_scheme_in="cookie", description="What `auth/session` sets"
+    )
     return _Config(
         sheets=sheets,
         title="MsgCore",
         version=__version__,
         description="One API that sends on messaging platforms, and tells what happens there.",
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        components=Components(security_schemes=dict(_SCHEMES)),
+        components=Components(security_schemes={**_SCHEMES, SESSION: cookie}),
         use_handler_docstrings=True,
         render_plugins=(
             *reference_pages(),
@@ -88,8 +96,16 @@ def complete_operations(app: Litestar) -> None:
             for handler in route.route_handlers:
                 access = declared_access(handler)
                 if access is not None and handler.resolve_include_in_schema():
-                    handler.security = [{kind: []} for kind in sorted(access.callers)]
+                    handler.security = _security(handler, access)
                     handler.responses = _errors(handler, access)
+
+
+def _security(handler: HTTPRouteHandler, access: Access) -> list[dict[str, list[str]]]:
+    """Any of these: people have a token, or a session, which needs another header for what changes something."""
+    ways: list[dict[str, list[str]]] = [{kind: []} for kind in sorted(access.callers)]
+    if "jwt" in access.callers:
+        ways.append({SESSION: []} if handler.http_methods <= SAFE_METHODS else {SESSION: [], CSRF: []})
+    return ways
 
 
 def _errors(handler: HTTPRouteHandler, access: Access) -> dict[int, ResponseSpec]:

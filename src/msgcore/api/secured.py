@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from msgcore.api.session_guard import listed_origins
 from msgcore.config import Settings
 
 _HEADERS: Final = (
@@ -23,6 +24,9 @@ _HEADERS: Final = (
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 """A year, and not for other names of the domain: those are not ours."""
 
+_ALLOWED: Final = b"access-control-allow-origin"
+_CREDENTIALS: Final = (b"access-control-allow-credentials", b"true")
+
 
 class SecuredAnswers:
     """An ASGI application that adds them to each answer of `api`; what an answer has by itself stays as it is."""
@@ -33,6 +37,7 @@ class SecuredAnswers:
         # Not for a machine's own name, all of whose ports a browser would want https of.
         is_https = at.scheme == "https" and at.hostname != "localhost"
         self._headers = (*_HEADERS, _HSTS) if is_https else _HEADERS
+        self._listed = listed_origins(settings)
         self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +53,8 @@ class SecuredAnswers:
                 more = self._headers
                 if not self._names.isdisjoint(names):  # as few answers have
                     more = [header for header in more if header[0] not in names]
+                if self._listed and _ALLOWED in names and own[names.index(_ALLOWED)][1] in self._listed:
+                    more = [*more, _CREDENTIALS]  # pages that may use sessions; never with `*`
                 message["headers"] = [*own, *more]
             return send(message)
 

@@ -13,6 +13,7 @@ from msgcore.core.tasks import end
 from msgcore.store.database import Database
 from msgcore.store.partitions import ensure_partitions
 from msgcore.store.retention import Kept, forget_old
+from msgcore.store.sessions import purge_sessions
 from msgcore.store.sign_in_attempts import forget_attempts
 
 log = structlog.stdlib.get_logger(__name__)
@@ -42,6 +43,8 @@ class Maintenance:
             try:
                 await ensure_partitions(self._database, self._clock.now())
                 while await forget_attempts(self._database, self._clock.now()):
+                    continue
+                while await purge_sessions(self._database, self._clock.now()):
                     continue
                 await forget_old(self._database, self._kept())
             except Exception:  # the months ahead leave time for many more tries

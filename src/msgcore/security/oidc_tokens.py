@@ -47,6 +47,7 @@ class OidcLogin:
     email: str | None
     name: str | None
     issued_at: datetime
+    expires_at: datetime
 
 
 class KeySet:
@@ -112,7 +113,7 @@ def read_token(token: str, key: jwt.PyJWK, *, issuer: str, audience: str, now: d
         raise UnauthenticatedError(_NOT_VALID)
     if expires_at <= now:
         raise UnauthenticatedError("The token has expired: sign in again")
-    return OidcLogin(subject, _verified_email(claims), _name(claims), issued_at)
+    return OidcLogin(subject, _verified_email(claims), _name(claims), issued_at, expires_at)
 
 
 def _usable(entry: Any, algorithms: Sequence[str]) -> Iterator[tuple[Signature, jwt.PyJWK]]:

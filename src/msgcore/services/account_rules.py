@@ -30,7 +30,7 @@ def tokens_end(user: Any, now: datetime) -> dict[str, Any]:
 
 
 def refuse_ended(user: Any, token: str, issued_at: datetime) -> None:
-    """Raise UnauthenticatedError for a token of a user, by their row, that was ended."""
+    """Raise UnauthenticatedError for a token (of a login or a session) of a user, by their row, that was ended."""
     ended = user.tokens_valid_from is not None and issued_at < user.tokens_valid_from
     if ended and user.spared_token != digest(token):
         raise UnauthenticatedError("This token was ended, as its user signed out everywhere: sign in again")

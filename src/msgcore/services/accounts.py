@@ -92,7 +92,11 @@ class AccountService:
         return self.signed_in(user, self._clock.now())
 
     async def sign_in(self, email: str, password: str, *, address: str) -> SignedIn:
-        """A token for a user. `address` is the client's.
+        """A token for a user, like `recognize`."""
+        return self.signed_in(*await self.recognize(email, password, address=address))
+
+    async def recognize(self, email: str, password: str, *, address: str) -> tuple[User, datetime]:
+        """A user by address and password, and when they signed in. `address` is the client's.
 
         Raises UnauthenticatedError, which does not tell which of the two was wrong, and QueueFullError after too many
         failures.
@@ -113,8 +117,8 @@ class AccountService:
             if verdict.better_hash is not None:
                 await replace_hash(connection, row.id, row.password_hash, verdict.better_hash)
             await self._write_down(connection, row.id, "user.signed_in")
-        # When the password was read, not now: it may have been changed meanwhile, and then this token has ended too.
-        return self.signed_in(_user(row), max(now, row.tokens_valid_from or now))
+        # When the password was read, not now: it may have been changed meanwhile, and then this sign-in has ended too.
+        return _user(row), max(now, row.tokens_valid_from or now)
 
     async def project_of_key(self, principal: Principal) -> tuple[str, str]:
         """Id and name of the project that an API key belongs to."""
@@ -131,7 +135,7 @@ class AccountService:
         return _user(await self._find(user_id))
 
     async def change_password(self, user_id: str, current: str, new: str, *, address: str, spared: str) -> None:
-        """Replace a password; all tokens of the user end but `spared`, the one that asks.
+        """Replace a password; all tokens and sessions of the user end but `spared`, the token that asks.
 
         Raises UnauthenticatedError when the current one is wrong, InvalidInputError for a weak one, and QueueFullError.
         """
@@ -150,7 +154,7 @@ class AccountService:
         await self._end_tokens(user_id, changed, "user.password_changed")
 
     async def sign_out_everywhere(self, user_id: str) -> None:
-        """End all tokens of a user, in every process, from the next request on."""
+        """End all tokens and sessions of a user, in every process, from the next request on."""
         await self._end_tokens(user_id, {}, "user.signed_out_everywhere")
 
     async def _end_tokens(self, user_id: str, changes: dict[str, Any], action: str) -> None:

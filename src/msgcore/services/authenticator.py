@@ -45,6 +45,15 @@ class _KnownKey:
     revoked_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class KnownLogin:
+    """Whose a token is, until when it is valid, and from when on those of its user are."""
+
+    principal: Principal
+    expires_at: datetime
+    valid_from: datetime | None
+
+
 class Authenticator:
     """Authenticates callers and checks what they may do."""
 
@@ -89,7 +98,7 @@ class Authenticator:
         if api_key:
             return self.recall(api_key) or await self._check_key(api_key)
         if bearer:
-            return await self._check_login(bearer)
+            return (await self.check_login(bearer)).principal
         raise UnauthenticatedError("Authentication is required: send X-API-Key: <key> or Authorization: Bearer <token>")
 
     # --- what
@@ -159,19 +168,18 @@ class Authenticator:
         self._usage.note(known.principal.id, now)
         return known.principal
 
-    async def _check_login(self, token: str) -> Principal:
+    async def check_login(self, token: str) -> KnownLogin:
+        """Who sends this token. Raises UnauthenticatedError that says what is wrong with it."""
         if self._oidc_users is not None and read_header(token).get("alg") != LOCAL_ALGORITHM:
-            row, oidc_login = await self._oidc_users.find(token)
-            issued_at = oidc_login.issued_at
+            row, login = await self._oidc_users.find(token)
         else:
             login = self._tokens.read(token)
-            issued_at = login.issued_at
             async with self._database.read() as connection:
                 row = await find_user(connection, login.user_id)
             if row is None:
                 raise UnauthenticatedError("The user of this token no longer exists: sign in again")
-        refuse_ended(row, token, issued_at)
-        return Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
+        refuse_ended(row, token, login.issued_at)
+        return KnownLogin(person(row), login.expires_at, row.tokens_valid_from)
 
     # --- memory
 
@@ -199,6 +207,11 @@ async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | N
         "api-key", row.id, name=row.name, project_id=row.project_id, scopes=frozenset(scopes.get(row.id, ()))
     )
     return _KnownKey(principal, row.expires_at, row.revoked_at)
+
+
+def person(row: Any) -> Principal:
+    """The caller that a user is, by their row."""
+    return Principal("jwt", row.id, name=row.name, email=row.email, is_admin=row.is_admin)
 
 
 def _is_over(moment: datetime | None, now: datetime) -> bool:

@@ -37,6 +37,7 @@ from msgcore.services.platforms import PlatformService
 from msgcore.services.previews import PreviewService
 from msgcore.services.projects import ProjectService
 from msgcore.services.received import ReceivedService
+from msgcore.services.sessions import SessionService
 from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.services.usage import UsageService
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
@@ -62,6 +63,7 @@ class Services:
 
     authenticator: Authenticator
     accounts: AccountService
+    sessions: SessionService
     members: MemberService
     invites: InviteService
     projects: ProjectService
@@ -134,6 +136,9 @@ class Services:
         return cls(
             authenticator=authenticator,
             accounts=accounts,
+            sessions=SessionService(
+                database=database, accounts=accounts, authenticator=authenticator, secret=jwt_secret, clock=clock
+            ),
             members=members,
             invites=InviteService(
                 database=database,

@@ -19,11 +19,14 @@ FORGOTTEN_AT_ONCE = 1000
 async def lock_attempts(connection: AsyncConnection, subjects: Sequence[str], now: datetime) -> dict[str, Row[Any]]:
     """The rows of these subjects, made where there were none; transactions on the same one take turns from here on."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    ordered = sorted(subjects)  # always in the same order, so that no two wait for each other
-    fresh = [{"subject": subject, "failures": 0, "forget_at": now} for subject in ordered]
-    await connection.execute(dialect.insert(sign_in_attempts).values(fresh).on_conflict_do_nothing())
-    query = select(sign_in_attempts).where(sign_in_attempts.c.subject.in_(ordered))
-    rows = await connection.execute(query.order_by(sign_in_attempts.c.subject).with_for_update())
+    # Always in the same order, so that no two wait for each other.
+    fresh = [{"subject": subject, "failures": 0, "forget_at": now} for subject in sorted(subjects)]
+    made = dialect.insert(sign_in_attempts).values(fresh)
+    # Writes what is there already, so that a row is made or locked in one step: a success may delete it between two.
+    as_they_are = made.on_conflict_do_update(
+        index_elements=[sign_in_attempts.c.subject], set_={"failures": sign_in_attempts.c.failures}
+    )
+    rows = await connection.execute(as_they_are.returning(sign_in_attempts))
     return {row.subject: row for row in rows}
 
 

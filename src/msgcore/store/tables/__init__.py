@@ -12,6 +12,7 @@ from msgcore.store.tables.accounts import (
     invites,
     project_members,
     projects,
+    sessions,
     sign_in_attempts,
     users,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "received_messages",
     "received_reactions",
     "sandbox_inbox",
+    "sessions",
     "sign_in_attempts",
     "system_state",
     "users",

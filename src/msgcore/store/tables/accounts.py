@@ -49,6 +49,20 @@ sign_in_attempts = Table(
     Column("forget_at", UtcDateTime, nullable=False, index=True),
 )
 
+# People who signed in with a browser.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, cascade("users.id"), nullable=False, index=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    # Those from before their user's `tokens_valid_from` have ended.
+    Column("signed_in_at", UtcDateTime, nullable=False),
+    # When it ends unless it is used before; never after `expires_at`, when it ends in any case.
+    Column("idle_at", UtcDateTime, nullable=False, index=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 projects = Table(
     "projects",
     metadata,
