@@ -76,7 +76,7 @@ class ApiKeyService:
         """End a key now, also one that was rolled. Returns False if it was revoked before. Raises NotFoundError."""
         now = self._clock.now()
         async with self._database.write() as connection:
-            row = await self._find(connection, project_id, key_id)
+            row = await _lock(connection, project_id, key_id)
             if row.revoked_at is not None and row.revoked_at <= now:
                 return False
             await store.revoke_key(connection, row.id, now)
@@ -91,7 +91,7 @@ class ApiKeyService:
         caller would get scopes that it does not have.
         """
         async with self._database.write() as connection:
-            old = await self._find(connection, project_id, key_id)
+            old = await _lock(connection, project_id, key_id)
             if old.revoked_at is not None:
                 raise NotFoundError(f"API key {key_id} is revoked or was rolled before: make a new one")
             scopes = (await store.scopes_of_keys(connection, [old.id])).get(old.id, [])
@@ -140,12 +140,14 @@ class ApiKeyService:
         await record_audit(connection, principal, "api_key.created", key_id, project_id=project_id, now=now, after=told)
         return IssuedKey(key_id, made.secret, name, made.prefix, scopes, expires_at, now)
 
-    async def _find(self, connection: AsyncConnection, project_id: str, key_id: str) -> Any:
-        canonical = canonical_id(key_id)
-        row = None if canonical is None else await store.find_key(connection, project_id, canonical)
-        if row is None:
-            raise NotFoundError(f"API key '{key_id[:64]}' not found")
-        return row
+
+async def _lock(connection: AsyncConnection, project_id: str, key_id: str) -> Any:
+    """A key that is about to end: only one request ends it, and none that came late prolongs it."""
+    canonical = canonical_id(key_id)
+    row = None if canonical is None else await store.lock_key(connection, project_id, canonical)
+    if row is None:
+        raise NotFoundError(f"API key '{key_id[:64]}' not found")
+    return row
 
 
 def _checked_scopes(scopes: Sequence[str]) -> list[str]:
