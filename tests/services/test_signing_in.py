@@ -98,6 +98,12 @@ async def test_guesses_at_once_are_no_more_guesses(offices: tuple[Office, Office
     assert found.count("wrong") == PER_ACCOUNT.free
 
 
+async def test_sign_ins_at_once_do_not_get_into_each_others_way(offices: tuple[Office, Office]) -> None:
+    for _ in range(5):
+        found = await asyncio.gather(*(offices[n % 2].outcome(RIGHT, address=f"192.0.2.{n}") for n in range(8)))
+        assert found == ["in"] * 8
+
+
 async def test_an_address_that_signs_in_itself_between_guesses_is_stopped(offices: tuple[Office, Office]) -> None:
     here, there = offices
     for number in range(PER_ADDRESS.free):

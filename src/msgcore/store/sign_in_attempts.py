@@ -18,13 +18,14 @@ FORGOTTEN_AT_ONCE = 1000
 
 async def lock_attempts(connection: AsyncConnection, subjects: Sequence[str], now: datetime) -> dict[str, Row[Any]]:
     """The rows of these subjects, made where there were none; transactions on the same one take turns from here on."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     ordered = sorted(subjects)  # always in the same order, so that no two wait for each other
     fresh = [{"subject": subject, "failures": 0, "forget_at": now} for subject in ordered]
-    await connection.execute(dialect.insert(sign_in_attempts).values(fresh).on_conflict_do_nothing())
-    query = select(sign_in_attempts).where(sign_in_attempts.c.subject.in_(ordered))
-    rows = await connection.execute(query.order_by(sign_in_attempts.c.subject).with_for_update())
-    return {row.subject: row for row in rows}
+    # A row that is there is written as it is, which locks it: one that was only looked at may go before that.
+    statement = insert(sign_in_attempts).values(fresh)
+    same = {"forget_at": sign_in_attempts.c.forget_at}
+    statement = statement.on_conflict_do_update(index_elements=["subject"], set_=same).returning(sign_in_attempts)
+    return {row.subject: row for row in await connection.execute(statement)}
 
 
 async def update_attempts(connection: AsyncConnection, subject: str, values: dict[str, Any]) -> None:
