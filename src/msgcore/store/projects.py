@@ -84,6 +84,8 @@ async def insert_project(connection: AsyncConnection, row: dict[str, Any], membe
     """Add a project and its first member. Raises IntegrityError when the id is taken."""
     await connection.execute(insert(projects).values(row))
     await connection.execute(insert(project_members).values(member))
+    # What was just being accepted when an earlier project of this id was deleted is not this one's.
+    await _empty(connection, [row["id"]])
 
 
 async def update_project(connection: AsyncConnection, project_id: str, values: dict[str, Any]) -> None:
@@ -103,10 +105,14 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
     """
     posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
-    realms = [project_id, *map(realm_of, posted_to)]
+    await _empty(connection, [project_id, *map(realm_of, posted_to)])
+    await connection.execute(delete(projects).where(projects.c.id == project_id))
+    await tell_project(connection, project_id)
+
+
+async def _empty(connection: AsyncConnection, realms: Sequence[str]) -> None:
+    """Remove what is sent from the hot tables."""
     sent = select(deliveries.c.id).where(deliveries.c.project_id.in_(realms))
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
         await connection.execute(delete(table).where(table.c.project_id.in_(realms)))
-    await connection.execute(delete(projects).where(projects.c.id == project_id))
-    await tell_project(connection, project_id)
