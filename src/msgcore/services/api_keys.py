@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import ApiScope, Principal
+from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.security.api_keys import make_api_key
 from msgcore.services.authenticator import Authenticator
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.members import delete_invites_above
 from msgcore.store.projects import find_project
 
 _SCOPES = frozenset(ApiScope)
@@ -73,13 +74,17 @@ class ApiKeyService:
         return [ListedKey(row, scopes.get(row.id, [])) for row in rows]
 
     async def revoke(self, principal: Principal, project_id: str, key_id: str) -> bool:
-        """End a key now, also one that was rolled. Returns False if it was revoked before. Raises NotFoundError."""
+        """End a key now, also one that was rolled, and revoke the invitations that it made.
+
+        Returns False if it was revoked before. Raises NotFoundError.
+        """
         now = self._clock.now()
         async with self._database.write() as connection:
             row = await _lock(connection, project_id, key_id)
             if row.revoked_at is not None and row.revoked_at <= now:
                 return False
             await store.revoke_key(connection, row.id, now)
+            await delete_invites_above(connection, project_id, row.id, [role.label for role in Role])
             await record_audit(connection, principal, "api_key.revoked", row.id, project_id=project_id, now=now)
         self._authenticator.forget_key(row.id)
         return True
