@@ -19,7 +19,7 @@ from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.members import delete_invites_above
-from msgcore.store.projects import find_project
+from msgcore.store.projects import hold_project
 
 _SCOPES = frozenset(ApiScope)
 
@@ -124,7 +124,7 @@ class ApiKeyService:
         expires_at: datetime | None,
         rolled_from: str | None = None,
     ) -> IssuedKey:
-        project = await find_project(connection, project_id)
+        project = await hold_project(connection, project_id)
         if project is None:
             raise NotFoundError(f"Project '{project_id}' not found")
         made, now = make_api_key(project.environment), self._clock.now()

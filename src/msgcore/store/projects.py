@@ -24,6 +24,7 @@ from msgcore.store.tables import (
     users,
     webhooks,
 )
+from msgcore.store.users import lock_user
 
 
 def _with_owner() -> Select[Any]:
@@ -45,6 +46,12 @@ def _count(project_id: ColumnElement[Any], *conditions: ColumnElement[bool]) -> 
 async def find_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
     """A project with `owner_email`, `owner_name`, `api_key_count`, `platform_count` and `member_count`."""
     return (await connection.execute(_with_owner().where(projects.c.id == project_id))).one_or_none()
+
+
+async def hold_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
+    """A project, which nobody begins to delete until the transaction ends."""
+    query = select(projects).where(projects.c.id == project_id)
+    return (await connection.execute(query.with_for_update(read=True))).one_or_none()
 
 
 async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
@@ -94,7 +101,8 @@ async def update_project(connection: AsyncConnection, project_id: str, values: d
 
 
 async def clear_default(connection: AsyncConnection, owner_id: str) -> None:
-    """An owner has one default project at most."""
+    """An owner has one default project at most: whoever makes another one the default waits for the transaction."""
+    await lock_user(connection, owner_id)
     owned = (projects.c.owner_id == owner_id) & projects.c.is_default
     await connection.execute(update(projects).where(owned).values(is_default=False))
 
