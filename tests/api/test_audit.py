@@ -358,6 +358,17 @@ def test_who_may_read_it(running: Running, what: str) -> None:
     }
 
 
+def test_what_a_deleted_project_left_is_not_for_the_next_one_of_its_name(running: Running) -> None:
+    owners = [user_who_is_no_administrator(running) for _ in range(2)]
+    for owner in owners:
+        assert owner.ask("POST", "projects", {"id": "reused", "name": "Reused"}).status == 201
+        shown = owner.ask("GET", "projects/reused/audit?since=2000-01-01").body["entries"]
+        assert [entry["action"] for entry in shown] == ["project.created"]
+        assert len(fetch(running, owner, "projects/reused/audit/export").splitlines()) == 1
+        assert owner.ask("DELETE", "projects/reused").status == 200
+    assert len(running.admin.ask("GET", "audit?projectId=reused").body["entries"]) == 4
+
+
 def test_nothing_changes_it_through_the_api(running: Running) -> None:
     [entry] = record(running, 1, "shop")
     for method in ("POST", "PUT", "PATCH", "DELETE"):

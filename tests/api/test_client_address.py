@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from msgcore.api.client_address import UNKNOWN, address_group, behind_trusted_proxies, client_address
+from msgcore.api.origin import address_of
 from msgcore.config import Settings
 
 PROXY, INNER = "10.0.0.1", "10.0.0.2"
@@ -39,6 +40,7 @@ async def seen(peer: str | None, networks: tuple[str, ...], headers: list[tuple[
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         found.append(client_address(scope))
+        assert (address_of(scope) or UNKNOWN) == found[0], "as the audit log has it"
 
     async def unused(*_: Any) -> Any:
         raise AssertionError

@@ -91,6 +91,15 @@ def test_who_leaves_or_falls_takes_their_invitations_along(running: Running) -> 
     assert accept(running.nobody, links[1]).status == 401
 
 
+def test_a_revoked_key_takes_its_invitations_along(running: Running) -> None:
+    key = running.make_key("members:write", *READING)
+    link = key.ask("POST", f"{MEMBERS}/invite", {"email": "mallory@x.org", "role": "viewer"}).body["inviteLink"]
+    key_id = key.ask("GET", "auth/whoami").body["apiKey"]["id"]
+    assert [each["invitedBy"] for each in running.admin.ask("GET", f"{MEMBERS}/invites").body] == [key_id]
+    assert running.admin.ask("DELETE", f"projects/shop/keys/{key_id}").status == 200
+    assert accept(running.nobody, link).status == 401
+
+
 @pytest.mark.parametrize(
     ("own", "role", "status"),
     [

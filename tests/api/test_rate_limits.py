@@ -154,7 +154,18 @@ async def test_platforms_are_counted_by_address_of_webhook(served: Served) -> No
     assert (chunked.status, chunked.headers["retry-after"]) == (429, "10")
     unknown = served.hook.rpartition("/")[0] + "/unknown"
     assert [(await served.ask("POST", unknown, {})).status for _ in range(4)] == [404, 404, 404, 429]
-    assert await served.refused() == {"webhook": 3}
+    assert await served.refused() == {"webhook": 2, "address_failures": 1}
+
+
+@pytest.mark.parametrize("way", [{}, {"Expect": ""}], ids=["short way", "long way"])
+async def test_who_invents_addresses_of_webhooks_is_kept_out(served: Served, way: dict[str, str]) -> None:
+    invented = [f"{served.hook}{number}" + "/" * (number % 2) for number in range(4)]
+    known = await served.ask("POST", served.hook, {"type": "nothing"}, **way)
+    assert [(await served.ask("POST", hook, {}, **way)).status for hook in invented] == [404, 404, 404, 429]
+    assert (await served.ask("POST", served.hook, {"type": "nothing"}, **way)).status == known.status
+    assert await served.refused() == {"address_failures": 1}
+    nobody = [await served.ask("GET", f"webhooks/nobody/{number}", **way) for number in range(21)]
+    assert [reply.status for reply in nobody] == [405] * 20 + [429]
 
 
 async def addresses(served: Served, *forwarded: str, path: str = "platforms/supported") -> Sequence[int]:

@@ -317,6 +317,12 @@ async def test_a_verified_address_opens_the_account_and_shuts_out_who_made_it(ei
         await either.who(either.token(sub="auth0|mallory"))
 
 
+async def test_a_letter_that_only_looks_the_same_in_lower_case_is_another(office: Office) -> None:
+    kate = await add_user(office, "kate@corp.example.com", password_hash="x")
+    stranger = await office.who(office.token(email="\N{KELVIN SIGN}ate@corp.example.com"))
+    assert (stranger.id == kate, stranger.email) == (False, "\N{KELVIN SIGN}ate@corp.example.com")
+
+
 async def test_an_administrator_keeps_the_password(office: Office) -> None:
     """Without anybody who has one, the installation would be open for sign-up again."""
     made = await office.accounts.sign_up("ann@corp.example.com", "Passw0rd1", None, address="")

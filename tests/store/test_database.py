@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from msgcore.core.errors import StartupError
 from msgcore.core.ids import new_id
@@ -139,6 +139,24 @@ async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
     with pytest.raises(DBAPIError, match="extra"):
         async with database.read() as connection:
             await connection.execute(text("SELECT * FROM extra"))
+
+
+async def test_an_error_does_not_tell_what_was_to_be_stored(database: Database) -> None:
+    row = {"key": "twice", "value": "planted"}
+
+    async def insert_on_the_loop() -> None:
+        async with database.write() as connection:
+            await connection.execute(insert(system_state), row)
+
+    async def insert_on_a_thread() -> None:
+        await database.transact(lambda connection: connection.execute(insert(system_state), row))
+
+    await insert_on_the_loop()
+    for again in (insert_on_the_loop, insert_on_a_thread):
+        with pytest.raises(IntegrityError) as caught:
+            await again()
+        assert "INSERT INTO system_state" in str(caught.value)
+        assert "planted" not in str(caught.value)
 
 
 async def test_a_cancelled_write_leaves_nothing_and_blocks_nobody(database: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from msgcore.core.errors import StartupError
 from msgcore.store.database import Database
-from msgcore.store.lock import DISPATCH_LOCK, DispatchLock
+from msgcore.store.lock import DISPATCH_LOCK, DispatchLock, serving_alone
 from servers.patience import PATIENCE
 from servers.postgres import PostgresServer
 
@@ -30,6 +30,26 @@ async def test_a_second_one_is_refused_until_the_first_gives_up(database: Databa
         await first.check()
     await second.release()
     await other.close()
+
+
+async def test_one_process_alone_serves_the_api_from_a_sqlite_file(database: Database, database_url: str) -> None:
+    """It would not hear of keys that another one revokes."""
+    other = Database.open(database_url)
+    async with serving_alone(database):
+        lock = await DispatchLock.acquire(other)
+        await lock.release()
+        if database.kind == "sqlite":
+            with pytest.raises(StartupError, match="serves the API"):
+                await other_serves(other)
+        else:
+            await other_serves(other)
+    await other_serves(other)
+    await other.close()
+
+
+async def other_serves(database: Database) -> None:
+    async with serving_alone(database):
+        pass
 
 
 async def test_a_lock_that_was_lost_is_taken_again(postgres_server: PostgresServer, postgres_url: str) -> None:

@@ -98,7 +98,7 @@ class ApiKeysController(Controller):
         key_id: FromPath[str],
         api_keys: Injected[ApiKeyService],
     ) -> MessageAnswer:
-        """It stops working at once, also one that was rolled and still worked."""
+        """It stops working at once, also one that was rolled and still worked; the invitations that it made end."""
         revoked = await api_keys.revoke(request.user, project, key_id)
         return MessageAnswer(message="API key revoked successfully" if revoked else "API key already revoked")
 

@@ -125,7 +125,7 @@ class AuditController(Controller):
         limit: PageSize = 50,
     ) -> AuditPage:
         """Newest first. Keys need `keys:read` and `members:read`, people to be admin or owner."""
-        return await _page(audit, replace(chosen, project_id=project), before, limit)
+        return await _page(audit, await audit.of_project(chosen, project), before, limit)
 
     @get("/export", opt=_ADMINS, middleware=[letting_go], summary="Export a project's audit log")
     async def export(
@@ -136,7 +136,7 @@ class AuditController(Controller):
         format: Format = "ndjson",  # noqa: A002 - the parameter's name
     ) -> Stream:
         """All that matches, newest first. In CSV, cells that spreadsheets would calculate begin with an apostrophe."""
-        return _stream(audit, replace(chosen, project_id=project), format, project)
+        return _stream(audit, await audit.of_project(chosen, project), format, project)
 
 
 OfProject: TypeAlias = Annotated[

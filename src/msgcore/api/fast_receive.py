@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import structlog
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from msgcore.api.access import fail_request
 from msgcore.api.fast_send import replaying
@@ -52,8 +52,9 @@ class FastReceive:
         request = self._plain(scope, first)
         answer = None if request is None else await self._take(scope, place, request)
         if answer is None:
-            await self._api(scope, replaying(first, receive), send)
+            await self._api(scope, replaying(first, receive), self._noting(scope, place[1], send))
             return
+        self._gate.note_platform(scope, place[1], answer.status)
         scope["path_template"] = _TEMPLATE
         headers = [
             (b"content-type", answer.content_type.encode()),
@@ -62,6 +63,16 @@ class FastReceive:
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    def _noting(self, scope: Scope, token: str, send: Send) -> Send:
+        """A `send` that tells the gate what the API answers."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._gate.note_platform(scope, token, message["status"])
+            await send(message)
+
+        return noting
 
     async def _take(self, scope: Scope, place: tuple[str, str], request: InboundRequest) -> InboundAnswer | None:
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
@@ -94,5 +105,5 @@ def _place(scope: Scope) -> tuple[str, str] | None:
     """The platform and the token of a webhook's address."""
     if scope["type"] != "http" or not scope["path"].startswith(_PREFIX):
         return None
-    parts = scope["path"][len(_PREFIX) :].split("/")
+    parts = scope["path"][len(_PREFIX) :].removesuffix("/").split("/")
     return (parts[0], parts[1]) if len(parts) == _PARTS and all(parts) else None

@@ -54,7 +54,7 @@ class InvitedAnswer(Answer):
 
 
 class InviteAnswer(Answer):
-    """An invitation that waits to be accepted."""
+    """An invitation that waits to be accepted; `invitedBy` is the user or the API key that made it."""
 
     id: str
     email: str

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from litestar.types import Scope
 
+from msgcore.api.client_address import UNKNOWN, client_address
 from msgcore.api.request_id import request_id
 from msgcore.core.origin import Origin
 
@@ -20,8 +21,8 @@ def origin_of(scope: Scope) -> Origin:
 
 def address_of(scope: Scope) -> str | None:
     """The client's address; a socket of the file system has none."""
-    client = scope["client"]
-    return None if client is None else client[0]
+    address = client_address(scope)
+    return None if address == UNKNOWN else address
 
 
 def note_key(scope: Scope, key_id: str) -> None:

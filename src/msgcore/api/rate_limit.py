@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import msgspec
@@ -42,17 +43,21 @@ class RateGate:
         self._count_caller(scope, self._sending, caller)
 
     def count_platform(self, scope: Scope, token: str) -> None:
-        """A request to a webhook's address."""
-        kept = cast("dict[str, Any]", scope)
-        if _COUNTED not in kept:
-            kept[_COUNTED] = None
-            self._limits.admit_platform(token)
+        """A request to a webhook's address, of somebody who has not tried too many that there are not."""
+        cast("dict[str, Any]", scope)[_COUNTED] = None
+        self._limits.refuse_guesser(address_group(client_address(scope)), token)
+        self._limits.admit_platform(token)
+
+    def note_platform(self, scope: Scope, token: str, status: int) -> None:
+        """Whether it was one, by the status of the answer: each invented one has a budget of its own."""
+        if status == HTTPStatus.NOT_FOUND:
+            self._limits.failed(address_group(client_address(scope)), token)
+        elif status < HTTPStatus.INTERNAL_SERVER_ERROR:  # else nobody knows
+            self._limits.worked(token)
 
     def count_stranger(self, scope: Scope) -> None:
-        """A request that needs no login."""
-        token = scope["path_params"].get("webhook_token")
-        if token is not None:
-            self.count_platform(scope, token)
+        """A request that needs no login, unless it is counted as a platform's."""
+        if _COUNTED in scope:
             return
         with _noting_refusal(scope) as kept:
             kept[_COUNTED] = self._limits.admit_stranger(address_group(client_address(scope)))

@@ -27,6 +27,7 @@ from msgcore.services.event_streams import EventStreamService
 from msgcore.services.health import HealthService, Life, check_encryption_key
 from msgcore.services.monitoring import Monitoring
 from msgcore.store.database import Database
+from msgcore.store.lock import serving_alone
 from msgcore.store.migrate import require_current, upgrade
 from msgcore.store.partitions import ensure_partitions
 
@@ -87,6 +88,8 @@ class Gateway:
                 synchronous=settings.sqlite_synchronous,
             )
             resources.push_async_callback(database.close)
+            if api:
+                await resources.enter_async_context(serving_alone(database))
             await (upgrade if api and worker else require_current)(database)
             keyring = open_keyring(settings, secrets)
             await check_encryption_key(database, keyring)

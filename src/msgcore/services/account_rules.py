@@ -11,6 +11,7 @@ from msgcore.security.digests import digest
 
 _SHORTEST_PASSWORD = 8
 _LONGEST_PASSWORD = 1024
+_CAPITALS = re.compile("[A-Z]+")
 _EMAIL = re.compile(r"[^@\s\0]{1,64}@[^@\s\0]{1,255}")
 
 _COMMIT_TIME = timedelta(seconds=2)
@@ -38,7 +39,8 @@ def refuse_ended(user: Any, token: str, issued_at: datetime) -> None:
 
 def normal_email(email: str) -> str:
     """An e-mail address as it is stored and compared."""
-    return email.strip().lower()
+    # Of ASCII alone: the Kelvin sign becomes a k, so that somebody else's address would be this one's.
+    return _CAPITALS.sub(lambda found: found[0].lower(), email.strip())
 
 
 def is_email(email: str) -> bool:

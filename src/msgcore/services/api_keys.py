@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import ApiScope, Principal
+from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.security.api_keys import make_api_key
 from msgcore.services.authenticator import Authenticator
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
-from msgcore.store.projects import find_project
+from msgcore.store.members import delete_invites_above
+from msgcore.store.projects import hold_project
 
 _SCOPES = frozenset(ApiScope)
 
@@ -73,13 +74,17 @@ class ApiKeyService:
         return [ListedKey(row, scopes.get(row.id, [])) for row in rows]
 
     async def revoke(self, principal: Principal, project_id: str, key_id: str) -> bool:
-        """End a key now, also one that was rolled. Returns False if it was revoked before. Raises NotFoundError."""
+        """End a key now, also one that was rolled, and revoke the invitations that it made.
+
+        Returns False if it was revoked before. Raises NotFoundError.
+        """
         now = self._clock.now()
         async with self._database.write() as connection:
-            row = await self._find(connection, project_id, key_id)
+            row = await _lock(connection, project_id, key_id)
             if row.revoked_at is not None and row.revoked_at <= now:
                 return False
             await store.revoke_key(connection, row.id, now)
+            await delete_invites_above(connection, project_id, row.id, [role.label for role in Role])
             await record_audit(connection, principal, "api_key.revoked", row.id, project_id=project_id, now=now)
         self._authenticator.forget_key(row.id)
         return True
@@ -91,7 +96,7 @@ class ApiKeyService:
         caller would get scopes that it does not have.
         """
         async with self._database.write() as connection:
-            old = await self._find(connection, project_id, key_id)
+            old = await _lock(connection, project_id, key_id)
             if old.revoked_at is not None:
                 raise NotFoundError(f"API key {key_id} is revoked or was rolled before: make a new one")
             scopes = (await store.scopes_of_keys(connection, [old.id])).get(old.id, [])
@@ -119,7 +124,7 @@ class ApiKeyService:
         expires_at: datetime | None,
         rolled_from: str | None = None,
     ) -> IssuedKey:
-        project = await find_project(connection, project_id)
+        project = await hold_project(connection, project_id)
         if project is None:
             raise NotFoundError(f"Project '{project_id}' not found")
         made, now = make_api_key(project.environment), self._clock.now()
@@ -140,12 +145,14 @@ class ApiKeyService:
         await record_audit(connection, principal, "api_key.created", key_id, project_id=project_id, now=now, after=told)
         return IssuedKey(key_id, made.secret, name, made.prefix, scopes, expires_at, now)
 
-    async def _find(self, connection: AsyncConnection, project_id: str, key_id: str) -> Any:
-        canonical = canonical_id(key_id)
-        row = None if canonical is None else await store.find_key(connection, project_id, canonical)
-        if row is None:
-            raise NotFoundError(f"API key '{key_id[:64]}' not found")
-        return row
+
+async def _lock(connection: AsyncConnection, project_id: str, key_id: str) -> Any:
+    """A key that is about to end: only one request ends it, and none that came late prolongs it."""
+    canonical = canonical_id(key_id)
+    row = None if canonical is None else await store.lock_key(connection, project_id, canonical)
+    if row is None:
+        raise NotFoundError(f"API key '{key_id[:64]}' not found")
+    return row
 
 
 def _checked_scopes(scopes: Sequence[str]) -> list[str]:

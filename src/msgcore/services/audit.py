@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
+from msgcore.core.errors import NotFoundError
 from msgcore.store.audit import AuditFilter, list_audit
 from msgcore.store.database import Database
+from msgcore.store.projects import find_project
 
 EXPORTED_AT_ONCE = 500
 
@@ -16,6 +19,18 @@ class AuditService:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def of_project(self, chosen: AuditFilter, project_id: str) -> AuditFilter:
+        """What is chosen of a project's own entries: ids are free again once a project is deleted, its entries stay.
+
+        Raises NotFoundError.
+        """
+        async with self._database.read() as connection:
+            project = await find_project(connection, project_id)
+        if project is None:
+            raise NotFoundError(f"Project '{project_id}' not found")
+        since = project.created_at if chosen.since is None else max(chosen.since, project.created_at)
+        return replace(chosen, project_id=project_id, since=since)
 
     async def list(self, chosen: AuditFilter, *, limit: int, before: str | None) -> Sequence[Any]:
         """A page, newest first."""

@@ -158,7 +158,7 @@ class InviteService:
             "email": email,
             "project_id": project_id,
             "role": role.label,
-            "invited_by": principal.id if principal.kind == "jwt" else None,
+            "invited_by": principal.id,
             "token_hash": digest(token),
             "expires_at": expires_at,
             "created_at": now,

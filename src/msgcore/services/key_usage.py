@@ -47,9 +47,14 @@ class KeyUsage:
             await self._writer
 
     async def _write_soon(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GATHER_SECONDS):
-                await self._closing.wait()
+        """Until all is written: keys are also used while others are being written down."""
+        while self._unwritten:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._closing.wait()
+            await self._write()
+
+    async def _write(self) -> None:
         used = {key_id: self._noted[key_id] for key_id in self._unwritten}
         self._unwritten.clear()
         newest = max(used.values())

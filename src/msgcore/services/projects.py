@@ -26,6 +26,7 @@ from msgcore.store import projects as store
 from msgcore.store.api_keys import count_unrevoked_keys, list_keys
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.members import lock_members
 from msgcore.store.pauses import lock_project
 from msgcore.store.platforms import list_platforms
 
@@ -162,12 +163,15 @@ class ProjectService:
     async def delete(self, principal: Principal, project_id: str) -> None:
         """Delete a project with everything in it.
 
-        Raises ForbiddenError unless its owner or an administrator asks, and ConflictError while it
-        has keys that nobody revoked.
+        Raises ForbiddenError unless its owner or an administrator asks, NotFoundError, and ConflictError while it has
+        keys that nobody revoked.
         """
         if principal.kind == "api-key" or await self._authenticator.role_of(principal, project_id) != Role.OWNER:
             raise ForbiddenError("Only the project's owner or an administrator can delete it")
         async with self._database.write() as connection:
+            # Events and logs of the project go on meanwhile: what writes them also writes those of others.
+            if await lock_members(connection, project_id) is None:
+                raise NotFoundError(f"Project '{project_id}' not found")
             platforms = await list_platforms(connection, project_id)
             active = await count_unrevoked_keys(connection, project_id)
             if active:

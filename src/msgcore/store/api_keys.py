@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.store.key_news import tell_key
@@ -21,8 +21,12 @@ async def find_key_by_digest(connection: AsyncConnection, digest: str) -> Row[An
 
 async def find_key(connection: AsyncConnection, project_id: str, key_id: str) -> Row[Any] | None:
     """A key of a project."""
-    query = select(api_keys).where(api_keys.c.id == key_id, api_keys.c.project_id == project_id)
-    return (await connection.execute(query)).one_or_none()
+    return (await connection.execute(_of_project(project_id, key_id))).one_or_none()
+
+
+async def lock_key(connection: AsyncConnection, project_id: str, key_id: str) -> Row[Any] | None:
+    """A key of a project, which nobody else ends until this transaction does."""
+    return (await connection.execute(_of_project(project_id, key_id).with_for_update(key_share=True))).one_or_none()
 
 
 async def list_keys(connection: AsyncConnection, project_id: str, now: datetime) -> Sequence[Row[Any]]:
@@ -66,3 +70,7 @@ async def touch_keys(connection: AsyncConnection, used: Mapping[str, datetime]) 
     """Note when keys were last used."""
     statement = update(api_keys).where(api_keys.c.id == bindparam("key_id")).values(last_used_at=bindparam("moment"))
     await connection.execute(statement, [{"key_id": key, "moment": moment} for key, moment in sorted(used.items())])
+
+
+def _of_project(project_id: str, key_id: str) -> Select[Any]:
+    return select(api_keys).where(api_keys.c.id == key_id, api_keys.c.project_id == project_id)

@@ -172,6 +172,6 @@ def _reason(cause: Exception) -> str:
 
 def postgres_engine(url: URL, **options: Any) -> AsyncEngine:
     """An engine for a URL of `database_url`; `options` are those of SQLAlchemy's create_engine."""
-    return create_async_engine(
-        url, connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "msgcore"}}, **options
-    )
+    connecting = {"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "msgcore"}}
+    # What was to be stored is in no error: messages of people would stand in the log.
+    return create_async_engine(url, connect_args=connecting, hide_parameters=True, **options)

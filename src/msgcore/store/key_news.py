@@ -36,7 +36,7 @@ async def tell_project(connection: AsyncConnection, project_id: str) -> None:
 
 
 async def _tell(connection: AsyncConnection, news: str) -> None:
-    if connection.dialect.name == "postgresql":  # a SQLite file has one process that serves the API
+    if connection.dialect.name == "postgresql":  # one process alone serves a SQLite file (`lock`)
         await connection.execute(select(func.pg_notify(CHANNEL, news)))
 
 

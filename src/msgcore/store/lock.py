@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,12 @@ TAKEN = (
 )
 
 
+API_TAKEN = (
+    "another MsgCore process already serves the API from this SQLite file, and would not hear when an API key is "
+    "revoked here; run only one, or let any number share a PostgreSQL database (MSGCORE_DATABASE_URL)"
+)
+
+
 class _Lock(Protocol):
     async def take(self) -> bool:
         """Take the lock unless it is held already; whether it is held now."""
@@ -52,7 +59,7 @@ class DispatchLock:
     @classmethod
     async def acquire(cls, database: Database) -> DispatchLock:
         """Take the right. Raises StartupError when another process has it, or nobody can."""
-        lock = _FileLock(database) if database.kind == "sqlite" else _ServerLock(database)
+        lock = _FileLock(database, ".lock") if database.kind == "sqlite" else _ServerLock(database)
         try:
             taken = await lock.take()
         except (OSError, SQLAlchemyError) as error:
@@ -73,6 +80,25 @@ class DispatchLock:
     async def release(self) -> None:
         """Give the right back."""
         await self._lock.drop()
+
+
+@asynccontextmanager
+async def serving_alone(database: Database) -> AsyncGenerator[None]:
+    """While this process serves the API: on a SQLite file no other one does. Raises StartupError where one does."""
+    if database.kind != "sqlite":
+        yield
+        return
+    lock = _FileLock(database, ".api.lock")
+    try:
+        taken = await lock.take()
+    except OSError as error:
+        raise database.unusable(error) from None
+    if not taken:
+        raise StartupError(API_TAKEN)
+    try:
+        yield
+    finally:
+        await lock.drop()
 
 
 class Leadership:
@@ -138,8 +164,8 @@ class _ServerLock:
 class _FileLock:
     """A lock on a file beside the SQLite file. The file stays: deleting it would let two in."""
 
-    def __init__(self, database: Database) -> None:
-        self._path = Path(f"{Path(database.engine.url.database or '').resolve()}.lock")
+    def __init__(self, database: Database, suffix: str) -> None:
+        self._path = Path(f"{Path(database.engine.url.database or '').resolve()}{suffix}")
         self._descriptor: int | None = None
 
     async def take(self) -> bool:

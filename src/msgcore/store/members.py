@@ -92,7 +92,7 @@ async def delete_stale_invites(connection: AsyncConnection, project_id: str, ema
 async def delete_invites_above(
     connection: AsyncConnection, project_id: str, invited_by: str, roles: Sequence[str]
 ) -> None:
-    """Revoke the invitations with one of these roles that a user made to a project."""
+    """Revoke the invitations with one of these roles that a user or a key made to a project."""
     made = (invites.c.project_id == project_id) & (invites.c.invited_by == invited_by) & invites.c.role.in_(roles)
     await connection.execute(delete(invites).where(made))
 

@@ -24,6 +24,7 @@ from msgcore.store.tables import (
     users,
     webhooks,
 )
+from msgcore.store.users import lock_user
 
 
 def _with_owner() -> Select[Any]:
@@ -45,6 +46,12 @@ def _count(project_id: ColumnElement[Any], *conditions: ColumnElement[bool]) -> 
 async def find_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
     """A project with `owner_email`, `owner_name`, `api_key_count`, `platform_count` and `member_count`."""
     return (await connection.execute(_with_owner().where(projects.c.id == project_id))).one_or_none()
+
+
+async def hold_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
+    """A project, which nobody begins to delete until the transaction ends."""
+    query = select(projects).where(projects.c.id == project_id)
+    return (await connection.execute(query.with_for_update(read=True))).one_or_none()
 
 
 async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
@@ -84,6 +91,8 @@ async def insert_project(connection: AsyncConnection, row: dict[str, Any], membe
     """Add a project and its first member. Raises IntegrityError when the id is taken."""
     await connection.execute(insert(projects).values(row))
     await connection.execute(insert(project_members).values(member))
+    # What was just being accepted when an earlier project of this id was deleted is not this one's.
+    await _empty(connection, [row["id"]])
 
 
 async def update_project(connection: AsyncConnection, project_id: str, values: dict[str, Any]) -> None:
@@ -92,7 +101,8 @@ async def update_project(connection: AsyncConnection, project_id: str, values: d
 
 
 async def clear_default(connection: AsyncConnection, owner_id: str) -> None:
-    """An owner has one default project at most."""
+    """An owner has one default project at most: whoever makes another one the default waits for the transaction."""
+    await lock_user(connection, owner_id)
     owned = (projects.c.owner_id == owner_id) & projects.c.is_default
     await connection.execute(update(projects).where(owned).values(is_default=False))
 
@@ -103,10 +113,14 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
     """
     posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
-    realms = [project_id, *map(realm_of, posted_to)]
+    await _empty(connection, [project_id, *map(realm_of, posted_to)])
+    await connection.execute(delete(projects).where(projects.c.id == project_id))
+    await tell_project(connection, project_id)
+
+
+async def _empty(connection: AsyncConnection, realms: Sequence[str]) -> None:
+    """Remove what is sent from the hot tables."""
     sent = select(deliveries.c.id).where(deliveries.c.project_id.in_(realms))
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
         await connection.execute(delete(table).where(table.c.project_id.in_(realms)))
-    await connection.execute(delete(projects).where(projects.c.id == project_id))
-    await tell_project(connection, project_id)

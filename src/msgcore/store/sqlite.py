@@ -22,13 +22,17 @@ BUSY_SECONDS = 10
 
 BLOCKING_DRIVER = "sqlite+pysqlite"
 
-# None switches off the transactions of Python's driver.
-_NO_TRANSACTIONS: dict[str, Any] = {"isolation_level": None}
+_OPTIONS: dict[str, Any] = {
+    # None switches off the transactions of Python's driver.
+    "connect_args": {"isolation_level": None},
+    # What was to be stored is in no error: messages of people would stand in the log.
+    "hide_parameters": True,
+}
 
 
 def sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
     """An engine with one connection, whose transactions take the write lock at their start."""
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=_NO_TRANSACTIONS)
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, **_OPTIONS)
     _set_pragmas(engine.sync_engine, synchronous)
     _begin_immediately(engine.sync_engine)
     return engine
@@ -36,9 +40,7 @@ def sqlite_writer(url: URL, synchronous: str) -> AsyncEngine:
 
 def sqlite_reader(url: URL, synchronous: str) -> AsyncEngine:
     """An engine whose connections refuse to write."""
-    engine = create_async_engine(
-        url, pool_size=4, max_overflow=0, skip_autocommit_rollback=True, connect_args=_NO_TRANSACTIONS
-    )
+    engine = create_async_engine(url, pool_size=4, max_overflow=0, skip_autocommit_rollback=True, **_OPTIONS)
     _set_pragmas(engine.sync_engine, synchronous, "query_only=ON")
     return engine
 
@@ -51,9 +53,7 @@ class SqliteThread:
     """
 
     def __init__(self, url: URL, synchronous: str) -> None:
-        self._engine = create_engine(
-            url.set(drivername=BLOCKING_DRIVER), pool_size=1, max_overflow=0, connect_args=_NO_TRANSACTIONS
-        )
+        self._engine = create_engine(url.set(drivername=BLOCKING_DRIVER), pool_size=1, max_overflow=0, **_OPTIONS)
         _set_pragmas(self._engine, synchronous)
         _begin_immediately(self._engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")

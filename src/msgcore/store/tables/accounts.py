@@ -100,7 +100,7 @@ invites = Table(
     Column("email", String(320), nullable=False, index=True),
     Column("project_id", String(64), cascade("projects.id"), nullable=False, index=True),
     Column("role", String(16), nullable=False, default="member"),
-    # The user who made it; none for an API key.
+    # The user or the API key that made it.
     Column("invited_by", Id),
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("expires_at", UtcDateTime, nullable=False),
