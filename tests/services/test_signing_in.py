@@ -230,11 +230,11 @@ async def test_a_sign_in_with_the_old_password_does_not_outlive_it(
     """It read the password before the change, and is done after it."""
     here, there = offices
     user_id = (await here.who(await here.sign_in(RIGHT))).id
-    read, go_on = asyncio.Event(), asyncio.Event()
+    read, go_on = asyncio.Barrier(3), asyncio.Event()
     verify: Callable[..., Awaitable[object]] = there.accounts._passwords.verify
 
     async def slowly(*given: object) -> object:
-        read.set()
+        await read.wait()
         await go_on.wait()
         return await verify(*given)
 
