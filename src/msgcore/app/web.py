@@ -13,6 +13,7 @@ from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
 from msgcore.api.rate_limit import RateGate
 from msgcore.api.secured import SecuredAnswers
+from msgcore.api.whole_bodies import WholeBodies
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
@@ -118,5 +119,6 @@ def build_web(
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
     fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
     fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
-    answering = CountedRequests(SecuredAnswers(fast_receive, shared.settings), shared.metrics, usage)
+    secured = SecuredAnswers(fast_receive, shared.settings)
+    answering = CountedRequests(WholeBodies(secured, seconds=shared.settings.body_seconds), shared.metrics, usage)
     return behind_trusted_proxies(answering, shared.settings)
