@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from msgcore.api.attachments import shown_type
+from msgcore.api.body import decode_body
 from msgcore.cli.http_server import LARGEST_HEAD
+from msgcore.core.content import SendRequest
+from msgcore.core.errors import InvalidInputError
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.patience import PATIENCE
@@ -312,6 +316,35 @@ def test_bodies_nested_deeply_are_explained(opening: bytes, gateway: GatewayProc
         "projects/shop/platforms",
     ):
         assert api.ask("POST", path, body).status == 400
+
+
+MIB = 1024 * 1024
+CROWDED: dict[str, tuple[bytes, float]] = {
+    "a name without an end": (b'{"' + b"a" * MIB + b'":1}', 3),
+    "lists without an end": (b'{"content":{"platformOptions":{"ntfy":{"a":[' + b"[]," * 400_000 + b"[]]}}}}", 2),
+    "values without an end": (b'{"targets":[' + b"1.5," * MIB + b"1]}", 2),
+}
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_what_is_wrong_with_a_body_is_not_looked_for_for_ever(name: str) -> None:
+    """Counted in memory, which takes no clock: up to so many times the body."""
+    body, times = CROWDED[name]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError):
+            decode_body(body, SendRequest)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < times * len(body)
+
+
+def test_strangers_send_little(tmp_path: Path) -> None:
+    with GatewayProcess(data_dir=tmp_path) as gateway:
+        for path in ("login", "signup", "accept-invite"):
+            status, _, answer = ask(gateway, "POST", f"/api/v1/auth/{path}", b" " * (64 * 1024 + 1), **JSON)
+            assert (status, b"65536 bytes" in answer, b"MSGCORE_MAX_BODY" in answer) == (413, True, False)
 
 
 TYPES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
@@ -85,6 +85,10 @@ _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]
 """What scripts of other origins may read besides the body."""
 
 
+_LARGEST_OF_STRANGERS: Final = 64 * 1024
+"""Bytes of a body that is read before anybody knows who sends it, apart from those of platforms."""
+
+
 def create_api(services: Services, settings: Settings, limits: RequestLimits) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
     injected: dict[str, Any] = {field.name: getattr(services, field.name) for field in fields(services)}
@@ -92,8 +96,14 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
     gate = injected["rate_gate"] = RateGate(limits)
     injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
+    signing_in = Router(
+        path="/",
+        route_handlers=[AuthController],
+        request_max_body_size=min(_LARGEST_OF_STRANGERS, settings.max_body_bytes),
+    )
+    handlers = [signing_in if each is AuthController else each for each in CONTROLLERS]
     app = Litestar(
-        route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
+        route_handlers=handlers if own_port else (*handlers, MetricsController),
         middleware=[access_control(services.authenticator, gate)],
         dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,

@@ -154,9 +154,9 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
             return f"Cannot {asked}; allowed here: {allowed}"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             limit = request.route_handler.resolve_request_max_body_size()
+            remedy = ": send files by url, split a batch, or raise MSGCORE_MAX_BODY_BYTES"
             return (
-                f"The body is larger than {limit} bytes: send files by url, split a batch, "
-                "or raise MSGCORE_MAX_BODY_BYTES"
+                f"The body is larger than {limit} bytes{remedy if limit == request.app.request_max_body_size else ''}"
             )
         case _:
             return error.detail

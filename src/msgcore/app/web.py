@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from msgcore.api.app import create_api
+from msgcore.api.body import LARGE
 from msgcore.api.client_address import behind_trusted_proxies
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
@@ -117,7 +118,7 @@ def build_web(
     largest = shared.settings.max_body_bytes
     limits = build_limits(shared, redis, resources)
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
-    fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
+    fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=min(largest, LARGE))
     fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
     secured = SecuredAnswers(fast_receive, shared.settings)
     answering = CountedRequests(WholeBodies(secured, seconds=shared.settings.body_seconds), shared.metrics, usage)
