@@ -14,11 +14,12 @@ import pytest
 
 from msgcore.api.attachments import shown_type
 from msgcore.api.body import decode_body
+from msgcore.api.parameters import read_object
 from msgcore.cli.http_server import LARGEST_HEAD
 from msgcore.core.content import SendRequest
 from msgcore.core.errors import InvalidInputError
 from servers.api_client import ApiClient
-from servers.gateway import GatewayProcess
+from servers.gateway import PASSWORD, GatewayProcess
 from servers.patience import PATIENCE
 
 OURS = "https://app.example.com"
@@ -316,6 +317,19 @@ def test_bodies_nested_deeply_are_explained(opening: bytes, gateway: GatewayProc
         "projects/shop/platforms",
     ):
         assert api.ask("POST", path, body).status == 400
+
+
+def test_what_is_kept_with_a_project_is_small_and_can_be_stored(gateway: GatewayProcess, key: str) -> None:
+    del key  # which is there when somebody has signed up
+    nobody = ApiClient(gateway.url, {})
+    login = nobody.ask("POST", "auth/login", {"email": "bench@example.com", "password": PASSWORD})
+    for settings in ({"a": "\u0000"}, '{"a":"\\u0000"}', "[]", "{"):
+        for method, path in (("PATCH", "projects/shop"), ("POST", "projects")):
+            body = {"name": "new", "settings": settings}
+            refused = nobody.as_user(login.body["accessToken"]).ask(method, path, body)
+            assert refused.status == 400, refused
+    with pytest.raises(InvalidInputError, match="16384 bytes"):
+        read_object("settings", {"a": "x" * 16_384})
 
 
 MIB = 1024 * 1024
