@@ -43,6 +43,32 @@ class CallerSettings(BaseModel):
         "x-forwarded-for",
         "Where these write it; the other header is never looked at, since callers could send it through",
     )
+    max_connections: int = Field(
+        default=8192,
+        description="HTTP connections at the same time; further ones wait. As far as the system lets this process open "
+        "files. Half as many may follow events",
+        json_schema_extra={"variables": ["MSGCORE_MAX_CONNECTIONS"]},
+        ge=16,
+        le=1_000_000,
+    )
+    idle_seconds: float = Field(
+        default=30.0,
+        description="How long a connection may go without a request that has its line and headers, seconds",
+        json_schema_extra={"variables": ["MSGCORE_IDLE_SECONDS"]},
+        gt=0,
+    )
+    body_seconds: float = Field(
+        default=60.0,
+        description="How long the body of a request may take to come, seconds",
+        json_schema_extra={"variables": ["MSGCORE_BODY_SECONDS"]},
+        gt=0,
+    )
+    project_streams: int = Field(
+        default=1000,
+        description="Streams, WebSockets and long polls of a project at the same time, in each process",
+        json_schema_extra={"variables": ["MSGCORE_PROJECT_STREAMS"]},
+        ge=1,
+    )
     rate_key_sending: int = _per_minute(
         "MSGCORE_RATE_KEY_SENDING", 60_000, "Requests to send, a minute, of one API key or person. 0: any number"
     )

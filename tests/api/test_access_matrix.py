@@ -15,7 +15,7 @@ from api.access_requests import REQUESTS, Ask
 from api.access_table import ANY_KEY, ROLES, SIGNED_IN, Row, read_table
 from api.access_world import JWT_SECRET, MINE, OWN_ORIGIN, Caller, Line, World
 from api.conftest import ALL_SCOPES, Running
-from msgcore.api.app import CONTROLLERS
+from msgcore.api.app import CONTROLLERS, SIGNING_IN
 from servers.webhook_sink import WebhookSink
 
 SETTINGS = {
@@ -109,7 +109,7 @@ def test_the_table_has_all_endpoints_and_no_others(running: Running) -> None:
 
 def test_the_table_has_the_sockets_and_nothing_is_kept_from_the_document() -> None:
     sockets: set[str] = set()
-    for controller in CONTROLLERS:
+    for controller in (*SIGNING_IN, *CONTROLLERS):
         for handler in vars(controller).values() if isinstance(controller, type) else [controller]:
             if isinstance(handler, WebsocketRouteHandler):
                 sockets |= {re.sub(r":\w+", "", f"{controller.path}{path}").rstrip("/") for path in handler.paths}

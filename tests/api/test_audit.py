@@ -309,7 +309,7 @@ def test_pages_filters_and_exports_agree(running: Running) -> None:
 
 
 def test_a_spreadsheet_calculates_nothing_of_an_export(running: Running) -> None:
-    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", 'a"b,c\nd']
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20A1", 'a"b,c\nd']
     subject = f"s-{uuid4()}"
     for text in texts:
         record(running, 1, "shop", subject_id=subject, user_agent=text, after={"=name": text})
@@ -318,7 +318,16 @@ def test_a_spreadsheet_calculates_nothing_of_an_export(running: Running) -> None
     entries = [dict(zip(heading, row, strict=True)) for row in rows][::-1]
     assert [entry["userAgent"] for entry in entries] == [*(f"'{text}" for text in texts[:-1]), texts[-1]]
     assert [json.loads(entry["after"])["=name"] for entry in entries] == texts
-    assert not any(re.match(r"[=+\-@\t\r]", cell) for row in rows for cell in row)
+    assert not any(re.match(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]", cell) for row in rows for cell in row)
+
+
+def test_the_name_of_an_export_is_no_way_into_its_headers(running: Running) -> None:
+    for given in ('a"\r\nX-Planted: 1', "\u202egnp", "\u00fc" * 64):
+        reply = running.admin.ask("GET", f"audit/export?projectId={quote(given)}")
+        assert (reply.status, "x-planted" in reply.headers) == (200, False)
+        assert re.fullmatch(
+            r'attachment; filename="[^"]+\.ndjson"(; filename\*=.+)?', reply.headers["content-disposition"]
+        )
 
 
 def user_who_is_no_administrator(running: Running) -> ApiClient:

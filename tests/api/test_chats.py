@@ -188,6 +188,7 @@ def test_syncing_says_that_nothing_was_synced(running: Running, project: str) ->
         ({"name": "a\0b"}, "/name"),
         ({"avatarUrl": "javascript:x"}, "/avatarUrl"),
         ({"chatType": "group"}, "/chatType"),
+        ({"metadata": ["x" * 16_384]}, "/metadata"),
     ],
 )
 def test_a_wrong_change_is_refused(running: Running, project: str, body: Any, pointer: str) -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from msgcore.api.attachments import shown_type
+from msgcore.api.body import decode_body
+from msgcore.api.parameters import read_object
 from msgcore.cli.http_server import LARGEST_HEAD
+from msgcore.core.content import SendRequest
+from msgcore.core.errors import InvalidInputError
 from servers.api_client import ApiClient
 from servers.gateway import PASSWORD, GatewayProcess
 from servers.patience import PATIENCE
@@ -197,7 +202,7 @@ REQUESTS: dict[str, tuple[bytes, set[int]]] = {
     "a path that is too long": (b"GET /" + b"a" * (LARGEST_HEAD + 1) + HEAD + b"\r\n", {414, 431}),
     "a path without an end": (b"GET /" + b"a" * 1_000_000, {414, 431}),
     "a long query": (b"GET /api/v1/projects?" + b"a=1&" * 10_000 + HEAD + b"\r\n", {401}),
-    "a header that is too long": (b"GET /" + HEAD + b"X: " + b"a" * LARGEST_HEAD + b"\r\n\r\n", {431}),
+    "a header that is too long": (b"GET /" + HEAD + b"X: " + b"a" * 2 * LARGEST_HEAD + b"\r\n\r\n", {431}),
     "a header without an end": (b"GET /" + HEAD + b"X: " + b"a" * 1_000_000, {431}),
     "too many headers": (b"GET /" + HEAD + b"".join(b"X-%d: a\r\n" % n for n in range(101)) + b"\r\n", {431}),
     "headers without an end": (b"GET /" + HEAD + b"X: a\r\n" * 50_000, {431}),
@@ -238,6 +243,102 @@ def test_what_is_no_proper_request_is_refused_at_once(name: str, gateway: Gatewa
     assert int(answer.split(b" ", 2)[1]) in expected
 
 
+# --- what is slow, what is left unread, and what is too many at once
+
+
+def say(connection: socket.socket, request: bytes) -> tuple[int, bytes]:
+    """Send a request, and read the answer whole: its status and head."""
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        piece = connection.recv(65536)
+        assert piece, "the connection ended without an answer"
+        answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    [length] = re.findall(rb"(?i)content-length: (\d+)", head) or [b"0"]
+    while len(body) < int(length):
+        body += connection.recv(65536)
+    return int(head.split(b" ", 2)[1]), head.lower()
+
+
+def test_a_body_that_nobody_wants_spoils_no_connection(gateway: GatewayProcess, key: str) -> None:
+    send, known = b"POST /api/v1/projects/shop/messages/send", b"X-API-Key: %s\r\n" % key.encode()
+    asked = [
+        (200, b"GET /api/v1/health/live", b""), (404, b"POST /nothing", b""), (405, b"PUT /api/v1/health", b""),
+        (401, send, b""), (404, b"POST /api/v1/projects/other/messages/send", known), (413, send, known),
+        (404, b"POST /api/v1/webhooks/sandbox/x", b""), (405, b"DELETE /api/v1/webhooks/sandbox/x", b""),
+        (204, b"OPTIONS /api/v1/projects", b""), (405, b"POST /metrics", b""),
+    ]  # fmt: skip
+    large = b" " * (100 * 1024)
+    bodies = [
+        (b"Content-Length: %d\r\n\r\n" % len(large), large),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(large), large)),
+    ]
+    with socket.create_connection(("127.0.0.1", gateway.port), PATIENCE) as client:
+        for status, line, headers in asked:
+            for length, body in bodies:
+                found, head = say(client, line + HEAD + headers + length + body)
+                assert (found, b"connection: close" in head) == (status, False), line
+                assert b"x-content-type-options: nosniff" in head
+    unread = [
+        b"Content-Length: 9999999\r\n\r\n",  # too much to be read for nothing
+        b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",  # and what need not be sent
+    ]
+    for length in unread:
+        with socket.create_connection(("127.0.0.1", gateway.port), PATIENCE) as client:
+            found, head = say(client, b"POST /nothing" + HEAD + length)
+            assert (found, b"connection: close" in head, client.recv(1)) == (404, True, b"")
+
+
+def test_who_is_slow_or_takes_too_much_room_is_let_go(tmp_path: Path) -> None:
+    settings = {"IDLE_SECONDS": "0.4", "BODY_SECONDS": "0.3", "PROJECT_STREAMS": "2", "MAX_CONNECTIONS": "64",
+                "RATE_ADDRESS": "30"}  # fmt: skip
+    with GatewayProcess(data_dir=tmp_path, **{f"MSGCORE_{name}": value for name, value in settings.items()}) as gateway:
+        key = gateway.set_up("shop")
+
+        def connect() -> socket.socket:
+            return socket.create_connection(("127.0.0.1", gateway.port), PATIENCE)
+
+        webhook = b"POST /api/v1/webhooks/sandbox/x" + HEAD
+        late = [(POST, b"Content-Length: 100\r\n\r\n{"), (POST, b"Transfer-Encoding: chunked\r\n\r\nff\r\n{"),
+                (webhook, b"Content-Length: 100\r\n\r\n")]  # fmt: skip
+        for head, rest in late:
+            with connect() as client:
+                found, answer = say(client, head + rest)
+                assert (found, b"connection: close" in answer, client.recv(1)) == (408, True, b"")
+        # More than there is room for, each of which would stay for ever: all go, and the next one is served.
+        idle = [connect() for _ in range(100)]
+        for number, client in enumerate(idle):
+            client.sendall([b"", b"G", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /" + HEAD][number % 4])
+        assert ask(gateway, "GET", "/api/v1/health/live")[0] == 200
+        for client in idle:
+            with client, suppress(ConnectionResetError):
+                while client.recv(4096):
+                    continue
+        stream = b"GET /api/v1/projects/shop/events" + HEAD + b"X-API-Key: %s\r\n" % key.encode()
+        with connect() as one, connect() as other:
+            for client in (one, other):
+                assert say(client, stream + b"Accept: text/event-stream\r\n\r\n")[0] == 200
+            for more in (b"Accept: text/event-stream\r\n\r\n", b"\r\n"):
+                with connect() as client:
+                    assert say(client, stream + more)[0] == 429
+            socket_path = stream.replace(b"/events", b"/ws").replace(b" HTTP", b"/ HTTP")
+            upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            with connect() as client:
+                client.sendall(socket_path + upgrade + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+                said = b""
+                while piece := client.recv(4096):
+                    said += piece
+                assert b"MSGCORE_PROJECT_STREAMS" in said
+        for path in ("login", "signup", "accept-invite"):  # strangers send little
+            status, _, answer = ask(gateway, "POST", f"/api/v1/auth/{path}", b" " * (64 * 1024 + 1), **JSON)
+            assert (status, b"65536 bytes" in answer, b"MSGCORE_MAX_BODY" in answer) == (413, True, False)
+        # Counted by address: the refusal is the answer of a rate limit, with the body unread, on a connection that lives.
+        with connect() as client:
+            statuses = [say(client, POST + b"Content-Length: 2\r\n\r\n{}")[0] for _ in range(40)]
+        assert set(statuses) == {400, 429}
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"a":[', b'["\\u0000",'])
 def test_bodies_nested_deeply_are_explained(opening: bytes, gateway: GatewayProcess, key: str) -> None:
     api = ApiClient(gateway.url, {"X-API-Key": key})
@@ -249,6 +350,41 @@ def test_bodies_nested_deeply_are_explained(opening: bytes, gateway: GatewayProc
         "projects/shop/platforms",
     ):
         assert api.ask("POST", path, body).status == 400
+
+
+def test_what_is_kept_with_a_project_is_small_and_can_be_stored(gateway: GatewayProcess, key: str) -> None:
+    del key  # which is there when somebody has signed up
+    nobody = ApiClient(gateway.url, {})
+    login = nobody.ask("POST", "auth/login", {"email": "bench@example.com", "password": PASSWORD})
+    for settings in ({"a": "\u0000"}, '{"a":"\\u0000"}', "[]", "{"):
+        for method, path in (("PATCH", "projects/shop"), ("POST", "projects")):
+            body = {"name": "new", "settings": settings}
+            refused = nobody.as_user(login.body["accessToken"]).ask(method, path, body)
+            assert refused.status == 400, refused
+    with pytest.raises(InvalidInputError, match="16384 bytes"):
+        read_object("settings", {"a": "x" * 16_384})
+
+
+MIB = 1024 * 1024
+CROWDED: dict[str, tuple[bytes, float]] = {
+    "a name without an end": (b'{"' + b"a" * MIB + b'":1}', 3),
+    "lists without an end": (b'{"content":{"platformOptions":{"ntfy":{"a":[' + b"[]," * 400_000 + b"[]]}}}}", 2),
+    "values without an end": (b'{"targets":[' + b"1.5," * MIB + b"1]}", 2),
+}
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_what_is_wrong_with_a_body_is_not_looked_for_for_ever(name: str) -> None:
+    """Counted in memory, which takes no clock: up to so many times the body."""
+    body, times = CROWDED[name]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError):
+            decode_body(body, SendRequest)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < times * len(body)
 
 
 TYPES = [

@@ -358,6 +358,7 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"metadata": "nonsense"}, "/metadata"),
     ({"metadata": "[]"}, "/metadata"),
     ({"metadata": {"a": "x" * 16_384}}, "/metadata"),
+    ({"metadata": '{"a": {"b\\u0000": 1}}'}, "/metadata"),
     ({"name": "Ann"}, "/name"),
 ]
 

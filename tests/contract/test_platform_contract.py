@@ -130,6 +130,14 @@ def test_another_platforms_options_do_not_matter(name: str) -> None:
     assert REGISTRY.check_content(name, content) == []
 
 
+def test_a_platforms_name_that_is_misspelt_in_options_is_not_ignored(name: str) -> None:
+    for misspelt in {name[:-1], name.upper(), name.replace("-", "_"), f"{name[:2]}x{name[2:]}"} - set(REGISTRY.names):
+        content = make_content(subject="Hi", text="Hello", platformOptions={misspelt: {}})
+        [error] = REGISTRY.check_content("sandbox", content)
+        assert error.pointer == f"/content/platformOptions/{misspelt}"
+        assert error.message.endswith(f"did you mean {name}?")
+
+
 def test_nothing_is_left_of_what_the_generator_made(name: str) -> None:
     source = Path(inspect.getfile(REGISTRY.adapter_class(name))).parent
     files = [*source.glob("*.py"), folder_of(name) / "facts.py", DOCS / f"{name}.md"]

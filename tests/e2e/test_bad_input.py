@@ -116,6 +116,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("content/embeds", [{"fields": [{"name": "x"}]}], "value"),
     ("content/embeds", [{"imageUrl": "x"}], "imageUrl"),
     ("content/platformOptions", [], "platformOptions"),
+    ("content/platformOptions", {"Telegram": {}}, "did you mean telegram"),
+    ("content/platformOptions", {"e-mail": {"cc": ["ann@example.com"]}}, "did you mean email"),
     ("content/unknown", 1, "unknown"),
     ("options", [], "options"),
     ("options/scheduled", "tomorrow", "scheduled"),

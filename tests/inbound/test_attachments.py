@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import delete, select, update
 from inbound.test_reader import KEYRING, Inbox, inbox, request
 from msgcore.blobs.store import BlobError
 from msgcore.core.envelope import File
+from msgcore.core.errors import PermanentError
 from msgcore.core.ids import earliest_id, new_id
 from msgcore.dispatch.accounts import AccountDirectory
 from msgcore.inbound.bus import EventBus
@@ -185,6 +186,37 @@ def fixed(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
         )
 
     return answer
+
+
+PNG, PDF = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7"
+HELD: list[tuple[str, bytes, bool, bool]] = [
+    # what is said, what it holds, whether it is kept where pictures are, and where all but pages and programs are
+    ("image/png", PNG, True, True),
+    ("image/jpg", b"\xff\xd8\xff\xe0", True, True),
+    ("image/webp", PNG, True, True),  # nobody is harmed
+    ("image/png", b"", True, True),
+    ("image/png", b"anything", True, True),
+    ("image/png", PDF, False, True),
+    ("image/png", PE, False, False),
+    ("image/png", b"\xef\xbb\xbf \n<!DOCTYPE HTML><p>", False, False),
+    ("image/png", b"<svg xmlns=x onload=y>", False, False),
+    ("text/plain", b"<Script>", False, False),
+    ("text/plain", b"MZ is a text", False, True),
+    ("text/plain", b"<p> is how paragraphs begin", False, True),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"PK\x03\x04\0", False, True),
+    ("application/octet-stream", PNG, False, True),
+]
+
+
+@pytest.mark.parametrize(("said", "start", "among_pictures", "among_all"), HELD)
+def test_a_file_is_what_it_holds(said: str, start: bytes, among_pictures: bool, among_all: bool) -> None:
+    policies = [
+        (FilePolicy(LARGEST, ("image/*",), ("image/svg+xml", *PROGRAMS)), among_pictures),
+        (FilePolicy(LARGEST, ("*/*",), ("text/html", "image/svg+xml", *PROGRAMS)), among_all),
+    ]
+    for policy, is_kept in policies:
+        with nullcontext() if is_kept else pytest.raises(PermanentError, match="Files of the type"):
+            policy.check_type(said, start)
 
 
 BOMB = gzip.compress(bytes(50 * LARGEST))

@@ -26,6 +26,7 @@ from msgcore.platforms.base import Account
 from msgcore.platforms.email import EmailAdapter
 from msgcore.platforms.email.inbound import EmailInbound
 from msgcore.platforms.email.mime import DEEPEST, LARGEST, MOST_LINES, MOST_PARTS
+from msgcore.platforms.email.safe_html import LARGEST_SHOWN
 from msgcore.platforms.receiving import (
     BeyondLimitsError,
     InboundRequest,
@@ -401,6 +402,7 @@ def test_mails(case: Case) -> None:
     assert [(file.id, file.filename, file.mime_type, file.size) for file in message.attachments] == case.files
     assert [len(file.data or b"") for file in message.attachments] == [file[3] for file in case.files]
     assert {name: envelope.raw.get(name) for name in case.raw} == case.raw
+    assert ("html" in envelope.raw) is ("safeHtml" in envelope.raw)
     for optional in ("html", "autoSubmitted", "attachmentsLeftOut", "replyTo"):
         assert optional in case.raw or optional not in envelope.raw
     assert (envelope.chat.id, envelope.chat.name) == case.chat
@@ -409,6 +411,36 @@ def test_mails(case: Case) -> None:
     assert (envelope.author.id, envelope.author.name, envelope.author.email) == (*case.chat, None)
     assert (message.id, message.reply_to, message.thread_id) == case.ids
     assert envelope.event_id == message.id
+
+
+HARMFUL = [
+    ("<script>alert(1)</script>Hi", "Hi"),
+    ("<p onclick=x style='position:fixed' class=c id=i>Hi</p>", "<p>Hi</p>"),
+    ("<a href='JAVASCRIPT:x'>a</a>", '<a rel="noopener noreferrer nofollow">a</a>'),
+    ("<a href='https://x.example/?a=1&amp;b'>a</a>", '<a href="https://x.example/?a=1&amp;b" rel="noopener noreferrer nofollow">a</a>'),
+    ("<a href='/api/v1/projects'>a</a>", '<a rel="noopener noreferrer nofollow">a</a>'),
+    ("<a href='//evil.example'>a</a>", '<a rel="noopener noreferrer nofollow">a</a>'),
+    ("<img src=http://x.example/pixel alt=Logo onerror=x>", '<img alt="Logo">'),
+    ("<style>@import 'http://x.example'</style><link rel=stylesheet href=x><base href=//x.example>Hi", "Hi"),
+    ("<iframe src=x></iframe><object data=x></object><embed src=x><form action=x><input value=y></form>Hi", "Hi"),
+    ("<svg><a xlink:href=javascript:x>a</a><style><img src=x onerror=y></style></svg>", "<img>"),
+    ("<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'>", ""),
+    ("<noscript><p title='</noscript><img src=x onerror=y>'>", "&lt;p title='<img>'&gt;"),
+    ("<b title='<i onclick=x>'>Hi</b>", "<b>'&gt;Hi</b>"),
+    ("<!--[if mso]><p>Office</p><![endif]--><font color=red>Hi</font>", "Hi"),
+    ("<meta http-equiv=refresh content='0;url=http://x.example'><title>t</title>Hi", "Hi"),
+    ("".join(f"<b id=x{n}><p>" for n in range(5000)), None),
+    ("<div>" * 20_000 + "Hi", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("html", "safe"), HARMFUL, ids=[case[0][:40] for case in HARMFUL])
+def test_html_to_be_shown(html: str, safe: str | None) -> None:
+    found = read_one(mail(html, "Content-Type: text/html"))[0].raw["safeHtml"]
+    if safe is None:  # what would grow without end
+        assert found is None or len(found) <= LARGEST_SHOWN
+    else:
+        assert found.strip() == safe
 
 
 def test_ids_that_are_missing_or_long_are_hashes() -> None:

@@ -48,7 +48,6 @@ from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
 from msgcore.api.session_guard import SessionGuard
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
-from msgcore.api.unread_body import read_rest
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.origin import set_origin
 from msgcore.core.scopes import ApiScope, Principal
@@ -155,11 +154,7 @@ class AccessMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id(scope))
         set_origin(origin_of(scope))
         if scope["type"] == "http":
-            try:
-                await self._check(scope)
-            except Exception:
-                await read_rest(scope, receive)
-                raise
+            await self._check(scope)
         else:
             try:
                 await self._check(scope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
@@ -53,10 +53,9 @@ from msgcore.services.health import HealthService
 from msgcore.services.monitoring import Monitoring
 from msgcore.services.request_limits import RequestLimits
 
+SIGNING_IN: Final = (AuthController, SessionController)
 CONTROLLERS: Final = (
     HealthController,
-    AuthController,
-    SessionController,
     ProjectsController,
     ApiKeysController,
     MembersController,
@@ -88,6 +87,9 @@ CONTROLLERS: Final = (
 _READABLE_HEADERS: Final = ["X-Request-ID", "Retry-After", *HEADERS]
 """What scripts of other origins may read besides the body."""
 
+_LARGEST_OF_STRANGERS: Final = 64 * 1024
+"""Bytes of a body that is read before anybody knows who sends it, apart from those of platforms."""
+
 
 def create_api(services: Services, settings: Settings, limits: RequestLimits) -> Litestar:
     """The application over these services. Raises RuntimeError for a handler that declares no access."""
@@ -97,8 +99,14 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
     sessions = injected["session_guard"] = SessionGuard(services.sessions, settings)
     injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
+    signing_in = Router(
+        path="/",
+        route_handlers=SIGNING_IN,
+        request_max_body_size=min(_LARGEST_OF_STRANGERS, settings.max_body_bytes),
+    )
+    handlers = [signing_in, *CONTROLLERS]
     app = Litestar(
-        route_handlers=CONTROLLERS if own_port else (*CONTROLLERS, MetricsController),
+        route_handlers=handlers if own_port else (*handlers, MetricsController),
         middleware=[access_control(services.authenticator, sessions, gate)],
         dependencies={name: _provide(part) for name, part in injected.items()},
         dto=BodyDto,

@@ -18,6 +18,7 @@ from litestar.response import Stream
 
 from msgcore.api.access import ADMINISTRATORS, Injected, requires
 from msgcore.api.answers import Answer, Timestamp
+from msgcore.api.attachments import disposition
 from msgcore.api.parameters import Before, PageSize, read_moment
 from msgcore.api.stalled import letting_go
 from msgcore.core.clock import to_iso
@@ -33,8 +34,8 @@ Format: TypeAlias = Annotated[
 ]
 _MEDIA_TYPES: Final[Mapping[str, str]] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""With one of these a cell begins that spreadsheets would calculate."""
+_FORMULAS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
+"""With one of these, or its wide form, a cell begins that spreadsheets would calculate (OWASP, "CSV Injection")."""
 
 
 class ActorAnswer(Answer):
@@ -200,7 +201,7 @@ def _answer(row: Any) -> AuditAnswer:
 
 
 def _stream(audit: AuditService, chosen: AuditFilter, form: str, name: str) -> Stream:
-    headers = {"Content-Disposition": f'attachment; filename="audit-{name}.{form}"', "Cache-Control": "no-store"}
+    headers = {"Content-Disposition": disposition(f"audit-{name}.{form}"), "Cache-Control": "no-store"}
     pages = _csv(audit, chosen) if form == "csv" else _ndjson(audit, chosen)
     return Stream(pages, media_type=_MEDIA_TYPES[form], headers=headers)
 

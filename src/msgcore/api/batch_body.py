@@ -16,7 +16,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, Reques
 from litestar.openapi.spec.enums import OpenAPIType
 
 from msgcore.api.access import ApiRequest
-from msgcore.api.body import decode_body, refuse_coded
+from msgcore.api.body import decode_body, refuse_coded, refuse_crowded
 from msgcore.api.explain import undecodable
 from msgcore.core.content import SendRequest
 from msgcore.core.errors import InvalidInputError
@@ -97,6 +97,7 @@ def _split(body: bytes) -> Sequence[msgspec.Raw]:
 def _read_one(body: bytes, draft: BatchDraft, where: str = "") -> None:
     """Add a message to the draft, or what is wrong with it: explained as long as errors are listed."""
     try:
+        refuse_crowded(body)
         explain = draft.lists_errors or b"\\u0000" in body
         request = decode_body(body, SendRequest) if explain else _request.decode(body)
     except InvalidInputError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -17,6 +17,12 @@ from msgcore.api.explain import nul_characters, undecodable, wrong_fields
 from msgcore.core.errors import InvalidInputError, UnsupportedCodingError
 
 T = TypeVar("T")
+
+LARGE: Final = 1024 * 1024
+"""Bytes from which a body is looked at before it is decoded, and not explained field by field."""
+
+MOST_PARTS: Final = 200_000
+"""Lists and objects in a large body: three bytes of JSON are sixty in memory."""
 
 
 class BodyDto(AbstractDTO[T]):
@@ -76,6 +82,7 @@ def refuse_coded(coding: str | None) -> None:
 
 def decode_body(body: bytes, expected: type[T]) -> T:
     """Decode a JSON body. Raises InvalidInputError with every wrong field."""
+    refuse_crowded(body)
     try:
         decoded: T = _decoder(expected).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -86,9 +93,17 @@ def decode_body(body: bytes, expected: type[T]) -> T:
     return decoded
 
 
+def refuse_crowded(body: bytes) -> None:
+    """Raise InvalidInputError for a large body of very many parts; brackets in its texts count too."""
+    if len(body) > LARGE and body.count(b"[") + body.count(b"{") > MOST_PARTS:
+        raise InvalidInputError(f"the body has more than {MOST_PARTS} lists and objects: send it in several requests")
+
+
 def _explained(body: bytes, expected: type, error: Exception) -> InvalidInputError:
     if not isinstance(error, msgspec.ValidationError):
         return InvalidInputError(undecodable(error))
+    if len(body) > 2 * LARGE:
+        return InvalidInputError(f"the body is not allowed: {error}")
     try:
         errors = wrong_fields(msgspec.json.decode(body), expected)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as deeper:

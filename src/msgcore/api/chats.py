@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
-from msgcore.api.parameters import Before, OfAccount, Offset, PageSize, read_moment
+from msgcore.api.parameters import Before, OfAccount, Offset, PageSize, read_moment, require_small
 from msgcore.api.received import ReceivedMessage, received_fields
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Url, Wire
@@ -182,6 +182,7 @@ class ChatsController(Controller):
     ) -> ChatAnswer:
         """Its name, picture and metadata, as this project shows them; the platform learns nothing of it."""
         changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+        require_small("metadata", changes.get("metadata"))
         return _chat(await chats.update(request.user, project, chat_id, changes))
 
     @post(

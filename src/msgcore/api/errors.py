@@ -19,11 +19,13 @@ from litestar.routes import HTTPRoute
 from msgcore.api.answers import Answer
 from msgcore.api.explain import TOO_DEEP, parameter_error
 from msgcore.api.request_id import request_id
+from msgcore.api.whole_bodies import allowed_seconds
 from msgcore.core.errors import (
     FieldError,
     InvalidInputError,
     ProblemError,
     RangeNotSatisfiableError,
+    TooLateError,
     UnavailableError,
 )
 from msgcore.store.faults import is_away
@@ -110,7 +112,7 @@ def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPS
     match error:
         case InternalServerException(detail=detail) if detail == _GONE:
             # The caller's doing, and nobody reads the answer: nothing for the log, which anybody could fill so.
-            problem = InvalidInputError("The connection ended before the body did")
+            problem = _cut_off(request)
         case ValidationException():
             problem = _invalid_parameters(error)
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -120,6 +122,13 @@ def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPS
             path = cast("dict[str, str]", request.scope).get("path_template", "")
             problem = explain(error, request_id(request.scope), method=request.method, path=path)
     return HTTPStatus(problem.status), problem
+
+
+def _cut_off(request: Request[Any, Any, Any]) -> ProblemError:
+    seconds = allowed_seconds(request.scope)
+    if seconds is None:
+        return InvalidInputError("The connection ended before the body did")
+    return TooLateError(f"The body did not come within {seconds:g} seconds (MSGCORE_BODY_SECONDS)")
 
 
 def _invalid_parameters(error: ValidationException) -> ProblemError:
@@ -145,9 +154,9 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
             return f"Cannot {asked}; allowed here: {allowed}"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             limit = request.route_handler.resolve_request_max_body_size()
+            remedy = ": send files by url, split a batch, or raise MSGCORE_MAX_BODY_BYTES"
             return (
-                f"The body is larger than {limit} bytes: send files by url, split a batch, "
-                "or raise MSGCORE_MAX_BODY_BYTES"
+                f"The body is larger than {limit} bytes{remedy if limit == request.app.request_max_body_size else ''}"
             )
         case _:
             return error.detail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from msgcore.api.access import ApiRequest, Injected, requires
 from msgcore.api.stalled import letting_go
-from msgcore.core.errors import FieldError, InvalidInputError, ProblemError
+from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, TooManyStreamsError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.inbound.event_documents import EventEntry, entry_of
@@ -83,12 +83,13 @@ class EventsController(Controller):
         """
         wanted = _filter(project, types, platform_id, chat_id)
         start = await event_streams.start_of(wanted, after if last_event_id is None else _place(last_event_id))
+        event_streams.require_room(project)
         if STREAM in request.headers.get("accept", ""):
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return Stream(
                 _stream(event_streams, wanted, start, request.scope["auth"]), media_type=STREAM, headers=headers
             )
-        with event_streams.counted("poll"):
+        with event_streams.counted("poll", project):
             page = await event_streams.page(wanted, start, limit=limit, seconds=wait)
         return Response(
             EventsAnswer(events=[entry_of(event) for event in page.events], next=page.last), media_type=MediaType.JSON
@@ -104,7 +105,7 @@ async def _stream(
     """
     yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
     asked = monotonic()
-    with event_streams.counted("sse"):
+    with suppress(TooManyStreamsError), event_streams.counted("sse", wanted.project_id):  # others came at the same time
         async with aclosing(event_streams.follow(wanted, start, idle=IDLE_SECONDS)) as pages:
             async for page in pages:
                 if monotonic() - asked >= ASK_SECONDS:

@@ -103,7 +103,7 @@ def _check_struct(value: dict[str, Any], expected: inspect.StructType, place: _P
             yield place.field(name).error(f"is required: it must be {_describe(field.type)}")
     if expected.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
-            near = get_close_matches(name, fields, n=1)
+            near = get_close_matches(name[:_LONGEST_NAME], fields, n=1)  # what it does grows with the name
             hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields) or 'none'}"
             yield place.field(name).error(f"is not a field of this request; {hint}")
 

@@ -41,7 +41,7 @@ class FastSend:
     def __init__(
         self, api: ASGIApp, authenticator: Authenticator, sending: SendService, gate: RateGate, *, largest: int
     ) -> None:
-        """`largest` is how many bytes a body may have."""
+        """`largest` is how many bytes a body may have that is answered here."""
         self._api = api
         self._authenticator = authenticator
         self._sending = sending

@@ -8,13 +8,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from msgcore.api.body import decode_body
+from msgcore.api.parameters import read_object
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.services.identities import NewAlias, NewIdentity
 from msgcore.store.linking import MOST_ALIASES
-
-LARGEST_METADATA = 16_384
-"""Bytes of JSON. Metadata is read with every answer; documents belong elsewhere."""
 
 LONGEST_USER_ID = 255
 
@@ -62,7 +60,7 @@ class CreateIdentity(Wire):
         return NewIdentity(
             display_name=self.display_name,
             email=_lowered(self.email),
-            metadata=_metadata(self.metadata),
+            metadata=read_object("metadata", self.metadata),
             preferred_platform_id=self.preferred_platform_id,
             aliases=[alias.alias(index) for index, alias in enumerate(_aliases(self.aliases))],
         )
@@ -102,7 +100,7 @@ class UpdateIdentity(Wire):
         if self.email is not UNSET:
             given["email"] = _lowered(self.email)
         if self.metadata is not UNSET:
-            given["metadata"] = _metadata(self.metadata)
+            given["metadata"] = read_object("metadata", self.metadata)
         if self.preferred_platform_id is not UNSET:
             given["preferred_platform_id"] = self.preferred_platform_id
         return given
@@ -123,22 +121,6 @@ def _aliases(given: list[LinkAlias] | str) -> list[LinkAlias]:
         error = FieldError("/aliases", "aliases must be a list, or one as JSON text")
         raise InvalidInputError.of([error]) from None
     return decode_body(msgspec.json.encode({"aliases": decoded}), _Aliases).aliases
-
-
-def _metadata(given: Metadata) -> dict[str, Any] | None:
-    """The metadata as an object."""
-    if given is None:
-        return None
-    try:
-        found = msgspec.json.decode(given, type=dict[str, Any]) if isinstance(given, str) else given
-    except (msgspec.DecodeError, RecursionError):
-        error = FieldError("/metadata", "metadata must be an object, or one as JSON text")
-        raise InvalidInputError.of([error]) from None
-    size = len(msgspec.json.encode(found))
-    if size > LARGEST_METADATA:
-        problem = f"metadata must be at most {LARGEST_METADATA} bytes of JSON, not {size}"
-        raise InvalidInputError.of([FieldError("/metadata", problem)])
-    return found
 
 
 def _lowered(email: str | None) -> str | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar.params import QueryParameter
 
+from msgcore.api.explain import nul_characters
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.services.pausing import LONGEST_REASON
+
+T = TypeVar("T")
+
+LARGEST_DOCUMENT: Final = 16_384
+"""Bytes of JSON that a caller keeps with something. They are read with every answer; documents belong elsewhere."""
 
 PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="Entries of a page")]
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=1000, description="Entries of a page")]
@@ -44,6 +50,29 @@ def read_moment(name: str, pointer: str, text: str | None) -> datetime | None:
     except (ValueError, OverflowError):
         error = FieldError(pointer, f"{name} must be an ISO 8601 time such as 2030-01-31T12:00:00Z")
         raise InvalidInputError.of([error]) from None
+
+
+def read_object(name: str, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    """An object that a caller keeps; compatible clients send one as JSON in a string. Raises InvalidInputError."""
+    if given is None:
+        return None
+    try:
+        found = msgspec.json.decode(given, type=dict[str, Any]) if isinstance(given, str) else given
+    except (msgspec.DecodeError, RecursionError):
+        error = FieldError(f"/{name}", f"{name} must be an object, or one as JSON text")
+        raise InvalidInputError.of([error]) from None
+    if isinstance(given, str) and nul_characters(found):
+        raise InvalidInputError.of([FieldError(f"/{name}", f"{name} must not hold the character U+0000")])
+    return require_small(name, found)
+
+
+def require_small(name: str, document: T) -> T:
+    """What a caller keeps, unless it is too much. Raises InvalidInputError."""
+    size = len(msgspec.json.encode(document))
+    if size > LARGEST_DOCUMENT:
+        problem = f"{name} must be at most {LARGEST_DOCUMENT} bytes of JSON, not {size}"
+        raise InvalidInputError.of([FieldError(f"/{name}", problem)])
+    return document
 
 
 def refuse_nul(path: str, query: bytes) -> None:

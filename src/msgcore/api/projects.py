@@ -12,10 +12,9 @@ from msgspec import UNSET, UnsetType
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.api_keys import ListedKeyAnswer, listed_key
-from msgcore.api.parameters import PauseRequest
+from msgcore.api.parameters import PauseRequest, read_object
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
-from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.core.scopes import ApiScope
 from msgcore.services.pausing import PauseService
 from msgcore.services.projects import PROJECT_ID, NewProject, ProjectService, ProjectView
@@ -133,7 +132,7 @@ class ProjectsController(Controller):
             description=data.description,
             environment=data.environment,
             is_default=data.is_default,
-            settings=_settings(data.settings),
+            settings=read_object("settings", data.settings),
         )
         return ProjectAnswer(**_fields(await projects.create(request.user, new)))
 
@@ -162,7 +161,7 @@ class ProjectsController(Controller):
         """What is left out stays as it is."""
         changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
         if "settings" in changes:
-            changes["settings"] = _settings(changes["settings"])
+            changes["settings"] = read_object("settings", changes["settings"])
         return ProjectAnswer(**_fields(await projects.update(request.user, project, changes)))
 
     @post("/{project:str}/pause", opt=requires(ApiScope.PROJECTS_WRITE), status_code=200, summary="Pause a project")
@@ -202,17 +201,6 @@ class ProjectsController(Controller):
         """With everything in it; its keys must be revoked first. Owners and administrators only."""
         await projects.delete(request.user, project)
         return MessageAnswer(message=f"Project '{project}' deleted successfully")
-
-
-def _settings(given: ProjectSettings) -> dict[str, Any] | None:
-    """The settings as an object; compatible clients send one as JSON in a string."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return msgspec.json.decode(given, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        error = FieldError("/settings", "settings must be an object, or one as JSON text")
-        raise InvalidInputError.of([error]) from None
 
 
 def _fields(view: ProjectView) -> dict[str, Any]:

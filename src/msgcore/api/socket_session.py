@@ -148,12 +148,13 @@ class SocketSession:
 
     async def run(self) -> None:
         """To the end; raises nothing."""
-        with self._streams.attending(), self._streams.counted("websocket"):
+        with self._streams.attending():
             await self._run()
 
     async def _run(self) -> None:
         try:
-            await _together(self._talk(), self._watch())
+            with self._streams.counted("websocket", self._project):
+                await _together(self._talk(), self._watch())
         except _GoneError:
             return
         except Exception as error:  # noqa: BLE001 - the client is told, and the log what is ours

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from msgcore.api.app import create_monitoring_api
 from msgcore.api.secured import SecuredAnswers
+from msgcore.api.whole_bodies import WholeBodies
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.dispatching import Dispatching
@@ -115,7 +116,7 @@ class Gateway:
             leads = dispatching.leads
             collecting = build_collecting(shared, scheduling, adapters, bus, reader, leads)
         life = Life()
-        event_streams = EventStreamService(database=shared.database, bus=bus, links=shared.links) if api else None
+        event_streams = _build_event_streams(shared, bus) if api else None
         monitoring = _build_monitoring(shared, scheduling, dispatching, leads, receiver, event_streams)
         health = HealthService(shared.database, shared.clock, monitoring, life)
         asgi = None
@@ -195,11 +196,24 @@ class Gateway:
 
     def monitoring_api(self) -> AsgiApp:
         """Metrics and health alone, for a port of their own."""
-        return SecuredAnswers(create_monitoring_api(self._health, self._monitoring, self.settings), self.settings)
+        settings = self.settings
+        api = create_monitoring_api(self._health, self._monitoring, settings)
+        return WholeBodies(SecuredAnswers(api, settings), seconds=settings.body_seconds)
 
     def before_close(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call it when nothing is sent any more and before what was opened is closed."""
         self._resources.push_async_callback(callback)
+
+
+def _build_event_streams(shared: Shared, bus: EventBus) -> EventStreamService:
+    return EventStreamService(
+        database=shared.database,
+        bus=bus,
+        links=shared.links,
+        # Those who stay for long leave half of all connections to requests.
+        most=shared.settings.max_connections // 2,
+        most_of_project=shared.settings.project_streams,
+    )
 
 
 def _build_monitoring(

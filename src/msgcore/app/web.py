@@ -7,12 +7,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from msgcore.api.app import create_api
+from msgcore.api.body import LARGE
 from msgcore.api.client_address import behind_trusted_proxies
 from msgcore.api.fast_receive import FastReceive
 from msgcore.api.fast_send import FastSend
 from msgcore.api.metrics import CountedRequests
 from msgcore.api.rate_limit import RateGate
 from msgcore.api.secured import SecuredAnswers
+from msgcore.api.whole_bodies import WholeBodies
 from msgcore.app.adapters import Adapters
 from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
@@ -116,7 +118,8 @@ def build_web(
     largest = shared.settings.max_body_bytes
     limits = build_limits(shared, redis, resources)
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
-    fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=largest)
+    fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=min(largest, LARGE))
     fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
-    answering = CountedRequests(SecuredAnswers(fast_receive, shared.settings), shared.metrics, usage)
+    secured = SecuredAnswers(fast_receive, shared.settings)
+    answering = CountedRequests(WholeBodies(secured, seconds=shared.settings.body_seconds), shared.metrics, usage)
     return behind_trusted_proxies(answering, shared.settings)

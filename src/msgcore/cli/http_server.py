@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from granian.constants import Interfaces, SSLProtocols
-from granian.http import HTTP1Settings, HTTP2Settings
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from msgcore.cli.open_files import allow_open_files
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
 
@@ -27,8 +28,11 @@ logger = structlog.get_logger(__name__)
 
 _BACKLOG = 2048
 _READY_SECONDS = 10.0
+_OTHER_FILES = 512
+"""Open files that are left for all that is no connection of a caller's."""
 LARGEST_HEAD = 64 * 1024
-"""Bytes of a request's line and headers; beyond, the server answers 414 or 431 by itself, as for over 100 headers."""
+"""Bytes of a request's line and headers, or a few more; beyond, the server answers 414 or 431 by itself, as for over
+100 headers."""
 _LEAVE_LOGGING_ALONE: dict[str, Any] = {"incremental": True, "handlers": {}, "loggers": {"_granian": {}}}
 
 
@@ -64,6 +68,22 @@ class Address:
         if settings.metrics_port is None:
             return None
         return cls(settings.metrics_host, settings.metrics_port, "MSGCORE_METRICS")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many connections there may be, and for how many seconds one may have no whole head of a request."""
+
+    connections: int = 256
+    idle_seconds: float = 30.0
+
+    @classmethod
+    def of_api(cls, settings: Settings) -> Bounds:
+        """Those of the API, as far as the system allows so many open files."""
+        most = max(16, allow_open_files() - _OTHER_FILES)
+        if most < settings.max_connections:
+            logger.warning("fewer connections than MSGCORE_MAX_CONNECTIONS", most=most, remedy="raise ulimit -n")
+        return cls(min(most, settings.max_connections), settings.idle_seconds)
 
 
 def require_free(where: Address) -> None:
@@ -110,17 +130,22 @@ def _no_password() -> str:
 class HttpServer:
     """Serves one ASGI application until it is stopped."""
 
-    def __init__(self, asgi: Any, where: Address) -> None:
+    def __init__(self, asgi: Any, where: Address, bounds: Bounds | None = None) -> None:
         self._where = where
+        bounds = bounds or Bounds()
         chain, key = where.certificate or (None, None)
         self._server = Server(
             asgi,
             address=_numeric(where.host),
             port=where.port,
             interface=Interfaces.ASGI,
+            # Granian ends no connection of HTTP/2 that does nothing, nor one that could still become such.
+            http=HTTPModes.http1,
             backlog=_BACKLOG,
-            http1_settings=HTTP1Settings(max_buffer_size=LARGEST_HEAD),
-            http2_settings=HTTP2Settings(max_headers_size=LARGEST_HEAD),
+            backpressure=bounds.connections,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=max(1, round(bounds.idle_seconds * 1000)), max_buffer_size=LARGEST_HEAD
+            ),
             ssl_cert=chain,
             ssl_key=key,
             ssl_protocol_min=SSLProtocols.tls12,

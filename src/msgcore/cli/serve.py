@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from msgcore.app import Gateway
-from msgcore.cli.http_server import Address, HttpServer, require_free
+from msgcore.cli.http_server import Address, Bounds, HttpServer, require_free
 from msgcore.cli.monitoring import serve_monitoring
 from msgcore.cli.welcome import created_lines, next_steps, ready_line
 from msgcore.config import Settings
@@ -74,7 +74,7 @@ async def _serve_http(
     running: list[asyncio.Task[None]],
     created: list[Path],
 ) -> None:
-    server = HttpServer(gateway.asgi, Address.of_api(settings))
+    server = HttpServer(gateway.asgi, Address.of_api(settings), Bounds.of_api(settings))
     serving = await server.start()
     try:
         _greet(settings, created)

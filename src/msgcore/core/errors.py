@@ -103,6 +103,13 @@ class RangeNotSatisfiableError(ProblemError):
         self.size = size
 
 
+class TooLateError(ProblemError):
+    """The body did not come in time."""
+
+    status = 408
+    title = "Request Timeout"
+
+
 class TooLargeError(ProblemError):
     """The body has more bytes than are taken."""
 
@@ -130,6 +137,13 @@ class IdempotencyMismatchError(UnprocessableError):
 
 class QueueFullError(ProblemError):
     """A quota is reached; `retry_after` (seconds) says when to come back."""
+
+    status = 429
+    title = "Too Many Requests"
+
+
+class TooManyStreamsError(ProblemError):
+    """Too many follow events at the same time."""
 
     status = 429
     title = "Too Many Requests"

@@ -25,9 +25,9 @@ UNKNOWN_TYPE = "application/octet-stream"
 AT_ONCE = 4
 """Files that are stored at the same time."""
 LOOKED_AT = 64
-"""Bytes at the start of a file that are compared with what programs begin with."""
+"""Bytes at the start of a file by which it is told what it holds."""
 
-_BEGINNINGS = (
+_PROGRAMS = (
     # "PE Format", 2.1; System V ABI, "ELF Header"; loader.h of Mach-O, both widths and byte orders.
     (b"MZ", "application/vnd.microsoft.portable-executable"),
     (b"\x7fELF", "application/x-executable"),
@@ -35,6 +35,25 @@ _BEGINNINGS = (
     (b"\xfe\xed\xfa\xcf", "application/x-mach-binary"),
     (b"\xce\xfa\xed\xfe", "application/x-mach-binary"),
     (b"\xcf\xfa\xed\xfe", "application/x-mach-binary"),
+)
+_FORMATS = (
+    # "MIME Sniffing", 6.1 and 7.1 (https://mimesniff.spec.whatwg.org). Containers such as ZIP are left out, which hold
+    # documents of other types.
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"%!PS-Adobe-", "application/postscript"),
+)
+_MARKUP = (
+    (b"<!doctype html", "text/html"),
+    (b"<html", "text/html"),
+    (b"<head", "text/html"),
+    (b"<body", "text/html"),
+    (b"<script", "text/html"),
+    (b"<iframe", "text/html"),
+    (b"<svg", "image/svg+xml"),
 )
 
 
@@ -76,13 +95,14 @@ class FilePolicy:
     def check_type(self, mime_type: str | None, start: bytes = b"") -> None:
         """Raise PermanentError (`attachment_type_refused`), by what a file is said to be and by how it begins."""
         said = (mime_type or UNKNOWN_TYPE).lower()
-        found = next((kind for beginning, kind in _BEGINNINGS if start.startswith(beginning) and b"\0" in start), said)
-        if not _matches(said, self._allowed):
-            raise PermanentError(
-                "attachment_type_refused",
-                f"Files of the type {said[:100]} are not kept; the operator sets MSGCORE_ATTACHMENT_TYPES",
-            )
-        for kind in (said, found):
+        kinds = (said, _held_type(start, said))
+        for kind in kinds:
+            if not _matches(kind, self._allowed):
+                raise PermanentError(
+                    "attachment_type_refused",
+                    f"Files of the type {kind[:100]} are not kept; the operator sets MSGCORE_ATTACHMENT_TYPES",
+                )
+        for kind in kinds:
             if _matches(kind, self._blocked):
                 raise PermanentError(
                     "attachment_type_refused",
@@ -161,6 +181,20 @@ def log_line(about: dict[str, Any], attachment_id: str, state: AttachmentState, 
         "error": error.message,
         "timestamp": about["timestamp"],
     }
+
+
+def _held_type(start: bytes, said: str) -> str:
+    """The media type of what a file holds, where its first bytes leave no doubt; else what is said."""
+    if b"\0" in start:  # else it could be a text
+        for beginning, kind in _PROGRAMS:
+            if start.startswith(beginning):
+                return kind
+    for beginning, kind in _FORMATS:
+        if start.startswith(beginning):
+            # Of the same main type it may be the same by another name: image/jpg, application/x-pdf.
+            return said if said.partition("/")[0] == kind.partition("/")[0] else kind
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip(b"\t\n\f\r ").lower()
+    return next((kind for beginning, kind in _MARKUP if text.startswith(beginning)), said)
 
 
 def _matches(kind: str, patterns: Sequence[str]) -> bool:

@@ -10,7 +10,9 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices
 
 NO_OPTIONS = SendOptions()
+
+_LONGEST_NAME: Final = 64
+_MOST_NAMES: Final = 100
+_LIKENESS: Final = 0.8
+"""From which on a name is a misspelt one; others belong to whoever wrote them, as in the compatible API."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MSGSPEC_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>.*)`$")
@@ -175,7 +182,7 @@ class PlatformRegistry:
         own rules are asked only when `platformOptions` have their declared shape.
         """
         adapter = self.adapter_class(platform)
-        malformed = check_attachments(content.attachments)
+        malformed = check_attachments(content.attachments) + self._misspelt_names(content)
         return malformed + (_option_errors(adapter, content) or adapter.check_content(content, options))
 
     def check_action(self, platform: str, action: Action) -> list[FieldError]:
@@ -183,8 +190,21 @@ class PlatformRegistry:
         adapter = self.adapter_class(platform)
         if not isinstance(action, Edit):
             return adapter.check_action(action)
-        malformed = check_attachments(action.content.attachments)
+        malformed = check_attachments(action.content.attachments) + self._misspelt_names(action.content)
         return malformed + (_option_errors(adapter, action.content) or adapter.check_action(action))
+
+    def _misspelt_names(self, content: Content) -> list[FieldError]:
+        """Members of `platformOptions` that nearly have a platform's name, and so would be ignored."""
+        errors: list[FieldError] = []
+        for name in islice(content.platform_options or (), _MOST_NAMES):
+            if name in self._classes or len(name) > _LONGEST_NAME:
+                continue
+            near = get_close_matches(name.lower().replace("_", "-"), self._classes, n=1, cutoff=_LIKENESS)
+            if near:
+                pointer = "/content/platformOptions/" + name.replace("~", "~0").replace("/", "~1")
+                text = f"content.platformOptions.{name} is not the name of a platform; did you mean {near[0]}?"
+                errors.append(FieldError(pointer, text))
+        return errors
 
     def render(self, platform: str, content: Content, options: SendOptions = NO_OPTIONS) -> Rendering:
         """What a content becomes on a platform."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from msgcore.core.errors import FieldError, InvalidInputError
+from msgcore.core.errors import FieldError, InvalidInputError, TooManyStreamsError
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.tail import PAGE, EventTail
 from msgcore.security.links import AttachmentLinks
@@ -23,6 +23,9 @@ from msgcore.store.events import Event, Log
 LOOK_SECONDS = 5.0
 """How often the log is looked into although nobody told of anything: another process may have no way to tell."""
 
+
+FULL_SECONDS = 5.0
+"""When to come again if too many follow."""
 
 StreamKind = Literal["sse", "websocket", "poll"]
 
@@ -69,13 +72,25 @@ class Start:
 class EventStreamService:
     """Reads the event log for subscribers that come to us: streams, and long polling."""
 
-    def __init__(self, *, database: Database, bus: EventBus, links: AttachmentLinks) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bus: EventBus,
+        links: AttachmentLinks,
+        most: int = 4096,
+        most_of_project: int = 1000,
+    ) -> None:
+        """At most so many may follow at the same time, of all projects together and of one."""
         self._database = database
         self._bus = bus
         self._links = links
         self._tail = EventTail(database)
         self._ending = asyncio.Event()
         self._guests = 0
+        self._most = most
+        self._most_of_project = most_of_project
+        self._of_projects: Counter[str] = Counter()
         self.open: Counter[str] = Counter({"sse": 0, "websocket": 0, "poll": 0})
         self._all_left = asyncio.Event()
 
@@ -89,14 +104,34 @@ class EventStreamService:
                     self._all_left.clear()
                     await self._all_left.wait()
 
+    def require_room(self, project_id: str) -> None:
+        """Raises TooManyStreamsError when one more would be too many."""
+        if self._of_projects[project_id] >= self._most_of_project:
+            message = (
+                f"the project has {self._most_of_project} streams open here: close some, or let the server's "
+                "administrator raise MSGCORE_PROJECT_STREAMS"
+            )
+        elif self.open.total() >= self._most:
+            message = (
+                f"{self._most} streams are open at this server: its administrator can raise MSGCORE_MAX_CONNECTIONS"
+            )
+        else:
+            return
+        raise TooManyStreamsError(message, retry_after=FULL_SECONDS)
+
     @contextmanager
-    def counted(self, kind: StreamKind) -> Generator[None]:
-        """Around following events in this way, for `open`."""
+    def counted(self, kind: StreamKind, project_id: str) -> Generator[None]:
+        """Around following events in this way, for `open`. Raises TooManyStreamsError."""
+        self.require_room(project_id)
         self.open[kind] += 1
+        self._of_projects[project_id] += 1
         try:
             yield
         finally:
             self.open[kind] -= 1
+            self._of_projects[project_id] -= 1
+            if not self._of_projects[project_id]:
+                del self._of_projects[project_id]
 
     @contextmanager
     def attending(self) -> Generator[None]:

@@ -39,6 +39,7 @@ from msgcore.platforms.email.mime import (
     parse,
     read_body,
 )
+from msgcore.platforms.email.safe_html import safe_html
 from msgcore.platforms.receiving import Inbound, InboundRequest, SignatureError, UnreadableError
 from msgcore.security.webhook_secrets import read_secret
 
@@ -246,6 +247,7 @@ def _message(account: Account, root: Part, own_id: str, request: InboundRequest)
     raw = _raw(root)
     if body.html is not None:
         raw["html"] = body.html
+        raw["safeHtml"] = safe_html(body.html)
     if body.left_out:
         raw["attachmentsLeftOut"] = body.left_out
     return Envelope(
