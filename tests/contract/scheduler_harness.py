@@ -14,7 +14,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
-from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Ticket
+from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Shares, Ticket
 from msgcore.core.limits import EXACT
 from msgcore.dispatch.memory import MemoryScheduler
 from msgcore.dispatch.redis import RedisConnection, RedisScheduler
@@ -92,8 +92,8 @@ class NamedScheduler:
             ]
         )
 
-    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
-        return [self._name(lease) for lease in await self.inner.claim(limit, share=share)]
+    async def claim(self, limit: int, *, shares: Shares | None = None) -> list[Lease]:
+        return [self._name(lease) for lease in await self.inner.claim(limit, shares=shares)]
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
         return [self._name(lease) for lease in await self.inner.renew([self._lease(lease) for lease in leases])]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from contract.scheduler_harness import HARNESSES, LEASE_SECONDS, Harness
-from msgcore.core.deliveries import BreakerState, Done, Lease, Rank, Release, Retry, Ticket, Wait
+from msgcore.core.deliveries import BreakerState, Done, Lease, Rank, Release, Retry, Shares, Ticket, Wait
 from msgcore.core.errors import Scope
 from msgcore.core.limits import BREAKER, PACING, Budget, Pace, RateLimits
 
@@ -20,6 +20,9 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     await made.open()
     yield made
     await made.close()
+
+
+SHARES = Shares(account=3, tenant=7)
 
 
 def tickets(*ids: str, account: str = "a", lane: str | None = None, **rest: object) -> list[Ticket]:
@@ -558,14 +561,14 @@ class TestCountsAndWaiting:
 
     async def test_a_caller_that_has_places_again_gets_what_its_share_held_back(self, harness: Harness) -> None:
         await harness.scheduler.enqueue(tickets("1", "2", "3", "4", "5", "6"))
-        assert len(await harness.scheduler.claim(4, share=3)) == 3
-        assert await harness.scheduler.claim(1, share=3) == []
+        assert len(await harness.scheduler.claim(4, shares=SHARES)) == 3
+        assert await harness.scheduler.claim(1, shares=SHARES) == []
         await harness.scheduler.wait(0)
         waiter = asyncio.create_task(harness.scheduler.wait(60))
         await asyncio.sleep(0)
         harness.scheduler.look_again()
         await asyncio.wait_for(waiter, 5)
-        assert len(await harness.scheduler.claim(4, share=3)) == 3
+        assert len(await harness.scheduler.claim(4, shares=SHARES)) == 3
 
     async def test_wait_ends_when_something_falls_due(self, harness: Harness) -> None:
         await harness.scheduler.wait(0)
@@ -579,13 +582,38 @@ class TestCountsAndWaiting:
 class TestSlowAccounts:
     async def test_an_account_leaves_places_to_others(self, harness: Harness) -> None:
         await harness.scheduler.enqueue([*tickets(*map(str, range(100)), account="slow")])
-        held = await harness.scheduler.claim(16, share=3.0)
+        held = await harness.scheduler.claim(16, shares=SHARES)
         assert len(held) == 12
-        assert await harness.scheduler.claim(4, share=3.0) == []
+        assert await harness.scheduler.claim(4, shares=SHARES) == []
         await harness.scheduler.enqueue(tickets("x", "y", account="other"))
-        assert ids(await harness.scheduler.claim(4, share=3.0)) == ["x", "y"]
+        assert ids(await harness.scheduler.claim(4, shares=SHARES)) == ["x", "y"]
         await harness.scheduler.finish([Done(lease) for lease in held])
-        assert len(await harness.scheduler.claim(14, share=3.0)) == 11
+        assert len(await harness.scheduler.claim(14, shares=SHARES)) == 11
+
+    async def test_a_tenant_with_many_accounts_leaves_places_to_others(self, harness: Harness) -> None:
+        of_one = [Ticket(f"{n}", f"a{n % 30}", tenant="one") for n in range(60)]
+        await harness.scheduler.enqueue(of_one)
+        held = await harness.scheduler.claim(16, shares=SHARES)
+        assert len(held) == 14
+        assert await harness.scheduler.claim(2, shares=SHARES) == []
+        await harness.scheduler.enqueue([Ticket("x", "b", tenant="two"), Ticket("y", "c")])
+        assert sorted(ids(await harness.scheduler.claim(2, shares=SHARES))) == ["x", "y"]
+        await harness.scheduler.finish([Done(lease) for lease in held[:8]])
+        assert len(await harness.scheduler.claim(8, shares=SHARES)) == 7, "six were left, and 8 places are free"
+        harness.scheduler.look_again()
+        assert len(await harness.scheduler.claim(100)) == 60 - 14 - 7
+
+    async def test_an_account_leaves_places_to_others_of_its_tenant(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue([Ticket(f"{n}", "slow", tenant="one") for n in range(100)])
+        assert len(await harness.scheduler.claim(16, shares=SHARES)) == 12
+        await harness.scheduler.enqueue([Ticket("x", "other", tenant="one")])
+        assert ids(await harness.scheduler.claim(4, shares=SHARES)) == ["x"]
+
+    async def test_leases_that_run_out_are_no_more_of_a_tenants_share(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue([Ticket(f"{n}", f"a{n}", tenant="one") for n in range(20)])
+        assert len(await harness.scheduler.claim(16, shares=SHARES)) == 14
+        await harness.advance(LEASE_SECONDS)
+        assert len(await harness.scheduler.claim(16, shares=SHARES)) > 0
 
     async def test_no_more_of_an_account_are_under_way_than_it_bears(self, harness: Harness) -> None:
         limits = RateLimits(in_flight=2)

@@ -19,7 +19,7 @@ from dispatch.redis_workers import (
     tickets,
     worker,
 )
-from msgcore.core.deliveries import Lease, Ticket
+from msgcore.core.deliveries import Lease, Shares, Ticket
 from msgcore.core.ids import new_id
 from msgcore.dispatch.redis import RedisScheduler, scheduler
 from servers.patience import PATIENCE
@@ -103,13 +103,13 @@ async def test_a_worker_that_left_its_share_to_others_hears_of_other_accounts(
 ) -> None:
     await api.enqueue(tickets(delivery() for _ in range(10)))
     held = await claim(idle, 1)
-    assert await idle.claim(1, share=1.0) == []
+    assert await idle.claim(1, shares=Shares(1, 7)) == []
     waiting = asyncio.create_task(idle.wait(PATIENCE * 2))
     await asyncio.sleep(0)
     await api.enqueue(tickets([delivery(account=OTHER_ACCOUNT)]))
     async with asyncio.timeout(PATIENCE):
         await waiting
-        while not (given := await idle.claim(1, share=1.0)):
+        while not (given := await idle.claim(1, shares=Shares(1, 7))):
             await idle.wait(PATIENCE * 2)
     assert [lease.account_id for lease in given] == [OTHER_ACCOUNT]
     assert await end(ListFeed(), idle, held) == []

@@ -22,7 +22,7 @@ from dispatch.redis_workers import (
     tickets,
     worker,
 )
-from msgcore.core.deliveries import Done, Retry
+from msgcore.core.deliveries import Done, Retry, Shares
 from msgcore.dispatch.redis import RedisScheduler
 from msgcore.dispatch.scheduler import SchedulerAwayError
 from msgcore.store.ledger.feed import PAGE
@@ -246,4 +246,4 @@ async def test_a_worker_may_lose_a_lease_and_be_given_it_again(server: ValkeySer
         assert scheduler.shards[0].holds == {ACCOUNT: 2}, "what it works on now"
         assert await end(feed, scheduler, new) == []
         await scheduler.enqueue(tickets(delivery() for _ in range(6)))
-        assert len(await scheduler.claim(6, share=1.0)) == 3
+        assert len(await scheduler.claim(6, shares=Shares(1, 7))) == 3

@@ -21,6 +21,7 @@ from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append, purge
 from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.counts import count_by_state
+from msgcore.store.ledger.feed import NIL, Feed
 from msgcore.store.tables import attempts, deliveries, messages, webhook_cursors, webhook_deliveries, webhooks
 from msgcore.store.webhook_deliveries import purge_deliveries
 from msgcore.store.webhooks import to_the_end
@@ -92,6 +93,17 @@ class Post:
 async def post(database: Database) -> Post:
     await add_project(database)
     return Post(database)
+
+
+async def test_what_is_posted_takes_another_share_than_the_projects_messages(post: Post) -> None:
+    webhook_id = await post.add_webhook()
+    feed = post.feed()
+    feed.start()
+    await post.tell(2)
+    await post.arrive(webhook_id, 2)
+    await feed.stop()
+    left = await Feed(post.database).after(NIL, NOW + timedelta(days=1))
+    assert [ticket.tenant for ticket in post.tickets] == [delivery.tenant for delivery in left] == [f"@{PROJECT}"] * 2
 
 
 async def test_several_who_feed_at_once_hand_each_event_over_once(post: Post) -> None:

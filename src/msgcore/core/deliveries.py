@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -69,7 +70,8 @@ class Ticket(msgspec.Struct, frozen=True):
     the budget of `limits.route` that it takes from, if any.
     Tickets of one lane are served in the order in which they were enqueued; one that is scheduled
     (`delay` above 0) joins its lane when it is due, unless it `keeps_place`: then it was already
-    tried, and what is behind it in its lane waits for it.
+    tried, and what is behind it in its lane waits for it. `tenant` names whose deliveries are served slowly
+    together, if they are: all accounts of a project, see `Shares`.
     """
 
     delivery_id: str
@@ -80,6 +82,7 @@ class Ticket(msgspec.Struct, frozen=True):
     limits: RateLimits = UNLIMITED
     keeps_place: bool = False
     route: str | None = None
+    tenant: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -93,6 +96,17 @@ class Lease(msgspec.Struct, frozen=True):
     account_id: str
     token: int
     wait: float = 0.0
+
+
+class Shares(NamedTuple):
+    """How much of a worker one account, and one tenant with all its accounts, may take while others may come.
+
+    Each holds at most so many times as many leases of a caller as the caller has places left: however slowly they are
+    answered, places are left for others.
+    """
+
+    account: float
+    tenant: float
 
 
 class Exchange(msgspec.Struct, frozen=True):

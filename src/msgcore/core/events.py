@@ -19,6 +19,14 @@ def realm_of(webhook_id: str) -> str:
     return f"@{webhook_id}"
 
 
+def posting_tenant(project_id: str) -> str:
+    """Whose share of a worker's places deliveries to a project's webhooks take (`Ticket.tenant`).
+
+    Not the project's own: receivers that answer slowly leave its messages alone.
+    """
+    return f"@{project_id}"
+
+
 class EventType(StrEnum):
     """What can happen. Names that the compatible API has are its own."""
 

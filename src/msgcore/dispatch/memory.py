@@ -22,6 +22,7 @@ from msgcore.core.deliveries import (
     Release,
     Retry,
     SchedulerCounts,
+    Shares,
     Ticket,
     Wait,
 )
@@ -59,7 +60,7 @@ class MemoryScheduler:
         self._wake.set()
         return len(self._entries) - before
 
-    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
+    async def claim(self, limit: int, *, shares: Shares | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries; see the contract for the order."""
         now = self._clock.monotonic()
         self._expire_leases(now)
@@ -68,7 +69,7 @@ class MemoryScheduler:
         passed_over = 0
         while passed_over < len(self._agenda.ring) and len(leases) < limit:
             account = self._agenda.ring[0]
-            if share is not None and account.leased >= share * (limit - len(leases)):
+            if shares is not None and _has_its_share(account, shares, limit - len(leases)):
                 self._agenda.ring.rotate(-1)
                 passed_over += 1
                 continue
@@ -217,7 +218,7 @@ class MemoryScheduler:
 
     def _lease(self, entry: Entry, at: float, now: float) -> Lease:
         entry.token = next(self._sequence)
-        entry.account.leased += 1
+        entry.account.lease(1)
         self._set_deadline(entry, now)
         return Lease(entry.delivery_id, entry.account.id, entry.token, max(0.0, at - now))
 
@@ -231,7 +232,7 @@ class MemoryScheduler:
 
     def _unlease(self, entry: Entry) -> None:
         entry.token = 0
-        entry.account.leased -= 1
+        entry.account.lease(-1)
         self._agenda.join_ring(entry.account)  # it may have been full
         if entry.lane is not None:
             entry.lane.busy = False
@@ -281,3 +282,7 @@ class MemoryScheduler:
             if entry.token == token and entry.deadline == deadline:
                 return
             self._deadlines.popleft()
+
+
+def _has_its_share(account: Account, shares: Shares, left: int) -> bool:
+    return account.leased >= shares.account * left or account.tenant.leased >= shares.tenant * left

@@ -13,11 +13,12 @@ import heapq
 from collections import deque
 from contextlib import suppress
 from itertools import count
+from weakref import WeakValueDictionary
 
 from msgcore.core.deliveries import Ticket
 from msgcore.core.errors import Scope
 from msgcore.core.limits import Pacing
-from msgcore.dispatch.memory_queues import Account, Entry, Lane, Route, Runnable
+from msgcore.dispatch.memory_queues import Account, Entry, Lane, Route, Runnable, Tenant
 
 
 class Agenda:
@@ -29,6 +30,7 @@ class Agenda:
     def __init__(self, pacing: Pacing) -> None:
         self._pacing = pacing
         self.accounts: dict[str, Account] = {}
+        self.tenants: WeakValueDictionary[str, Tenant] = WeakValueDictionary()  # held by their accounts
         self.ring: deque[Account] = deque()
         self.timers: list[tuple[float, int, Entry | Lane | Route | Account]] = []
         self.paused: set[str] = set()
@@ -38,13 +40,20 @@ class Agenda:
         """The account of a delivery, made if need be, with the delivery's limits."""
         account = self.accounts.get(ticket.account_id)
         if account is None:
-            account = Account(ticket.account_id, ticket.limits, self._pacing)
+            tenant = self._tenant(ticket.tenant or ticket.account_id)
+            account = Account(ticket.account_id, tenant, ticket.limits, self._pacing)
             account.paused = ticket.account_id in self.paused
             self.accounts[ticket.account_id] = account
         if ticket.limits is not account.limits:
             account.set_limits(ticket.limits)
             self.join_ring(account)
         return account
+
+    def _tenant(self, name: str) -> Tenant:
+        tenant = self.tenants.get(name)
+        if tenant is None:
+            tenant = self.tenants[name] = Tenant(name)
+        return tenant
 
     # --- what is ready
 

@@ -135,6 +135,16 @@ class Entry:
 Runnable = Lane | Entry
 
 
+class Tenant:
+    """Accounts that share a worker's places, and how many of their deliveries are leased."""
+
+    __slots__ = ("__weakref__", "leased", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.leased = 0
+
+
 class Account:
     """One configured platform: its lanes, routes, ready queues, budget and breaker."""
 
@@ -154,11 +164,13 @@ class Account:
         "ready",
         "routes",
         "size",
+        "tenant",
         "timer",
     )
 
-    def __init__(self, account_id: str, limits: RateLimits, pacing: Pacing) -> None:
+    def __init__(self, account_id: str, tenant: Tenant, limits: RateLimits, pacing: Pacing) -> None:
         self.id = account_id
+        self.tenant = tenant
         self.limits = limits
         self.pacing = pacing
         self.lanes: dict[str, Lane] = {}
@@ -188,6 +200,11 @@ class Account:
         if route is None:
             route = self.routes[key] = Route(key, self)
         return route
+
+    def lease(self, number: int) -> None:
+        """Count so many more leases, or fewer."""
+        self.leased += number
+        self.tenant.leased += number
 
     def set_limits(self, limits: RateLimits) -> None:
         """Adopt the limits that came with the newest delivery."""

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import Done, Lease, Wait
+from msgcore.core.deliveries import Done, Lease, Shares, Wait
 from msgcore.core.errors import AuthenticationError, DeliveryError, PermanentError, Scope, TemporaryError
 from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.core.retry import RetryPolicy
@@ -47,9 +47,9 @@ GATHER_SECONDS = 0.002
 AT_ONCE = 8
 """Attempts of one batch that start together; between such groups, whoever else is ready gets its turn."""
 DEFAULT_RETRY = RetryPolicy()
-SHARE = 3.0
-"""An account holds at most so many times as many places as are free: one alone gets three quarters of all, and
-however many answer slowly, there is a place for the next."""
+SHARES = Shares(account=3.0, tenant=7.0)
+"""One account alone gets three quarters of all places, and a tenant seven eighths: however many of its accounts
+answer slowly, there is a place for the next one of it, and for everybody else."""
 
 
 class Processor:
@@ -136,7 +136,7 @@ class Processor:
         while not self._stopping:
             room = await self._room()
             try:
-                leases = await self._scheduler.claim(room, share=SHARE)
+                leases = await self._scheduler.claim(room, shares=SHARES)
                 claimed_at = self._clock.monotonic()
             except SchedulerAwayError as error:
                 log_fault(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Ticket
+from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, SchedulerCounts, Shares, Ticket
 
 
 class SchedulerAwayError(Exception):
@@ -27,13 +27,12 @@ class Scheduler(Protocol):
         """Add deliveries; returns how many were not known. One that is known is left as it is."""
         ...
 
-    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
+    async def claim(self, limit: int, *, shares: Shares | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries.
 
         At most one of each lane, within the limits of account, lane and route, by rank, accounts in
-        turn. Deliveries whose lease ran out are due again. With `share`, an account holds at most
-        so many times as many of this caller's leases as places are left, so that one which answers
-        slowly never takes the last.
+        turn. Deliveries whose lease ran out are due again. With `shares`, neither an account nor a
+        tenant holds so many of this caller's leases that those which answer slowly take the last place.
         """
         ...
 

@@ -26,6 +26,7 @@ def ticket_of(delivery: OpenDelivery, limits: RateLimits, now: datetime) -> Tick
         delay=0.0 if delivery.is_due else max(0.0, (delivery.due_at - now).total_seconds()),
         limits=limits.of_lane(delivery.lane),
         keeps_place=delivery.tried,
+        tenant=delivery.tenant,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgcore.core.content import TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
-from msgcore.core.events import EVENT_WEBHOOK, EVERY_EVENT, realm_of
+from msgcore.core.events import EVENT_WEBHOOK, EVERY_EVENT, posting_tenant, realm_of
 from msgcore.core.ids import new_id
 from msgcore.inbound.event_documents import entry_of
 from msgcore.platforms.event_webhook import DECLARATION
@@ -73,5 +73,6 @@ def compose(webhook: Any, event_id: str, kind: str, document: Any, now: datetime
         "status": "pending",
         "created_at": now,
     }
-    ticket = Ticket(delivery_id, webhook.id, lane, limits=DECLARATION.limits)
+    tenant = posting_tenant(webhook.project_id)
+    ticket = Ticket(delivery_id, webhook.id, lane, limits=DECLARATION.limits, tenant=tenant)
     return Posting(NewMessage(message, [delivery], [ticket]), row)

@@ -152,7 +152,7 @@ class ActionService:
             expires_at=None if lifetime is None else now + lifetime,
         )
         limits = declaration.limits.of_lane(delivery["lane"])
-        ticket = Ticket(delivery["id"], record.id, delivery["lane"], limits=limits)
+        ticket = Ticket(delivery["id"], record.id, delivery["lane"], limits=limits, tenant=record.project_id)
         return NewMessage(message, [delivery], [ticket], size=len(content))
 
 

@@ -285,7 +285,7 @@ def _deliveries(
         row["rank"] = rank.value
         rows.append(row)
         limits = declaration.limits.of_lane(row["lane"])
-        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, limits))
+        tickets.append(Ticket(row["id"], record.id, row["lane"], rank, delay, limits, tenant=record.project_id))
     return rows, tickets
 
 

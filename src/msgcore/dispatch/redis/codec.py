@@ -23,9 +23,10 @@ _DELAY = struct.Struct("<d").pack
 _OUTCOME = struct.Struct("<16sdBdBBBd").pack
 _LEASE = struct.Struct("<16sd").pack
 _HELD = struct.Struct("<16sI").pack
+_ALLOWED = struct.Struct("<8sI").pack
 
 _HAS_LANE, _HAS_ROUTE = 4, 8
-_HAS_DELAY, _KEEPS_PLACE = 1, 2
+_HAS_DELAY, _KEEPS_PLACE, _HAS_TENANT = 1, 2, 4
 _BARE_RECORD = 21
 MOST_LIMITS = 255
 """As many different limits fit into one batch."""
@@ -83,8 +84,11 @@ def _pack_ticket(ticket: Ticket, number: int, generation: bytes) -> bytes:
         flags |= _HAS_ROUTE
         tail += _digest(ticket.route)
     length = _BARE_RECORD + len(tail)
+    if ticket.tenant:
+        how = _HAS_TENANT
+        tail += pack_tenant(ticket.tenant)
     if ticket.delay > 0:
-        how = _HAS_DELAY | (_KEEPS_PLACE if ticket.keeps_place else 0)
+        how |= _HAS_DELAY | (_KEEPS_PLACE if ticket.keeps_place else 0)
         tail += _DELAY(ticket.delay)
     delivery, account = pack_id(ticket.delivery_id), pack_account(ticket.account_id)
     return _TICKET(delivery, how, number, length, flags, account, generation) + tail
@@ -92,6 +96,10 @@ def _pack_ticket(ticket: Ticket, number: int, generation: bytes) -> bytes:
 
 def _digest(name: str) -> bytes:
     return blake2b(name.encode(), digest_size=8).digest()
+
+
+pack_tenant = lru_cache(10_000)(_digest)
+"""A tenant as told apart from others."""
 
 
 def _pack_limits(known: Sequence[RateLimits]) -> bytes:
@@ -134,3 +142,8 @@ def pack_leases(leases: Iterable[Lease]) -> bytes:
 def pack_held(held: Iterable[tuple[str, int]]) -> bytes:
     """How many leases a worker has of which account."""
     return b"".join(_HELD(pack_account(account), number) for account, number in held)
+
+
+def pack_allowed(allowed: Iterable[tuple[bytes, int]]) -> bytes:
+    """How many leases a worker may have of which tenant."""
+    return b"".join(_ALLOWED(tenant, number) for tenant, number in allowed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -16,11 +17,10 @@ from typing import Any, TypeVar
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, Release, SchedulerCounts, Ticket
+from msgcore.core.deliveries import BreakerState, Finished, Lease, Outcome, Release, SchedulerCounts, Shares, Ticket
 from msgcore.core.tasks import end
 from msgcore.dispatch.redis.codec import (
     pack_account,
-    pack_held,
     pack_id,
     pack_leases,
     pack_outcomes,
@@ -29,6 +29,7 @@ from msgcore.dispatch.redis.codec import (
 )
 from msgcore.dispatch.redis.connection import RedisConnection, ScriptFailedError
 from msgcore.dispatch.redis.shard import HeldLease, Shard, make_shards, shard_index
+from msgcore.dispatch.redis.shares import Limits, limits_of_all
 from msgcore.dispatch.scheduler import SchedulerAwayError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -38,6 +39,9 @@ LONGEST_WAIT = 5.0
 
 RECONNECT_SECONDS = 0.5
 BREAKERS = {1: BreakerState.OPEN, 2: BreakerState.HALF_OPEN}
+
+HEAD = 5
+"""Parts of what a claim gives that are no lease's."""
 
 T = TypeVar("T")
 
@@ -52,7 +56,8 @@ class RedisScheduler:
 
     def __init__(self, connection: RedisConnection, clock: Clock, *, shards: int = 1, virtual: bool = False) -> None:
         self.connection = connection
-        self.shards = make_shards(connection.prefix, shards)
+        self._tenants: Counter[bytes] = Counter()  # how many leases this process has of each
+        self.shards = make_shards(connection.prefix, shards, self._tenants)
         self._by_key = {shard.key: shard for shard in self.shards}
         self._clock = clock
         self._virtual = virtual
@@ -83,7 +88,7 @@ class RedisScheduler:
             raise fault
         return added
 
-    async def claim(self, limit: int, *, share: float | None = None) -> list[Lease]:
+    async def claim(self, limit: int, *, shares: Shares | None = None) -> list[Lease]:
         """Lease up to `limit` due deliveries; see the contract for the order.
 
         Shards are asked at the same time, for as many each as accounts take turns in them; what one
@@ -94,17 +99,15 @@ class RedisScheduler:
         while len(leases) < limit and (ready := [shard for shard in self.shards if shard.ready]):
             self._turn += 1
             ready = ready[self._turn % len(ready) :] + ready[: self._turn % len(ready)]
-            asked = zip(ready, _quotas(ready, limit - len(leases)), strict=True)
-            claims = [self._claim_from(shard, quota, share) for shard, quota in asked if quota]
-            faults: list[BaseException] = []
-            for claimed in await asyncio.gather(*claims, return_exceptions=True):
-                if isinstance(claimed, BaseException):
-                    faults.append(claimed)
-                else:
-                    leases += claimed
-            # A shard that is away does not keep the others from work.
-            if faults and (not leases or not isinstance(faults[0], SchedulerAwayError)):
-                raise faults[0]
+            quotas = zip(ready, _quotas(ready, limit - len(leases)), strict=True)
+            await self._ask([(shard, quota) for shard, quota in quotas if quota], shares, leases)
+        if len(self.shards) > 1:
+            # A tenant's part of one shard may be what is left over of its part of another: each is asked for all of it.
+            for shard in [shard for shard in self.shards if shard.held_back]:
+                if len(leases) < limit:
+                    await self._ask([(shard, limit - len(leases))], shares, leases)
+        for shard in self.shards:
+            shard.held_back = False
         return leases
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -230,24 +233,38 @@ class RedisScheduler:
 
     # --- claiming
 
-    async def _claim_from(self, shard: Shard, limit: int, share: float | None) -> list[Lease]:
+    async def _ask(self, asked: Sequence[tuple[Shard, int]], shares: Shares | None, leases: list[Lease]) -> None:
+        """Claim so many of each of these shards, and put what they give to the leases."""
+        limits = limits_of_all(shares, self._tenants, asked)
+        claims = [self._claim_from(*each, limit) for each, limit in zip(asked, limits, strict=True)]
+        faults: list[BaseException] = []
+        for claimed in await asyncio.gather(*claims, return_exceptions=True):
+            if isinstance(claimed, BaseException):
+                faults.append(claimed)
+            else:
+                leases += claimed
+        # A shard that is away does not keep the others from work.
+        if faults and (not leases or not isinstance(faults[0], SchedulerAwayError)):
+            raise faults[0]
+
+    async def _claim_from(self, shard: Shard, limit: int, limits: Limits) -> list[Lease]:
         shard.ready = False
         shard.due = self._clock.monotonic() + LONGEST_WAIT
-        held = b"" if share is None else pack_held(shard.holds.items())
         try:
-            reply = await self.run("claim", shard, limit, "" if share is None else share, held)
+            reply = await self.run("claim", shard, limit, *limits)
         except SchedulerAwayError:
             shard.due = self._clock.monotonic() + RECONNECT_SECONDS
             raise
-        epoch, soonest, shard.accounts, stamp = reply[:4]
+        epoch, soonest, shard.accounts, stamp, held_back = reply[:HEAD]
+        shard.held_back = bool(held_back)
         if not epoch and self.on_closed is not None:
             self.on_closed()
         lag = shard.clock.lag(float(stamp), self._clock.monotonic()) if epoch else 0.0
         leases: list[Lease] = []
-        for at in range(4, len(reply), 4):
+        for at in range(HEAD, len(reply), 5):
             delivery_id, token, record = unpack_id(reply[at]), reply[at + 1], reply[at + 2]
             account_id = unpack_id(record[1:17])
-            shard.hold(delivery_id, HeldLease(account_id, token, record, epoch))
+            shard.hold(delivery_id, HeldLease(account_id, token, record, epoch, reply[at + 4]))
             wait = float(reply[at + 3])
             leases.append(Lease(delivery_id, account_id, token, max(0.0, wait - lag)))
         if len(leases) == limit:

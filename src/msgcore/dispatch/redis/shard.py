@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeVar
 from zlib import crc32
 
 from msgcore.core.deliveries import Lease
 from msgcore.dispatch.redis.codec import pack_account
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class HeldLease:
     """A lease of this process, with what it takes to tell a shard of it that forgot everything.
 
-    `epoch` is the last one of its shard that knew it.
+    `epoch` is the last one of its shard that knew it. `tenant` is as the shard tells it apart, empty for none.
     """
 
     account_id: str
     token: int
     record: bytes
     epoch: bytes
+    tenant: bytes = b""
 
 
 DRIFT = 0.0005
@@ -54,23 +59,28 @@ class ServerClock:
 class Shard:
     """`ready`: something may be claimable now; else `due` is when to look again (this process's clock).
 
-    `accounts` is how many took turns there when it was last asked.
+    `accounts` is how many took turns there when it was last asked; `held_back`: and some of them got nothing more, as
+    places are left to others. `tenants` counts the leases of this process in all shards.
     """
 
     index: int
     key: str
+    tenants: Counter[bytes]
     epoch: bytes = b""
     ready: bool = True
     due: float = math.inf
     accounts: int = 1
+    held_back: bool = False
     clock: ServerClock = field(default_factory=ServerClock)
     held: dict[str, HeldLease] = field(default_factory=dict[str, HeldLease])
-    holds: dict[str, int] = field(default_factory=dict[str, int])
+    holds: Counter[str] = field(default_factory=Counter[str])
 
     def hold(self, delivery_id: str, lease: HeldLease) -> None:
         """Remember a lease that was given to this process, in place of one that it lost."""
         if delivery_id not in self.held:  # a delivery stays with its account
-            self.holds[lease.account_id] = self.holds.get(lease.account_id, 0) + 1
+            self.holds[lease.account_id] += 1
+            if lease.tenant:
+                self.tenants[lease.tenant] += 1
         self.held[delivery_id] = lease
 
     def let_go(self, lease: Lease) -> None:
@@ -79,16 +89,20 @@ class Shard:
         if held is None or held.token != lease.token:
             return
         del self.held[lease.delivery_id]
-        left = self.holds[lease.account_id] - 1
-        if left:
-            self.holds[lease.account_id] = left
-        else:
-            del self.holds[lease.account_id]
+        _take_one(self.holds, lease.account_id)
+        if held.tenant:
+            _take_one(self.tenants, held.tenant)
 
 
-def make_shards(prefix: str, number: int) -> list[Shard]:
+def _take_one(counted: Counter[T], name: T) -> None:
+    counted[name] -= 1
+    if not counted[name]:
+        del counted[name]
+
+
+def make_shards(prefix: str, number: int, tenants: Counter[bytes]) -> list[Shard]:
     """All shards. Another number makes other keys, so a change begins with an empty scheduler."""
-    return [Shard(index, f"{{{prefix}:{number}:{index}}}") for index in range(number)]
+    return [Shard(index, f"{{{prefix}:{number}:{index}}}", tenants) for index in range(number)]
 
 
 def shard_index(account_id: str, number: int) -> int:

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, TextClause, delete, func, select
+from sqlalchemy import ColumnElement, TextClause, case, delete, func, select
 
 from msgcore.core.deliveries import TRIED_STATES, DeliveryState
+from msgcore.core.events import EVENT_WEBHOOK, posting_tenant
 from msgcore.store.database import Database
 from msgcore.store.ledger.ending import expire_overdue
 from msgcore.store.tables import deliveries, delivery_counts, idempotency_keys, project_platforms, webhooks
@@ -25,7 +26,8 @@ NIL = "00000000-0000-0000-0000-000000000000"
 class OpenDelivery(msgspec.Struct, frozen=True):
     """A delivery that is not final, as far as a scheduler needs to know it.
 
-    `is_due`: it need not wait, whatever the clocks of this process and of the one that accepted it say.
+    `is_due`: it need not wait, whatever the clocks of this process and of the one that accepted it say. `tenant` is
+    that of tickets.
     """
 
     id: str
@@ -36,10 +38,14 @@ class OpenDelivery(msgspec.Struct, frozen=True):
     due_at: datetime
     tried: bool
     is_due: bool = False
+    tenant: str = ""
 
 
+_POSTED_OF = select(webhooks.c.project_id).where(webhooks.c.id == deliveries.c.platform_id).scalar_subquery()
 _COLUMNS = (
     deliveries.c.id,
+    deliveries.c.project_id,
+    case((deliveries.c.platform == EVENT_WEBHOOK, _POSTED_OF)).label("posted_of"),
     deliveries.c.platform_id,
     deliveries.c.platform,
     deliveries.c.lane,
@@ -128,4 +134,5 @@ def _open_delivery(row: Any) -> OpenDelivery:
         due_at=row.due_at,
         tried=row.state in TRIED_STATES,
         is_due=row.state in _DUE_STATES,
+        tenant=row.project_id if row.posted_of is None else posting_tenant(row.posted_of),
     )

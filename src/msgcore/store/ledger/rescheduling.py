@@ -91,4 +91,5 @@ def _check_expiry(rows: Sequence[Any], due_at: datetime) -> None:
 
 
 def _open_delivery(row: Any, due_at: datetime) -> OpenDelivery:
-    return OpenDelivery(row.id, row.platform_id, row.platform, row.lane, row.rank, due_at, tried=False)
+    where = (row.platform_id, row.platform, row.lane, row.rank)
+    return OpenDelivery(row.id, *where, due_at, tried=False, tenant=row.project_id)

@@ -1,17 +1,26 @@
--- ARGV[2]: how many at most. ARGV[3]: share, or ''. ARGV[4]: account ids and how many leases the caller has of each.
+-- ARGV[2]: how many at most. ARGV[3]: share of an account, or ''. ARGV[4]: account ids and how many leases the caller
+-- has of each. ARGV[5]: how many a tenant may have more, or ''. ARGV[6]: tenants that differ, each with its number.
 -- Gives the epoch ('' while the shard is closed), seconds until something becomes ready ('' if nothing will), how many
--- accounts took turns, the moment of the claim, and id, token, record and seconds to wait of each lease.
+-- accounts took turns, the moment of the claim, whether shares held some back, and id, token, record, seconds to wait
+-- and tenant of each lease.
 
-if not state then return {'', '', 0, '0'} end
+if not state then return {'', '', 0, '0', 0} end
 
 local DELIVERY = byte('d')
-local limit, share, held = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
-local position = 1
-while position <= #ARGV[4] do
-  local id, number
-  id, number, position = struct.unpack('<c16I4', ARGV[4], position)
-  held[id] = number
+local limit = tonumber(ARGV[2])
+
+local function read_numbers(packed, form)
+  local numbers, position = {}, 1
+  while position <= #packed do
+    local id, number
+    id, number, position = struct.unpack(form, packed, position)
+    numbers[id] = number
+  end
+  return numbers
 end
+
+local share, held = tonumber(ARGV[3]), read_numbers(ARGV[4], '<c16I4')
+local most, allowed = tonumber(ARGV[5]), read_numbers(ARGV[6], '<c8I4')
 
 -- What was leased until then and is neither finished nor renewed goes back.
 local function give_up(id)
@@ -269,13 +278,21 @@ reach = now + AHEAD
 fire_timers()
 save_offers()
 local ring = call('LLEN', P .. 'ring')
-local reply, ids, tokens, waits, passed = {epoch, '', ring, string.format('%.6f', now)}, {}, {}, {}, 0
+local reply, passed = {epoch, '', ring, string.format('%.6f', now), 0}, 0
+local ids, tokens, waits, tenants = {}, {}, {}, {}
+
+local function has_its_share(id, tenant, left)
+  if not share then return false end
+  return (held[id] or 0) >= share * left or (tenant ~= '' and (allowed[tenant] or most) <= 0)
+end
+
 local token = tonumber(call('HGET', shard, 'token'))
 if ring > 0 then ahead = math.max(1, math.min(STEPS, math.ceil(limit / ring))) end
 while #ids < limit and passed < ring do
   local id = next_account()
   local a = account_of(id)
-  if share and (held[id] or 0) >= share * (limit - #ids) then
+  local tenant = a[TENANT] or ''
+  if has_its_share(id, tenant, limit - #ids) then
     served[#served + 1] = id
     passed = passed + 1
   else
@@ -283,7 +300,9 @@ while #ids < limit and passed < ring do
     if delivery then
       a[LEASED] = a[LEASED] + 1
       held[id] = (held[id] or 0) + 1
+      if share and tenant ~= '' then allowed[tenant] = (allowed[tenant] or most) - 1 end
       ids[#ids + 1], tokens[#tokens + 1], waits[#waits + 1] = delivery, token + #tokens + 1, moment - now
+      tenants[#tenants + 1] = tenant
       passed = 0
       served[#served + 1] = id
     else
@@ -294,14 +313,18 @@ while #ids < limit and passed < ring do
 end
 put_ring_back()
 put_pieces_back()
-if passed > 0 and #ids < limit and not meta[4] then call('HSET', shard, 'passed', 1) end
+if passed > 0 and #ids < limit then
+  reply[5] = 1
+  if not meta[4] then call('HSET', shard, 'passed', 1) end
+end
 if #ids > 0 then
   call('HSET', shard, 'token', token + #ids)
   lease_all(ids, tokens)
   local records = get_all(P .. 'd', ids)
   for i, id in ipairs(ids) do
-    reply[i * 4 + 1], reply[i * 4 + 2], reply[i * 4 + 3] = id, tokens[i], records[i]
-    reply[i * 4 + 4] = waits[i] > 0 and tostring(waits[i]) or 0
+    local first = i * 5 + 1
+    reply[first], reply[first + 1], reply[first + 2] = id, tokens[i], records[i]
+    reply[first + 3], reply[first + 4] = waits[i] > 0 and tostring(waits[i]) or 0, tenants[i]
   end
 end
 save()

@@ -34,7 +34,7 @@ local P = shard .. ':' .. epoch .. ':'
 local QUEUE, LANES, READY_QUEUE = P .. 'q', P .. 'L', {[0] = P .. 'r0', P .. 'r1', P .. 'r2'}
 
 local SIZE, LEASED, DELAYED, RING, PAUSED, ASLEEP, TURN, TIMER, IN_FLIGHT = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local FAILURES, COOLDOWN, UNTIL, PROBING, READY, BUDGET, ROUTED, PACED = 10, 11, 12, 13, 14, 17, 18, 19
+local FAILURES, COOLDOWN, UNTIL, PROBING, READY, BUDGET, ROUTED, PACED, TENANT = 10, 11, 12, 13, 14, 17, 18, 19, 20
 local BUSY, OFFERED, REST, ALARM, PACE, LATER = 1, 2, 3, 4, 5, 6
 local ROUNDING = 0.000001
 local STEPS = 500
@@ -163,7 +163,7 @@ local function account_of(id)
   if packed then
     a = cmsgpack.unpack(packed)
   else
-    a = {0, 0, 0, 0, call('SISMEMBER', P .. 'paused', id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, 0, 0}
+    a = {0, 0, 0, 0, call('SISMEMBER', P .. 'paused', id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, ''}
   end
   accounts[id] = a
   return a
