@@ -12,6 +12,7 @@ from msgcore.cli.operators import counting, operator_database, plain, print_json
 from msgcore.config import Settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.errors import ConflictError, StartupError
+from msgcore.security.key_providers import key_provider
 from msgcore.security.keyring import Keyring
 from msgcore.security.keys import add_key, open_keyring, prune_keys
 from msgcore.security.secrets import load_secrets
@@ -89,8 +90,7 @@ async def rotate_keys(settings: Settings, wanted: Wanted, *, as_json: bool) -> N
 
 def _keyring(settings: Settings) -> Keyring:
     """The keys of a gateway that there is already: none are made for a database that has others."""
-    kept = settings.encryption_key is not None or (settings.data_dir / SECRETS_FILE).exists()
-    if not kept:
+    if key_provider(settings).source is None and not (settings.data_dir / SECRETS_FILE).exists():
         raise StartupError(
             f"there is no {settings.data_dir / SECRETS_FILE}, and MSGCORE_ENCRYPTION_KEY is not set; "
             "give this command the settings of the gateway"
