@@ -33,7 +33,7 @@ from msgcore.services.members import MemberService
 from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.tables import invites, users
-from servers.signatures import proofs
+from servers.signatures import PUBLIC, proofs
 from store.ledger_rows import NOW, PROJECT, add_project
 
 SECRET = "s" * 40
@@ -43,9 +43,8 @@ LINKS = AttachmentLinks(SECRET, base_url="https://gateway.example.com", seconds=
 EXPIRES, SIGNATURE = LINKS.url_of("17").partition("?expires=")[2].split("&signature=")
 METRICS = MetricsAccess(load_settings({"MSGCORE_METRICS_TOKEN": SECRET}))
 
-# Of Discord's requests the signature is by a private key, which is not here.
 COMPARED: dict[str, tuple[Callable[[str], object], str, str]] = {
-    proof.name: (proof.verify, proof.right, proof.wrong_at(1)) for proof in proofs() if proof.platform != "discord"
+    proof.name: (proof.verify, proof.right, proof.wrong_at(1)) for proof in proofs() if proof.platform not in PUBLIC
 } | {
     "a login": (Tokens(SECRET, CLOCK).read, TOKEN, TOKEN[:-8] + "AAAAAAAA"),
     "a file's address": (lambda text: LINKS.check("17", int(EXPIRES), text), SIGNATURE, SIGNATURE[:-1] + "0"),

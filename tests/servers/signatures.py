@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,8 +19,13 @@ from msgcore.platforms.base import Account
 from msgcore.platforms.receiving import Inbound, InboundRequest
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.vonage_sms.inbound import sign as sign_for_vonage
+from msgcore.security.webhook_secrets import SECRET_PREFIX, make_secret
 from servers.deliveries import make_account
 from servers.facts import facts_of, samples_of
+
+REGISTRY = PlatformRegistry()
+PUBLIC = frozenset(("discord",))
+"""Platforms that sign with a private key: what checks it is no secret."""
 
 _MARK = re.compile(r"[a-z0-9]{1,8}[=,]")
 """How some signatures begin, which is no secret: `sha256=`, `v0=`, `v1,`."""
@@ -49,20 +56,45 @@ class Proof:
 
 
 def proofs() -> list[Proof]:
-    """All of them. Raises LookupError for a platform that verifies its requests in a way that is not known here."""
-    registry = PlatformRegistry()
+    """All of them, of accounts with the credentials that platforms give as examples.
+
+    Raises LookupError for a platform that verifies its requests in a way that is not known here.
+    """
+    return _proofs(REGISTRY.names, lambda example: example)
+
+
+def proofs_of_another(platform: str) -> list[Proof]:
+    """The same of an account of this platform with random credentials."""
+    return _proofs([platform], _another)
+
+
+def _proofs(names: Sequence[str], change: Callable[[str], str]) -> list[Proof]:
     found: list[Proof] = []
-    for name in registry.names:
-        inbound = registry.inbound(name)
+    for name in names:
+        inbound = REGISTRY.inbound(name)
         if inbound is None or inbound.signature.startswith("none"):
             continue
-        examples = {field.name: field.example for field in registry.declaration(name).credentials if field.example}
+        fields = REGISTRY.declaration(name).credentials
+        examples = {
+            field.name: change(str(field.example)) if field.secret else field.example
+            for field in fields
+            if field.example
+        }
         account = make_account(name, examples, webhook_url=f"https://gateway.example.com/api/v1/webhooks/{name}/x")
         made = [Proof(label, name, account, right, request, inbound) for label, right, request in _ways(name, account)]
         if not made:
             raise LookupError(f"it is not known how requests of {name} are signed: add `sign` to its facts")
         found += made
     return found
+
+
+def _another(example: str) -> str:
+    """A text of the same form."""
+    if example.startswith(SECRET_PREFIX):
+        return make_secret()
+    kinds = (digits, "abcdef", ascii_lowercase, ascii_uppercase)
+    pools = {one: next((kind for kind in kinds if one in kind), one) for one in example}
+    return "".join(secrets.choice(pools[one]) for one in example)
 
 
 _Way = tuple[str, str, Callable[[str], InboundRequest]]
