@@ -17,6 +17,7 @@ from bench import (
     receive,
     scheduler,
     streams,
+    timing,
     transport,
 )
 
@@ -33,11 +34,15 @@ BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "transport": transport.main,
     "streams": streams.main,
     "accounts": accounts.main,
+    "timing": timing.main,
 }
 
 
 def main() -> None:
-    """Run the benchmark that is named, or all of them on both databases (but `peer`, which needs a peer)."""
+    """Run the benchmark that is named, or all of them on both databases.
+
+    All but `peer`, which needs a peer, and `timing`, which is no benchmark.
+    """
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("all", [])
     if name in BENCHMARKS:
         BENCHMARKS[name](rest)

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from msgcore.caller_settings import CallerSettings
 from msgcore.core.errors import StartupError
+from msgcore.key_settings import KeySettings
 from msgcore.setting_kinds import (
     GENERATE_SECRET,
     PROGRAMS,
@@ -25,11 +26,8 @@ from msgcore.setting_kinds import (
     BlobUrl,
     DatabaseUrl,
     DataDir,
-    DecryptionKeys,
-    EncryptionKey,
     HostName,
     HttpUrl,
-    JwtSecret,
     MediaTypes,
     MetricsToken,
     Networks,
@@ -42,6 +40,7 @@ from msgcore.setting_kinds import (
     S3Key,
     S3Region,
 )
+from msgcore.setting_kinds import setting as _setting
 
 MASK = "********"
 
@@ -54,17 +53,12 @@ _PAIRS = (
 )
 
 
-def _setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
-    """A setting read from the first of `variables` that is set; the later ones are the original's names."""
-    return Field(default=default, description=meaning, json_schema_extra={"variables": list(variables)}, **rules)
-
-
 def _local_url(values: dict[str, Any]) -> str:
     scheme = "http" if values.get("tls_cert") is None else "https"
     return f"{scheme}://localhost:{values.get('port', 7890)}"
 
 
-class Settings(CallerSettings):
+class Settings(KeySettings, CallerSettings):
     """All settings. Immutable; build it by field names, or from variables with `load_settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -118,19 +112,6 @@ class Settings(CallerSettings):
         "MSGCORE_REDIS_SHARDS",
         ge=1,
         le=256,
-    )
-    encryption_key: EncryptionKey = _setting(
-        None,
-        "64 hex digits that encrypt credentials; unset: made and kept in the data directory",
-        "MSGCORE_ENCRYPTION_KEY",
-        "ENCRYPTION_KEY",
-    )
-    decryption_keys: DecryptionKeys = _setting(None, "Further keys that only decrypt", "MSGCORE_DECRYPTION_KEYS")
-    jwt_secret: JwtSecret = _setting(
-        None,
-        "At least 32 characters that sign logins; unset: made and kept in the data directory",
-        "MSGCORE_JWT_SECRET",
-        "JWT_SECRET",
     )
     cors_origins: Origins = _setting(
         (), "Origins that browsers may call from, comma-separated", "MSGCORE_CORS_ORIGINS", "CORS_ORIGINS"
@@ -278,6 +259,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     for one, other in _PAIRS:
         if (getattr(settings, one) is None) != (getattr(settings, other) is None):
             raise StartupError(f"MSGCORE_{one.upper()} and MSGCORE_{other.upper()} go together; set both or none")
+    if settings.encryption_key is not None and settings.encryption_key_command is not None:
+        raise StartupError("MSGCORE_ENCRYPTION_KEY and MSGCORE_ENCRYPTION_KEY_COMMAND are both set; set one of them")
     if settings.metrics_port == settings.port:
         raise StartupError(f"MSGCORE_METRICS_PORT is {settings.port}, as is MSGCORE_PORT; use two ports")
     return settings
@@ -291,7 +274,8 @@ def known_variables() -> frozenset[str]:
 def describe(settings: Settings, environ: Mapping[str, str]) -> list[SettingRow]:
     """The settings table: one row each, in the order of the class, inherited ones last, with what `environ` set."""
     sources = _sources(environ)
-    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in CallerSettings.model_fields)
+    inherited = {*KeySettings.model_fields, *CallerSettings.model_fields}
+    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in inherited)
     return [_row(name, field, settings, sources) for name, field in fields]
 
 
@@ -385,7 +369,8 @@ def _explain(error: ValidationError, sources: Mapping[str, str], environ: Mappin
 
 
 def _require_secrets(settings: Settings) -> None:
-    for name in ("encryption_key", "jwt_secret"):
+    needed = ("jwt_secret",) if settings.encryption_key_command is not None else ("encryption_key", "jwt_secret")
+    for name in needed:
         if getattr(settings, name) is None:
             variable = _variables(Settings.model_fields[name])[0]
             raise StartupError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -34,6 +35,11 @@ class Allowed:
     """In words, which values a setting takes; completes the sentence "use ..."."""
 
     text: str
+
+
+def setting(default: Any, meaning: str, *variables: str, **rules: Any) -> Any:
+    """A setting read from the first of `variables` that is set; the later ones are the original's names."""
+    return Field(default=default, description=meaning, json_schema_extra={"variables": list(variables)}, **rules)
 
 
 def _split(value: Any) -> Any:
@@ -101,6 +107,12 @@ def _matching(pattern: str | re.Pattern[str]) -> AfterValidator:
         return secret
 
     return AfterValidator(check)
+
+
+def _key_command(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and not "".join(shlex.split(secret.get_secret_value())[:1]):
+        raise ValueError("no command")
+    return secret
 
 
 def _each(check: Callable[[str], str]) -> AfterValidator:
@@ -172,6 +184,11 @@ EncryptionKey = Annotated[
     SecretStr | None,
     _matching(r"[0-9a-fA-F]{64}\Z"),
     Allowed(f"64 hex digits; generate them with: {GENERATE_SECRET}"),
+]
+KeyCommand = Annotated[
+    SecretStr | None,
+    AfterValidator(_key_command),
+    Allowed("a command and its arguments, quoted as in a shell, such as: op read op://vault/msgcore/key"),
 ]
 DecryptionKeys = Annotated[
     SecretStr | None,

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
+from servers.api_client import Reply
 from servers.patience import PATIENCE
 
 READS = [
@@ -93,6 +94,34 @@ def test_a_key_grants_no_more_than_it_has(running: Running) -> None:
     refused = key.ask("POST", f"projects/shop/keys/{more['id']}/roll")
     assert (refused.status, "messages:write" in refused.body["message"]) == (403, True)
     assert running.nobody.as_key(more["key"]).ask("GET", "auth/whoami").status == 200, "it was not rolled"
+
+
+def test_a_key_grants_no_more_time_than_it_has(running: Running) -> None:
+    keys, scopes = "projects/shop/keys", ["keys:write"]
+    made = running.admin.ask("POST", keys, {"name": "short", "scopes": scopes, "expiresInDays": 2}).body
+    short = running.nobody.as_key(made["key"])
+
+    def make(**asked: int) -> Reply:
+        return short.ask("POST", keys, {"name": "k", "scopes": scopes, **asked})
+
+    refused = make(expiresInDays=2)
+    assert (refused.status, refused.body["errors"][0]["pointer"]) == (403, "/expiresInDays")
+    assert "use at most 1, or leave it out" in refused.body["errors"][0]["message"]
+    assert make(expiresInDays=1).body["expiresAt"] < made["expiresAt"]
+    assert make().body["expiresAt"] == made["expiresAt"], "it ends with the key that made it"
+    endless = running.admin.ask("POST", keys, {"name": "endless", "scopes": scopes}).body["id"]
+    refused = short.ask("POST", f"{keys}/{endless}/roll")
+    assert (refused.status, "cannot roll one that works longer" in refused.body["message"]) == (403, True)
+
+    rolled = short.ask("POST", f"{keys}/{made['id']}/roll")
+    assert (rolled.status, rolled.body["expiresAt"]) == (200, made["expiresAt"]), "itself it may roll"
+    ends_at = rolled.body["oldKeyRevokedAt"]
+    assert make().body["expiresAt"] == ends_at, "what is left of a rolled key is 24 hours"
+    refused = make(expiresInDays=1)
+    assert f"until {ends_at} only: leave it out" in refused.body["errors"][0]["message"]
+    assert short.ask("POST", f"{keys}/{rolled.body['id']}/roll").status == 403
+    successor = running.nobody.as_key(rolled.body["key"])
+    assert successor.ask("POST", keys, {"name": "k", "scopes": scopes, "expiresInDays": 1}).status == 201
 
 
 def test_sign_up_is_for_the_first_only(running: Running) -> None:

@@ -243,3 +243,30 @@ def test_without_a_database_nothing_is_made(msgcore: Msgcore, arguments: tuple[s
     assert not msgcore.data_dir.exists()
     away = msgcore.run(*arguments, DATABASE_URL=f"postgresql://u:hunter2@127.0.0.1:{msgcore.port}/x")
     assert (away.returncode, away.stderr.count("\n"), "hunter2" in away.stderr) == (1, 1, False)
+
+
+@ON_ONE_DATABASE
+def test_what_is_done_with_keys_is_in_the_audit_log(desk: Desk) -> None:
+    file = desk.running.gateway.data_dir / "secrets.json"
+    old = file.read_text()
+    told = json.loads(desk.run("keys", "rotate", "--new", "--json").stdout)
+    entries = desk.running.admin.ask("GET", "audit?limit=2").body["entries"]
+    assert [(entry["action"], entry["subject"]["id"]) for entry in entries] == [
+        ("encryption_key.rotated", told["key"]),
+        ("encryption_key.created", told["key"]),
+    ]
+    assert {(entry["actor"]["kind"], entry["projectId"]) for entry in entries} == {("operator", None)}
+    replaced = entries[1]["after"]["replaces"]
+    assert entries[0]["before"] == {"rows": {replaced: told["count"]}}
+    assert entries[0]["after"] == {"rows": {told["key"]: told["count"]}, "count": told["count"]}
+    shown = json.dumps(entries)
+    for secrets in (old, file.read_text()):
+        assert json.loads(secrets)["encryptionKey"] not in shown
+    long_ago = {"key": json.loads(old)["encryptionKey"], "retiredAt": "2020-01-01T00:00:00Z"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"retiredKeys": [long_ago]}))
+    assert json.loads(desk.run("keys", "rotate", "--prune", "--json").stdout)["removed"] == [replaced]
+    newest = desk.running.admin.ask("GET", "audit?limit=1").body["entries"][0]
+    assert (newest["action"], newest["subject"]) == (
+        "encryption_key.removed",
+        {"type": "encryption_key", "id": replaced},
+    )

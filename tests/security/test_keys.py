@@ -97,7 +97,7 @@ def test_keys_of_the_environment(tmp_path: Path) -> None:
     assert keyring(settings).active_key_id == Keyring(bytes.fromhex(SECOND)).active_key_id
     with pytest.raises(InvalidInputError, match="swap the two"):
         add_key(settings, NOW)
-    with pytest.raises(InvalidInputError, match="take out those"):
+    with pytest.raises(InvalidInputError, match="out of MSGCORE_DECRYPTION_KEYS, and restart"):
         prune_keys(settings, [], LATER)
     shown = f"{describe(settings, environ)} {settings!r} {load_secrets(settings)!r} {keyring(settings)!r}"
     for key in (FIRST, SECOND):

@@ -74,7 +74,7 @@ class ApiKeysController(Controller):
         data: JsonBody[CreateApiKey],
         api_keys: Injected[ApiKeyService],
     ) -> IssuedKeyAnswer:
-        """The secret is in the answer, and nowhere else."""
+        """The secret is in the answer, and nowhere else. A key that a key makes ends with it, or before."""
         days = data.expires_in_days
         issued = await api_keys.create(
             request.user,

@@ -24,6 +24,7 @@ from msgcore.cli.database import open_database
 from msgcore.cli.http_server import Address, require_free
 from msgcore.config import Settings, load_settings
 from msgcore.core.errors import StartupError
+from msgcore.security.key_providers import key_provider
 from msgcore.security.keys import open_keyring
 from msgcore.security.secrets import load_secrets
 from msgcore.security.secrets_file import SECRETS_FILE
@@ -144,7 +145,7 @@ async def _encryption_key(settings: Settings, database: Database) -> Finding:
 
 
 def _has_secrets(settings: Settings) -> bool:
-    given = settings.encryption_key is not None and settings.jwt_secret is not None
+    given = key_provider(settings).source is not None and settings.jwt_secret is not None
     return given or (settings.data_dir / SECRETS_FILE).exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -12,12 +12,13 @@ from msgcore.cli.operators import counting, operator_database, plain, print_json
 from msgcore.config import Settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.errors import ConflictError, StartupError
+from msgcore.security.key_providers import key_provider
 from msgcore.security.keyring import Keyring
 from msgcore.security.keys import add_key, open_keyring, prune_keys
 from msgcore.security.secrets import load_secrets
 from msgcore.security.secrets_file import SECRETS_FILE
 from msgcore.services.health import check_encryption_key
-from msgcore.services.key_rotation import KeyRotation, Rotated, key_uses, rows_by_key
+from msgcore.services.key_rotation import KeyRotation, Rotated, key_uses, note_key, rows_by_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,10 @@ async def rotate_keys(settings: Settings, wanted: Wanted, *, as_json: bool) -> N
     async with operator_database(settings) as database:
         keyring = _keyring(settings)
         await check_encryption_key(database, keyring)
+        clock = SystemClock()
         if wanted.new:
-            made = add_key(settings, SystemClock().now())
+            replaced, made = keyring.active_key_id, add_key(settings, clock.now())
+            await note_key(database, "created", made, clock.now(), after={"replaces": replaced})
             print(f"key {made} encrypts from now on", file=sys.stderr)
             keyring = _keyring(settings)
         uses = rows_by_key(await key_uses(database))
@@ -66,7 +69,11 @@ async def rotate_keys(settings: Settings, wanted: Wanted, *, as_json: bool) -> N
         with counting("Encrypting anew", total) as tell:
             rotated = await rotation.run(tell)
         used = rows_by_key(await key_uses(database))
-    removed = prune_keys(settings, _known(used), SystemClock().now()) if wanted.prune and not rotated.left else ()
+        before, after = {"rows": _by_name(uses)}, {"rows": _by_name(used), "count": rotated.done}
+        await note_key(database, "rotated", keyring.active_key_id, clock.now(), before=before, after=after)
+        removed = prune_keys(settings, _known(used), clock.now()) if wanted.prune and not rotated.left else ()
+        for key in removed:
+            await note_key(database, "removed", key, clock.now())
     if as_json:
         told = {"key": keyring.active_key_id, "count": rotated.done, "remaining": rotated.left, "removed": removed}
         print_json(told)
@@ -83,8 +90,7 @@ async def rotate_keys(settings: Settings, wanted: Wanted, *, as_json: bool) -> N
 
 def _keyring(settings: Settings) -> Keyring:
     """The keys of a gateway that there is already: none are made for a database that has others."""
-    kept = settings.encryption_key is not None or (settings.data_dir / SECRETS_FILE).exists()
-    if not kept:
+    if key_provider(settings).source is None and not (settings.data_dir / SECRETS_FILE).exists():
         raise StartupError(
             f"there is no {settings.data_dir / SECRETS_FILE}, and MSGCORE_ENCRYPTION_KEY is not set; "
             "give this command the settings of the gateway"
@@ -98,6 +104,10 @@ def _state(keyring: Keyring, key: str | None) -> str:
     if key is None:
         return "damaged"
     return "decrypts" if key in keyring.key_ids else "unknown"
+
+
+def _by_name(rows: Mapping[str | None, int]) -> dict[str, int]:
+    return {key or "damaged": number for key, number in rows.items()}
 
 
 def _known(used: Collection[str | None]) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Literal
 
@@ -73,8 +74,8 @@ MINIMUM_ROLE: dict[ApiScope, Role] = {
 class Principal:
     """Who is calling: an API key of one project, or a signed-in user.
 
-    `id` is the key's or the user's id. `project_id` and `scopes` are a key's; `email`, `name` and
-    `is_admin` (administrator of the whole installation) are a user's.
+    `id` is the key's or the user's id. `project_id`, `scopes` and `ends_at` (until when it works; None: until it is
+    revoked) are a key's; `email`, `name` and `is_admin` (administrator of the whole installation) are a user's.
     """
 
     kind: Literal["api-key", "jwt"]
@@ -82,5 +83,6 @@ class Principal:
     name: str | None = None
     project_id: str | None = None
     scopes: frozenset[str] = frozenset()
+    ends_at: datetime | None = None
     email: str | None = None
     is_admin: bool = False

@@ -1,30 +1,26 @@
-"""The encryption keys of an installation: where they come from, how a new one is made, and how old ones go."""
+"""The encryption keys of an installation: opening them, how a new one is made, and how old ones go."""
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from msgcore.config import Settings
-from msgcore.core.errors import InvalidInputError, StartupError
+from msgcore.core.errors import InvalidInputError
 from msgcore.security import secrets_file
-from msgcore.security.keyring import Keyring, Keys, key_id
-from msgcore.security.secrets import Secrets, further_keys, load_secrets, retired
-from msgcore.security.secrets_file import SECRETS_FILE, RetiredKey, StoredSecrets
-
-logger = logging.getLogger(__name__)
+from msgcore.security.key_providers import key_provider
+from msgcore.security.keyring import Keyring, key_id
+from msgcore.security.secrets import Secrets, load_secrets
+from msgcore.security.secrets_file import RetiredKey, StoredSecrets
 
 SETTLING = timedelta(seconds=60)
 """For so long after a key was retired, a transaction that began before may still write under it."""
 
 
 def open_keyring(settings: Settings, found: Secrets) -> Keyring:
-    """The keyring of an installation; keys from the file are read again when that was changed."""
-    if settings.encryption_key is not None:
-        return Keyring(found.encryption_key, found.decryption_keys)
-    return Keyring(found.encryption_key, found.decryption_keys, _FileNews(settings))
+    """The keyring of an installation, which hears of new keys where those who keep them tell."""
+    return Keyring(found.encryption_key, found.decryption_keys, key_provider(settings).news)
 
 
 def add_key(settings: Settings, now: datetime) -> str:
@@ -33,11 +29,10 @@ def add_key(settings: Settings, now: datetime) -> str:
     Running processes that share the data directory find it there. Raises InvalidInputError where the keys are not
     kept in that file.
     """
-    if settings.encryption_key is not None:
+    provider = key_provider(settings)
+    if provider.adding is not None:
         raise InvalidInputError(
-            "the keys come from MSGCORE_ENCRYPTION_KEY, which this command cannot change. First add a new key "
-            "(openssl rand -hex 32) to MSGCORE_DECRYPTION_KEYS of every process and restart them, then swap the two "
-            "and restart them again, then run this command without --new"
+            f"the keys come from {provider.source}, which this command cannot change. {provider.adding}"
         )
     load_secrets(settings)
     made = secrets.token_hex(32)
@@ -57,10 +52,11 @@ def prune_keys(settings: Settings, used: Collection[str], now: datetime) -> Sequ
 
     Raises InvalidInputError, having removed nothing, where a key must stay or the keys are not kept in that file.
     """
-    if settings.encryption_key is not None:
+    provider = key_provider(settings)
+    if provider.removing is not None:
         raise InvalidInputError(
-            "the keys come from MSGCORE_DECRYPTION_KEYS, which this command cannot change: take out those that "
-            "`msgcore keys status` shows without rows, and restart the processes"
+            f"the keys come from {provider.source}, which this command cannot change: "
+            f"{provider.removing}, and restart the processes"
         )
     load_secrets(settings)
     removed: list[str] = []
@@ -85,26 +81,3 @@ def _require_unused(retired_key: RetiredKey, used: Collection[str], now: datetim
             f"key {name} was retired less than {SETTLING.seconds} s ago, and something may just be written under it: "
             f"run `msgcore keys rotate --prune` again in {left:.0f} s"
         )
-
-
-class _FileNews:
-    """Whether the secrets file was replaced, and the keys that it holds then."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._data_dir = settings.data_dir
-        self._more = further_keys(settings)
-        self._seen: tuple[int, int, int] | None = None
-
-    def __call__(self) -> Keys | None:
-        # By its name each time: the file is replaced, never written to. This costs microseconds.
-        try:
-            found = (self._data_dir / SECRETS_FILE).stat()
-            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if seen == self._seen:
-                return None
-            stored = secrets_file.read(self._data_dir)
-        except (OSError, StartupError) as error:
-            logger.warning("the secrets file cannot be read again, so its keys stay as they are: %s", error)
-            return None
-        self._seen = seen
-        return Keys(bytes.fromhex(stored.encryption_key), (*self._more, *retired(stored)))

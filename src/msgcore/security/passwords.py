@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 T = TypeVar("T")
 
@@ -42,20 +42,29 @@ class Passwords:
         """Check a password against its stored hash.
 
         `stored` is None for a user who does not exist or has no password: that takes the same time
-        and never matches, so the time tells nobody which addresses are known.
+        and never matches, so the time tells nobody which addresses are known. So it is with what is no
+        hash of argon2, which other software may have left.
         """
         return await self._off_loop(lambda: self._verify(password, stored))
 
     def _verify(self, password: str, stored: str | None) -> Verdict:
         decoy = self._decoy_hash()  # for everybody: the first one to need it would take longer
-        try:
-            self._hasher.verify(stored or decoy, password)
-        except (VerificationError, InvalidHashError):
-            return Verdict(matches=False)
-        if stored is None:
+        matches = self._compare(password, stored or decoy)
+        if matches is None:
+            self._compare(password, decoy)
+        if stored is None or not matches:
             return Verdict(matches=False)
         outdated = self._hasher.check_needs_rehash(stored)
         return Verdict(matches=True, better_hash=self._hasher.hash(password) if outdated else None)
+
+    def _compare(self, password: str, stored: str) -> bool | None:
+        """None where nothing was computed."""
+        try:
+            return self._hasher.verify(stored, password)
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, InvalidHashError):
+            return None
 
     def _decoy_hash(self) -> str:
         if self._decoy is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from msgcore.core.clock import Clock
+from msgcore.core.clock import Clock, to_iso
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import ApiScope, Principal, Role
@@ -59,10 +59,13 @@ class ApiKeyService:
     async def create(
         self, principal: Principal, project_id: str, *, name: str, scopes: Sequence[str], expires_in: timedelta | None
     ) -> IssuedKey:
-        """Make a key. Raises InvalidInputError for unknown scopes, ForbiddenError for more than the caller has."""
+        """Make a key; one that a key makes ends with it, unless `expires_in` is less.
+
+        Raises InvalidInputError for unknown scopes, ForbiddenError for more, or for longer, than the caller has.
+        """
         wanted = _checked_scopes(scopes)
         _may_grant(principal, wanted)
-        expires_at = None if expires_in is None else self._clock.now() + expires_in
+        expires_at = _end_of_new(principal, expires_in, self._clock.now())
         async with self._database.write() as connection:
             return await self._issue(connection, principal, project_id, name, wanted, expires_at)
 
@@ -93,7 +96,7 @@ class ApiKeyService:
         """A successor with the same name, scopes and expiry, and when the old key ends.
 
         Raises NotFoundError for a key that is revoked, was rolled or has expired, and ForbiddenError when the
-        caller would get scopes that it does not have.
+        caller would get scopes that it does not have, or a key that lives longer than it does.
         """
         async with self._database.write() as connection:
             old = await _lock(connection, project_id, key_id)
@@ -101,6 +104,7 @@ class ApiKeyService:
                 raise NotFoundError(f"API key {key_id} is revoked or was rolled before: make a new one")
             scopes = (await store.scopes_of_keys(connection, [old.id])).get(old.id, [])
             _may_grant(principal, scopes)
+            _may_roll(principal, old.expires_at)
             now = self._clock.now()
             if old.expires_at is not None and old.expires_at <= now:
                 raise NotFoundError(f"API key {key_id} has expired: make a new one")
@@ -173,3 +177,29 @@ def _may_grant(principal: Principal, scopes: Sequence[str]) -> None:
     missing = [scope for scope in scopes if scope not in principal.scopes]
     if principal.kind == "api-key" and missing:
         raise ForbiddenError(f"This API key cannot grant scopes that it does not have: {', '.join(missing)}")
+
+
+def _end_of_new(principal: Principal, expires_in: timedelta | None, now: datetime) -> datetime | None:
+    """When a new key ends. Else whoever has a key for a while could make one that stays."""
+    most = principal.ends_at
+    if expires_in is None:
+        return most
+    if most is not None and now + expires_in > most:
+        days = (most - now).days
+        shorter = f"use at most {days}, or " if days else ""
+        message = (
+            f"expiresInDays is {expires_in.days}, and this API key itself works until {to_iso(most)} only: "
+            f"{shorter}leave it out, and the new key ends when this one does"
+        )
+        raise ForbiddenError(message, errors=[FieldError("/expiresInDays", message)])
+    return now + expires_in
+
+
+def _may_roll(principal: Principal, expires_at: datetime | None) -> None:
+    """A successor ends when the old key would have, so a key may roll itself, and others that end no later."""
+    most = principal.ends_at
+    if most is not None and (expires_at is None or expires_at > most):
+        raise ForbiddenError(
+            f"This API key works until {to_iso(most)} only, and cannot roll one that works longer: "
+            "roll it with a key that does, or as a person"
+        )

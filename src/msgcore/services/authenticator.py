@@ -204,7 +204,12 @@ async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | N
         return None
     scopes = await scopes_of_keys(connection, [row.id])
     principal = Principal(
-        "api-key", row.id, name=row.name, project_id=row.project_id, scopes=frozenset(scopes.get(row.id, ()))
+        "api-key",
+        row.id,
+        name=row.name,
+        project_id=row.project_id,
+        scopes=frozenset(scopes.get(row.id, ())),
+        ends_at=min((at for at in (row.expires_at, row.revoked_at) if at is not None), default=None),
     )
     return _KnownKey(principal, row.expires_at, row.revoked_at)
 

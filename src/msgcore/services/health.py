@@ -93,7 +93,7 @@ async def check_encryption_key(database: Database, keyring: Keyring) -> None:
         keyring.decrypt(known or "", context=ENCRYPTION_CHECK)
     except DecryptionError:
         raise StartupError(
-            "MSGCORE_ENCRYPTION_KEY is not the key that this database was encrypted with; "
+            "MSGCORE_ENCRYPTION_KEY (or what its command prints) is not the key that this database was encrypted with; "
             "set the old key (without the variable, it is in secrets.json in the data directory), "
             "or add it to MSGCORE_DECRYPTION_KEYS"
         ) from None

@@ -7,10 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
 from msgcore.security.keyring import PREFIX_LENGTH, DecryptionError, Keyring, key_id_of
+from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.sealed import CHECK, SEALED, Resealed, SealedColumn, count_by_prefix, reseal
 
@@ -61,6 +64,22 @@ def rows_by_key(uses: Sequence[KeyUse]) -> Mapping[str | None, int]:
     for use in uses:
         rows[use.key_id] += use.rows
     return rows
+
+
+async def note_key(
+    database: Database,
+    verb: Literal["created", "rotated", "removed"],
+    key_id: str,
+    now: datetime,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    """Write down what the operator did with a key, once it is done: keys are kept elsewhere than the audit log."""
+    async with database.write() as connection:
+        await record_audit(
+            connection, None, f"encryption_key.{verb}", key_id, project_id=None, now=now, before=before, after=after
+        )
 
 
 class KeyRotation:
