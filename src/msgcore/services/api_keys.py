@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import ApiScope, Principal, Role
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.security.api_keys import make_api_key
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.ended_invites import end_invites
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
-from msgcore.store.members import delete_invites_above
 from msgcore.store.projects import hold_project
 
 _SCOPES = frozenset(ApiScope)
@@ -84,7 +84,7 @@ class ApiKeyService:
             if row.revoked_at is not None and row.revoked_at <= now:
                 return False
             await store.revoke_key(connection, row.id, now)
-            await delete_invites_above(connection, project_id, row.id, [role.label for role in Role])
+            await end_invites(connection, principal, project_id, row.id, now)
             await record_audit(connection, principal, "api_key.revoked", row.id, project_id=project_id, now=now)
         self._authenticator.forget_key(row.id)
         return True

@@ -126,6 +126,12 @@ async def record_audit(
     await connection.execute(insert(audit_logs).values(entry.row()))
 
 
+async def record_all(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> None:
+    """The same for several entries."""
+    if entries:
+        await connection.execute(insert(audit_logs), [entry.row() for entry in entries])
+
+
 def write_audit(connection: Connection, entry: AuditEntry, **counted: int) -> None:
     """The same over a plain connection, for transactions that run on another thread.
 
