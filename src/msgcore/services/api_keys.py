@@ -16,6 +16,7 @@ from msgcore.core.scopes import ApiScope, Principal
 from msgcore.security.api_keys import make_api_key
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.ended_invites import end_invites
+from msgcore.services.most import refuse_another
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
@@ -59,7 +60,10 @@ class ApiKeyService:
     async def create(
         self, principal: Principal, project_id: str, *, name: str, scopes: Sequence[str], expires_in: timedelta | None
     ) -> IssuedKey:
-        """Make a key. Raises InvalidInputError for unknown scopes, ForbiddenError for more than the caller has."""
+        """Make a key. Raises InvalidInputError for unknown scopes, ForbiddenError for more than the caller has.
+
+        Raises ConflictError where the project has too many.
+        """
         wanted = _checked_scopes(scopes)
         _may_grant(principal, wanted)
         expires_at = None if expires_in is None else self._clock.now() + expires_in
@@ -127,6 +131,7 @@ class ApiKeyService:
         project = await hold_project(connection, project_id)
         if project is None:
             raise NotFoundError(f"Project '{project_id}' not found")
+        refuse_another("keys", await store.count_unrevoked_keys(connection, project_id))
         made, now = make_api_key(project.environment), self._clock.now()
         key_id = new_id()
         row = {

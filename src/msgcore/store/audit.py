@@ -142,6 +142,11 @@ def write_audit(connection: Connection, entry: AuditEntry, **counted: int) -> No
     connection.execute(insert(audit_logs).values(entry.row()))
 
 
+async def find_last(connection: AsyncConnection, chosen: AuditFilter) -> datetime | None:
+    """The latest moment of these entries."""
+    return await connection.scalar(select(func.max(audit_logs.c.created_at)).where(*chosen.conditions()))
+
+
 async def list_audit(
     connection: AsyncConnection, chosen: AuditFilter, *, limit: int, before: str | None
 ) -> Sequence[Row[Any]]:
