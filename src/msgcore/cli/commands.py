@@ -102,6 +102,7 @@ def demo() -> None:
 
 
 def _serve(*, api: bool, worker: bool) -> None:
+    os.umask(0o077)  # nothing that a server writes is for others
     settings = read_settings()
     from msgcore.cli.serve import run
     from msgcore.observability.logging import configure_logging
