@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -61,6 +61,10 @@ class PlatformView:
     row: Any
     webhook_url: str
     credentials: dict[str, str]
+
+    def masked(self) -> PlatformView:
+        """The same, without what lets one post as the platform."""
+        return replace(self, webhook_url=f"{self.webhook_url.rpartition('/')[0]}/{MASK}")
 
 
 class PlatformService:

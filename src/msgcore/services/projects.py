@@ -155,11 +155,8 @@ class ProjectService:
     async def show(self, principal: Principal, project_id: str) -> ProjectView:
         """A project with the keys that work, for those who may list these. Raises NotFoundError."""
         view = await self.get(project_id)
-        try:
-            await self._authenticator.authorize(principal, project_id=project_id, scope=ApiScope.KEYS_READ)
-        except ForbiddenError:
-            return replace(view, keys=())
-        return view
+        may_list = await self._authenticator.allows(principal, project_id=project_id, scope=ApiScope.KEYS_READ)
+        return view if may_list else replace(view, keys=())
 
     async def get(self, project_id: str) -> ProjectView:
         """A project with the keys that work. Raises NotFoundError."""
