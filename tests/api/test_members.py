@@ -221,9 +221,11 @@ def test_an_address_in_an_account_proves_nothing(running: Running) -> None:
     joined = real.client.ask("POST", "auth/join", {"token": invited[0]["inviteLink"].rpartition("/")[2]})
     assert (joined.status, joined.body["projectId"], joined.body["role"]) == (201, "shop", "admin")
     assert role_of(running, real) == "admin"
-    # Known to the owner from now on, and to nobody else.
+    # Whose that other address is, nobody knows: it may be squatted as well. By a link for it, the owner does.
     assert owner.client.ask("POST", "projects", {"id": f"{evil}-2", "name": "x"}).status == 201
     asked = {"email": real.email, "role": "viewer"}
+    assert owner.client.ask("POST", f"projects/{evil}-2/members", asked).status == 404
+    meet(running, owner, real)
     assert owner.client.ask("POST", f"projects/{evil}-2/members", asked).status == 201
     assert mallory.client.ask("POST", f"projects/{evil}/members", asked).status == 404
 

@@ -159,7 +159,9 @@ class InviteService:
                 raise ConflictError("You are in this project already: the invitation is for somebody else")
             if not await store.take_invite(connection, invite.id, self._clock.now()):
                 raise NotFoundError(_INVALID)
-            await self._let_in(connection, invite, principal)
+            await self._members.join(connection, principal, invite.project_id, principal.id, Role.parse(invite.role))
+            if principal.email == invite.email:
+                await self._make_known(connection, invite, principal.id)
         return invite.project_id, invite.role
 
     async def _issue(
@@ -197,10 +199,13 @@ class InviteService:
         row = {"id": user.id, "email": user.email, "name": user.name, "password_hash": password_hash}
         await insert_user(connection, row | {"is_admin": False, "created_at": now, "updated_at": now})
         await record_audit(connection, joined, "user.signed_up", user.id, project_id=None, now=now)
-        await self._let_in(connection, invite, joined)
+        await self._members.join(connection, joined, invite.project_id, user.id, Role.parse(invite.role))
+        await self._make_known(connection, invite, user.id)
 
-    async def _let_in(self, connection: AsyncConnection, invite: Any, joined: Principal) -> None:
-        """Make somebody a member whose invitation is used up, and whom its maker knows from then on."""
-        await self._members.join(connection, joined, invite.project_id, joined.id, Role.parse(invite.role))
+    async def _make_known(self, connection: AsyncConnection, invite: Any, user_id: str) -> None:
+        """Let who made an invitation know the account of this very address that accepted it.
+
+        One of another address says nothing: the person who got the link may have taken the address of somebody else.
+        """
         if invite.invited_by is not None:
-            await store.make_known(connection, joined.id, invite.invited_by, self._clock.now())
+            await store.make_known(connection, user_id, invite.invited_by, self._clock.now())

@@ -122,8 +122,8 @@ async def is_known(connection: AsyncConnection, principal: Principal, user: Any)
     """Whether a caller has reason to believe that an account is the person whose address it has.
 
     An address in an account proves nothing: whoever made the invitation saw the link, and may have used it. What counts
-    is that the caller has handed a link to this very person; or that an issuer verified the address, to administrators,
-    since others are not to learn who has an account.
+    is that the account came in by a link that the caller made for this address, and handed over; or that an issuer
+    verified it, to administrators, since others are not to learn who has an account.
     """
     proven = user.oidc_issuer is not None and principal.is_admin
     return proven or await store.is_known(connection, user.id, principal.id)

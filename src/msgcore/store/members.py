@@ -55,7 +55,7 @@ async def count_members(connection: AsyncConnection, project_id: str) -> int:
 
 
 async def is_known(connection: AsyncConnection, user_id: str, caller_id: str) -> bool:
-    """Whether a user, or a key, has let this account in themselves."""
+    """Whether this account came in by a link that a user, or a key, made for its address."""
     query = select(acquaintances.c.user_id).where(
         acquaintances.c.user_id == user_id, acquaintances.c.known_to == caller_id
     )
@@ -66,6 +66,11 @@ async def make_known(connection: AsyncConnection, user_id: str, caller_id: str, 
     """Note that a user, or a key, has let this account in; twice is as good as once."""
     row = {"user_id": user_id, "known_to": caller_id, "created_at": now}
     await connection.execute(insert_once(acquaintances)(connection.dialect.name), row)
+
+
+async def forget_acquaintances(connection: AsyncConnection, user_id: str) -> None:
+    """Let nobody know this account any more: it gets another address."""
+    await connection.execute(delete(acquaintances).where(acquaintances.c.user_id == user_id))
 
 
 async def insert_invite(connection: AsyncConnection, row: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ invites = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# Whom somebody has let in themselves: the account that accepted a link which they had made.
+# Whom somebody has let in themselves: the account of an address that accepted a link which they made for this address.
 acquaintances = Table(
     "acquaintances",
     metadata,
