@@ -33,6 +33,9 @@ class CallerSettings(BaseModel):
     oidc_algorithms: OidcAlgorithms = _setting(
         "MSGCORE_OIDC_ALGORITHMS", ("RS256", "ES256"), "How these tokens may be signed"
     )
+    project_creation: Literal["everybody", "administrators"] = _setting(
+        "MSGCORE_PROJECT_CREATION", "everybody", "Who may make projects, and with them accounts for people"
+    )
     trusted_proxies: Networks = _setting(
         "MSGCORE_TRUSTED_PROXIES",
         (),

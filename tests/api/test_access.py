@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -122,6 +124,56 @@ def test_a_key_grants_no_more_time_than_it_has(running: Running) -> None:
     assert short.ask("POST", f"{keys}/{rolled.body['id']}/roll").status == 403
     successor = running.nobody.as_key(rolled.body["key"])
     assert successor.ask("POST", keys, {"name": "k", "scopes": scopes, "expiresInDays": 1}).status == 201
+
+
+def test_texts_of_messages_ask_for_messages_read(running: Running) -> None:
+    box = running.add_sandbox("texts")
+    hook = {"name": "w", "url": "https://example.com/w", "events": ["message.received"]}
+    hook_id = running.key.ask("POST", "projects/shop/webhooks", hook).body["id"]
+    path = f"projects/shop/platforms/{box}"
+    report = {"chat": {"id": "room"}, "author": {"id": "ann"}}
+    report["content"] = {"kind": "message", "id": "m-1", "text": "PLANTED"}
+    address = urlsplit(running.key.ask("GET", path).body["webhookUrl"]).path
+    assert running.nobody.ask("POST", address, report).status == 200
+    deliveries = f"projects/shop/webhooks/{hook_id}/deliveries"
+    deadline = time.monotonic() + PATIENCE
+    while not running.key.ask("GET", deliveries).body["deliveries"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for scopes, sees in ((["webhooks:read"], False), (["webhooks:read", "messages:read"], True)):
+        [shown] = running.make_key(*scopes).ask("GET", deliveries).body["deliveries"]
+        assert ("PLANTED" in str(shown)) is sees
+        assert shown["payload"].keys() == {"event", "timestamp", "project_id", "data", "id"}
+        assert (shown["payload"]["data"] is not None) is sees
+    assert running.make_key("platforms:read").ask("GET", f"{path}/inbox").status == 403
+    assert running.make_key("platforms:read", "messages:read").ask("GET", f"{path}/inbox").status == 200
+    running.key.ask("DELETE", f"projects/shop/webhooks/{hook_id}")
+
+
+def test_only_who_may_change_a_platform_learns_where_it_posts(running: Running) -> None:
+    path = f"projects/shop/platforms/{running.add_sandbox('addresses')}"
+    token = running.key.ask("GET", path).body["webhookUrl"].rpartition("/")[2]
+    reader, writer = running.make_key("platforms:read"), running.make_key("platforms:read", "platforms:write")
+    for client, sees in ((reader, False), (writer, True), (running.admin, True)):
+        shown = str([client.ask("GET", where).body for where in (path, "projects/shop/platforms")])
+        assert shown.count(token) == (2 if sees else 0)
+    assert running.nobody.ask("POST", urlsplit(reader.ask("GET", path).body["webhookUrl"]).path, {}).status == 404
+
+
+def test_credentials_that_are_sent_twice_are_none(running: Running) -> None:
+    for path in ("messages/send", "platforms"):
+        for header, first in (("X-API-Key", running.key.headers["X-API-Key"]), ("Authorization", "Bearer x.y.z")):
+            connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+            connection.putrequest("POST" if path == "messages/send" else "GET", f"/api/v1/projects/shop/{path}")
+            for value in (first, running.key.headers["X-API-Key"]):
+                connection.putheader(header, value)
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", "2")
+            connection.endheaders(b"{}")
+            answer = connection.getresponse()
+            assert answer.status == 401
+            assert f"several headers {header}" in answer.read().decode()
+            connection.close()
 
 
 def test_sign_up_is_for_the_first_only(running: Running) -> None:

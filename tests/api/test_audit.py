@@ -234,6 +234,8 @@ class Walk:
         self.do(admin, f"POST {path}", role | {"email": BOB}, "member.added")
         SECRETS["bob"] = made["accessToken"]
         client = nobody.as_user(made["accessToken"])
+        again = admin.ask("POST", "projects/other/members/invite", asked).body["inviteLink"].rpartition("/")[2]
+        self.do(client, "POST /api/v1/auth/join", {"token": again}, "member.added")
         self.do(client, "POST /api/v1/auth/logout-all", None, "user.signed_out_everywhere")
 
 

@@ -36,6 +36,15 @@ def accept(nobody: ApiClient, link: str, password: str = PASSWORD) -> Reply:
     return nobody.ask("POST", "auth/accept-invite", {"token": token, "name": "Bob", "password": password})
 
 
+def meet(running: Running, giver: Person, taker: Person) -> None:
+    """Let somebody in by a link that another one made."""
+    project = f"of-{next(NUMBERS)}"
+    assert giver.client.ask("POST", "projects", {"id": project, "name": "x"}).status == 201
+    asked = {"email": taker.email, "role": "viewer"}
+    link = giver.client.ask("POST", f"projects/{project}/members/invite", asked).body["inviteLink"]
+    assert taker.client.ask("POST", "auth/join", {"token": link.rpartition("/")[2]}).status == 201
+
+
 def role_of(running: Running, person: Person) -> str | None:
     found = {member["userId"]: member["role"] for member in running.admin.ask("GET", MEMBERS).body}
     return found.get(person.id)
@@ -89,6 +98,8 @@ def test_who_leaves_or_falls_takes_their_invitations_along(running: Running) -> 
     assert accept(running.nobody, links[0]).status == 401
     running.admin.ask("DELETE", f"{MEMBERS}/{boss.id}")
     assert accept(running.nobody, links[1]).status == 401
+    ended = running.admin.ask("GET", "projects/shop/audit?action=invite.revoked&limit=2").body["entries"]
+    assert [each["before"]["role"] for each in ended] == ["viewer", "admin"]
 
 
 def test_a_revoked_key_takes_its_invitations_along(running: Running) -> None:
@@ -112,6 +123,7 @@ def test_a_revoked_key_takes_its_invitations_along(running: Running) -> None:
 )
 def test_nobody_gives_a_role_above_their_own(running: Running, own: str, role: str, status: int) -> None:
     giver, taker = Person(running, own), Person(running, "viewer", "other")
+    meet(running, giver, taker)
     answers = [
         giver.client.ask("POST", f"{MEMBERS}/invite", {"email": f"n{next(NUMBERS)}@x.org", "role": role}),
         giver.client.ask("POST", MEMBERS, {"email": taker.email, "role": role}),
@@ -125,6 +137,9 @@ def test_nobody_gives_a_role_above_their_own(running: Running, own: str, role: s
 
 def test_nobody_decides_about_who_stands_above_them(running: Running) -> None:
     owner, boss = Person(running, "owner"), Person(running, "admin")
+    invited = owner.client.ask("POST", f"{MEMBERS}/invite", {"email": "above@x.org", "role": "owner"}).body["id"]
+    assert boss.client.ask("DELETE", f"{MEMBERS}/invites/{invited}").status == 403
+    assert owner.client.ask("DELETE", f"{MEMBERS}/invites/{invited}").status == 200
     (first,) = (each for each in running.admin.ask("GET", MEMBERS).body if each["user"]["email"] == EMAIL)
     for target, status in ((owner.id, 403), (first["userId"], 400), ("x", 404)):
         assert boss.client.ask("PATCH", f"{MEMBERS}/{target}", {"role": "viewer"}).status == status
@@ -177,3 +192,61 @@ def test_another_tenants_members_are_not_there(running: Running) -> None:
         ("DELETE", f"projects/other/members/{member.id}", None),
     ]
     assert [stranger.client.ask(*ask).status for ask in asks] == [404] * len(asks)
+
+
+def test_an_address_in_an_account_proves_nothing(running: Running) -> None:
+    """Whoever invites sees the link: the account of an address can be anybody's."""
+    owner, mallory = Person(running, "owner"), Person(running, "viewer", "other")
+    evil = f"evil-{next(NUMBERS)}"
+    assert mallory.client.ask("POST", "projects", {"id": evil, "name": "x"}).status == 201
+    victim = {"email": f"victim{next(NUMBERS)}@example.com", "role": "admin"}
+    link = mallory.client.ask("POST", f"projects/{evil}/members/invite", victim).body["inviteLink"]
+    squatter = running.nobody.as_user(accept(running.nobody, link).body["accessToken"])
+    unknown = {"email": f"unknown{next(NUMBERS)}@example.com", "role": "admin"}
+    refused = [owner.client.ask("POST", MEMBERS, asked) for asked in (victim, unknown)]
+    texts = [
+        reply.body["message"].replace(asked["email"], "")
+        for reply, asked in zip(refused, (victim, unknown), strict=True)
+    ]
+    assert [reply.status for reply in refused] == [404, 404]
+    assert texts[0] == texts[1]
+    invited = [owner.client.ask("POST", f"{MEMBERS}/invite", asked).body for asked in (victim, unknown)]
+    assert [(each["message"], bool(each["inviteLink"])) for each in invited] == [
+        ("Invitation created successfully", True)
+    ] * 2
+    assert squatter.ask("GET", "projects/shop").status == 404
+    # The victim was given the link, cannot make an account of the address, and uses one of another.
+    assert accept(running.nobody, invited[0]["inviteLink"]).status == 409
+    real = Person(running, "viewer", "other")
+    joined = real.client.ask("POST", "auth/join", {"token": invited[0]["inviteLink"].rpartition("/")[2]})
+    assert (joined.status, joined.body["projectId"], joined.body["role"]) == (201, "shop", "admin")
+    assert role_of(running, real) == "admin"
+    # Whose that other address is, nobody knows: it may be squatted as well. By a link for it, the owner does.
+    assert owner.client.ask("POST", "projects", {"id": f"{evil}-2", "name": "x"}).status == 201
+    asked = {"email": real.email, "role": "viewer"}
+    assert owner.client.ask("POST", f"projects/{evil}-2/members", asked).status == 404
+    meet(running, owner, real)
+    assert owner.client.ask("POST", f"projects/{evil}-2/members", asked).status == 201
+    assert mallory.client.ask("POST", f"projects/{evil}/members", asked).status == 404
+
+
+def test_a_link_lets_one_person_in(running: Running) -> None:
+    link = running.admin.ask("POST", f"{MEMBERS}/invite", {"email": f"z{next(NUMBERS)}@x.org"}).body["inviteLink"]
+    body = {"token": link.rpartition("/")[2]}
+    member, people = Person(running, "viewer"), [Person(running, "viewer", "other") for _ in range(3)]
+    assert member.client.ask("POST", "auth/join", body).status == 409
+    assert running.admin.ask("POST", "auth/join", body).status == 409
+    assert running.key.ask("POST", "auth/join", body).status == 403
+    with ThreadPoolExecutor(3) as pool:
+        replies = list(pool.map(lambda person: person.client.ask("POST", "auth/join", body).status, people))
+    assert sorted(replies) == [201, 404, 404]
+    assert [role_of(running, person) for person in people].count("member") == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["ｒoot@example.com", "root@exаmple.com", "root@example.com\u200b", "ro\u202eot@x.org", "a\x07@x.org"]
+)
+def test_addresses_that_only_look_like_others_are_refused(running: Running, address: str) -> None:
+    invited = running.admin.ask("POST", f"{MEMBERS}/invite", {"email": address})
+    assert (invited.status, invited.body["errors"][0]["pointer"]) == (400, "/email")
+    assert "ASCII" in invited.body["detail"]

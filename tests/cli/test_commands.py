@@ -76,6 +76,7 @@ def test_a_database_file_that_is_none_is_one_line(msgcore: Msgcore) -> None:
     msgcore.data_dir.mkdir()
     file = msgcore.data_dir / "msgcore.db"
     file.write_bytes(b"something else entirely" * 100)
+    file.chmod(0o600)  # else it is said, too, that it was open to others
     before = file.read_bytes()
     assert_one_line(
         msgcore.run("migrate"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.conftest import Running
+from api.conftest import EMAIL, PASSWORD, Running
 from servers.command import Msgcore
 from servers.patience import PATIENCE
 from servers.processes import run
@@ -224,6 +224,27 @@ class TestPauses:
         done = desk.run(*arguments)
         assert (done.returncode, done.stdout) == (status, "")
         assert words in " ".join(done.stderr.replace("│", " ").split())
+
+
+@ON_ONE_DATABASE
+class TestPeople:
+    def test_an_address_is_free_again(self, desk: Desk) -> None:
+        nobody, new = desk.running.nobody, {"email": "squatted@example.com", "role": "viewer"}
+        link = desk.ask("POST", "members/invite", new)["inviteLink"]
+        accepting = {"token": link.rpartition("/")[2], "name": "Mallory", "password": PASSWORD}
+        squatter = nobody.ask("POST", "auth/accept-invite", accepting).body
+        desk.ask("DELETE", f"members/{squatter['user']['id']}")
+        change = ("users", "change-address", "Squatted@example.com")
+        assert desk.run(*change, EMAIL).stderr.endswith(f"account with the address '{EMAIL}' already\n")
+        assert "ASCII" in desk.run(*change, "exаmple@example.com").stderr
+        assert desk.run(*change, "mallory@example.com").stdout == "changed\n"
+        assert "there is no account" in desk.run(*change, "mallory@example.com").stderr
+        whoami = nobody.as_user(squatter["accessToken"]).ask("GET", "auth/whoami").body
+        assert whoami["user"]["email"] == "mallory@example.com"
+        again = desk.ask("POST", "members/invite", new | {"email": "mallory@example.com"})
+        assert again["inviteLink"] is not None, "nobody is known by an address that they did not have"
+        accepting["token"] = desk.ask("POST", "members/invite", new)["inviteLink"].rpartition("/")[2]
+        assert nobody.ask("POST", "auth/accept-invite", accepting).status == 201
 
 
 @pytest.mark.parametrize("group", ["dead-letters", "platforms", "projects"])

@@ -22,6 +22,10 @@ def health(msgcore: Msgcore) -> dict[str, Any]:
         return json.load(answer)
 
 
+def open_to_others(msgcore: Msgcore) -> list[str]:
+    return [path.name for path in msgcore.data_dir.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
 def test_first_start_makes_everything_and_says_what_is_next(msgcore: Msgcore) -> None:
     process, lines = msgcore.start("serve")
     assert lines[0] == "MsgCore starts for the first time and made:"
@@ -29,7 +33,13 @@ def test_first_start_makes_everything_and_says_what_is_next(msgcore: Msgcore) ->
         assert any(line.startswith(f"  {msgcore.data_dir}{name}  ") for line in lines)
     assert lines[-1] == f"ready on {msgcore.url}"
     assert stat.S_IMODE(msgcore.data_dir.stat().st_mode) == 0o700
-    assert stat.S_IMODE((msgcore.data_dir / "secrets.json").stat().st_mode) == 0o600
+    assert {path.name for path in msgcore.data_dir.iterdir()} >= {
+        "secrets.json",
+        "msgcore.db",
+        "msgcore.db-wal",
+        "blobs",
+    }
+    assert open_to_others(msgcore) == []
     assert health(msgcore)["setupRequired"] is True
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
@@ -39,8 +49,11 @@ def test_first_start_makes_everything_and_says_what_is_next(msgcore: Msgcore) ->
 
 def test_later_starts_print_one_line(msgcore: Msgcore) -> None:
     assert msgcore.end(msgcore.start("serve")[0])[0] == 0
+    for name, mode in (("msgcore.db", 0o644), ("secrets.json", 0o644), ("blobs", 0o755), ("spool", 0o755)):
+        (msgcore.data_dir / name).chmod(mode)
     process, lines = msgcore.start("serve")
     assert lines == [f"ready on {msgcore.url}"]
+    assert open_to_others(msgcore) == [], "an earlier version's files are closed"
     assert msgcore.end(process, signal.SIGINT)[0] == 0
 
 

@@ -30,11 +30,13 @@ from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import Tokens
 from msgcore.services.accounts import AccountService
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.members import is_known
 from msgcore.services.oidc_issuer import FRESH_SECONDS, RETRY_SECONDS, USABLE_SECONDS, OidcIssuer
 from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.sign_in_guard import Rule, SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.tables import users
+from msgcore.store.users import find_user
 from servers.api_client import ApiClient
 from servers.clock import FakeClock
 from servers.in_process import in_this_process
@@ -315,6 +317,15 @@ async def test_a_verified_address_opens_the_account_and_shuts_out_who_made_it(ei
     assert (await either.who(token)).id == ann
     with pytest.raises(ForbiddenError, match="somebody else"):
         await either.who(either.token(sub="auth0|mallory"))
+
+
+async def test_administrators_may_add_who_has_a_verified_address(either: Office) -> None:
+    """Others may not, since they would learn who has an account."""
+    ann = (await either.who(either.token())).id
+    async with either.database.read() as connection:
+        row = await find_user(connection, ann)
+        callers = [Principal("jwt", new_id(), is_admin=is_admin) for is_admin in (True, False)]
+        assert [await is_known(connection, caller, row) for caller in callers] == [True, False]
 
 
 async def test_a_letter_that_only_looks_the_same_in_lower_case_is_another(office: Office) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from msgcore.store.faults import is_away
+from msgcore.api.errors import explain
+from msgcore.core.errors import NotFoundError
+from msgcore.core.ids import new_id
+from msgcore.store.database import Database
+from msgcore.store.faults import is_away, is_orphan
+from msgcore.store.members import insert_invite
+from servers.clock import FakeClock
+from store.ledger_rows import PROJECT, add_project
 
 
 def wrapped(cause: Exception, *, invalidated: bool = False) -> DBAPIError:
@@ -35,3 +44,23 @@ def wrapped(cause: Exception, *, invalidated: bool = False) -> DBAPIError:
 )
 def test_is_away(error: Exception, away: bool) -> None:
     assert is_away(error) is away
+
+
+async def test_what_belongs_to_nothing_is_not_found(database: Database) -> None:
+    """A project that is deleted while something is added to it."""
+    await add_project(database)
+    now = FakeClock().now()
+    row = {"id": new_id(), "email": "ann@example.com", "role": "viewer", "expires_at": now, "created_at": now}
+    row |= {"token_hash": "x", "project_id": PROJECT}
+    await add_invite(database, row)
+    with pytest.raises(IntegrityError) as twice:
+        await add_invite(database, row | {"id": new_id()})
+    with pytest.raises(IntegrityError) as orphan:
+        await add_invite(database, row | {"id": new_id(), "token_hash": "y", "project_id": "gone"})
+    assert [is_orphan(error.value) for error in (twice, orphan)] == [False, True]
+    assert isinstance(explain(orphan.value, "r-1"), NotFoundError)
+
+
+async def add_invite(database: Database, row: dict[str, Any]) -> None:
+    async with database.write() as connection:
+        await insert_invite(connection, row)

@@ -27,7 +27,22 @@ from servers.postgres import PostgresServer
 from store.revisions import NOW, Rows, fill, future_config, rows, upgrade_to
 
 FIRST = "0001"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010", "0011", "0020", "0021", "0022"]
+REVISIONS = [
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0010",
+    "0011",
+    "0020",
+    "0021",
+    "0022",
+    "0023",
+]
 
 UPGRADE = """
 import asyncio, sys

@@ -48,7 +48,7 @@ from msgcore.api.rate_limit import RateGate
 from msgcore.api.request_id import request_id
 from msgcore.api.session_guard import SessionGuard
 from msgcore.api.socket_entry import offered_credentials, refuse_socket
-from msgcore.core.errors import ForbiddenError
+from msgcore.core.errors import ForbiddenError, UnauthenticatedError
 from msgcore.core.origin import set_origin
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
@@ -230,15 +230,24 @@ def access_control(
 
 
 def _in_headers(scope: Scope) -> _Credentials:
-    """The headers `X-API-Key` and `Authorization`."""
+    """The headers `X-API-Key` and `Authorization`. Raises UnauthenticatedError for one that is there twice.
+
+    What stands before the gateway may have looked at the other one.
+    """
     api_key: str | None = None
-    authorization = ""
+    authorization: str | None = None
     for name, value in scope["headers"]:
         if name == b"x-api-key":
-            api_key = value.decode("latin-1")
+            api_key = _only(api_key, value, "X-API-Key")
         elif name == b"authorization":
-            authorization = value.decode("latin-1")
-    return _Credentials(api_key, authorization)
+            authorization = _only(authorization, value, "Authorization")
+    return _Credentials(api_key, authorization or "")
+
+
+def _only(earlier: str | None, value: bytes, header: str) -> str:
+    if earlier is not None:
+        raise UnauthenticatedError(f"The request has several headers {header}: send one")
+    return value.decode("latin-1")
 
 
 def bearer_token(authorization: str) -> str | None:

@@ -57,6 +57,22 @@ class AcceptInvite(Wire):
     password: NewPassword
 
 
+class JoinProject(Wire):
+    """The last part of an invitation's link."""
+
+    __repr__ = private_repr
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class JoinedAnswer(Answer):
+    """The project that the caller is in from now on, and as what."""
+
+    message: str
+    project_id: str
+    role: str
+
+
 class PasswordChange(Wire):
     """The password so far, and the new one."""
 
@@ -174,8 +190,16 @@ class AuthController(Controller):
         data: JsonBody[AcceptInvite],
         invites: Injected[InviteService],
     ) -> AuthAnswer:
-        """Makes an account that is a member of the project, and signs it in. An invitation works once."""
+        """Makes an account that is a member of the project, and signs it in. Who has one signs in and joins instead."""
         return _auth_answer(await invites.accept(data.token, data.name, data.password, address=_address(request)))
+
+    @post("/join", opt=USERS_ONLY, summary="Accept an invitation as who is signed in")
+    async def join(
+        self, request: ApiRequest, data: JsonBody[JoinProject], invites: Injected[InviteService]
+    ) -> JoinedAnswer:
+        """The account need not have the address that was invited: the link is for whom it was handed to."""
+        project, role = await invites.join(request.user, data.token)
+        return JoinedAnswer(message="Project joined successfully", project_id=project, role=role)
 
     @get("/whoami", opt=SIGNED_IN, summary="Who is calling, and with which permissions")
     async def whoami(self, request: ApiRequest, accounts: Injected[AccountService]) -> WhoamiAnswer:

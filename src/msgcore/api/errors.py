@@ -23,12 +23,13 @@ from msgcore.api.whole_bodies import allowed_seconds
 from msgcore.core.errors import (
     FieldError,
     InvalidInputError,
+    NotFoundError,
     ProblemError,
     RangeNotSatisfiableError,
     TooLateError,
     UnavailableError,
 )
-from msgcore.store.faults import is_away
+from msgcore.store.faults import is_away, is_orphan
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -88,6 +89,9 @@ def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
         case _ if is_away(error):
             log.warning("database_away", request_id=identifier, error=type(error).__name__)
             return UnavailableError("The database cannot be reached just now; try again", retry_after=AWAY_SECONDS)
+        case _ if is_orphan(error):
+            log.warning("parent_gone", request_id=identifier, **about)
+            return NotFoundError("What this belongs to has just been deleted")
         case _:
             log.error("request_failed", request_id=identifier, **about, exc_info=error)
             return ProblemError("Something went wrong on our side; the server's log has the requestId")

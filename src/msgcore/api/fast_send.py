@@ -118,6 +118,8 @@ def _plain_headers(scope: Scope, body: bytes) -> _PlainHeaders | None:
     announced = b""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
+            if api_key is not None:
+                return None
             api_key = value.decode("latin-1")
         elif name == b"content-length":
             announced = value

@@ -22,7 +22,7 @@ RoleName = Literal["owner", "admin", "member", "viewer"]
 
 
 class AddMember(Wire):
-    """Somebody who has an account, and their role."""
+    """Somebody whom the caller has let in before, and their role."""
 
     email: AccountEmail
     role: RoleName
@@ -35,14 +35,14 @@ class ChangeMember(Wire):
 
 
 class Invite(Wire):
-    """Somebody who may have no account yet."""
+    """Somebody to hand a link to."""
 
     email: AccountEmail
     role: RoleName = "member"
 
 
 class InvitedAnswer(Answer):
-    """`inviteLink` is shown this once only: hand it to the person. Null for a user, who is a member from now on."""
+    """`inviteLink` is shown this once only: hand it to the person. Null for who became a member at once."""
 
     __repr__ = private_repr
 
@@ -79,7 +79,11 @@ class MembersController(Controller):
     async def add(
         self, request: ApiRequest, project: FromPath[str], data: JsonBody[AddMember], members: Injected[MemberService]
     ) -> MemberAnswer:
-        """Somebody who has an account; who is a member gets the role. Nobody gives a role above their own."""
+        """Who is a member gets the role; somebody who came in by a link of the caller before is added.
+
+        So is who has an address that an issuer verified, if an administrator asks. 404 for all others, with an account
+        or without.
+        """
         return member_answer(await members.add(request.user, project, data.email, Role.parse(data.role)))
 
     @patch("/{user_id:str}", opt=requires(ApiScope.MEMBERS_WRITE), summary="Change a member's role")
@@ -110,7 +114,10 @@ class MembersController(Controller):
     async def invite(
         self, request: ApiRequest, project: FromPath[str], data: JsonBody[Invite], invites: Injected[InviteService]
     ) -> InvitedAnswer:
-        """A link that makes one account, within seven days. Nothing is sent: pass it on by a way you trust."""
+        """A link that lets one person in, within seven days. Nothing is sent: pass it on by a way you trust.
+
+        Whom `POST members` would add is added at once.
+        """
         found = await invites.invite(request.user, project, data.email, Role.parse(data.role))
         done = "User added to project successfully" if found.link is None else "Invitation created successfully"
         return InvitedAnswer(

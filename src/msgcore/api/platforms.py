@@ -17,6 +17,7 @@ from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
+from msgcore.services.authenticator import Authenticator
 from msgcore.services.pausing import PauseService, pause_of
 from msgcore.services.platforms import NewPlatform, PlatformService, PlatformView
 
@@ -62,6 +63,9 @@ class PlatformAnswer(Answer):
 
     While it is `paused`, messages to it are accepted and wait. `pausedBy` tells what ends that: `user` (resume it),
     `credentials` (the platform refused them: change them, or resume it), `project` (resume the project).
+
+    `webhookUrl` is where the platform posts. Whoever has it may post there too, so it ends in `*****` for callers who
+    may not change platforms.
     """
 
     id: str
@@ -133,17 +137,31 @@ class PlatformsController(Controller):
         return PlatformAnswer(**_fields(await platforms.create(request.user, project, new)))
 
     @get(opt=requires(ApiScope.PLATFORMS_READ), summary="List configured platforms")
-    async def list_all(self, project: FromPath[str], platforms: Injected[PlatformService]) -> list[PlatformAnswer]:
+    async def list_all(
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platforms: Injected[PlatformService],
+        authenticator: Injected[Authenticator],
+    ) -> list[PlatformAnswer]:
         """Oldest first, without credentials."""
-        return [PlatformAnswer(**_fields(view)) for view in await platforms.list(project)]
+        views = await platforms.list(project)
+        may_post = await authenticator.allows(request.user, project_id=project, scope=ApiScope.PLATFORMS_WRITE)
+        return [PlatformAnswer(**_fields(view if may_post else view.masked())) for view in views]
 
     @get("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_READ), summary="Get a configured platform")
     async def show(
-        self, project: FromPath[str], platform_id: FromPath[str], platforms: Injected[PlatformService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        platform_id: FromPath[str],
+        platforms: Injected[PlatformService],
+        authenticator: Injected[Authenticator],
     ) -> PlatformDetails:
         """With masked credentials."""
         view = await platforms.get(project, platform_id)
-        return PlatformDetails(**_fields(view), credentials=view.credentials)
+        may_post = await authenticator.allows(request.user, project_id=project, scope=ApiScope.PLATFORMS_WRITE)
+        return PlatformDetails(**_fields(view if may_post else view.masked()), credentials=view.credentials)
 
     @patch("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_WRITE), summary="Change a configured platform")
     async def update(
@@ -248,7 +266,11 @@ class PlatformsController(Controller):
             return QrCodeAnswer(message="A device is linked already", qr_code=None, status="linked")
         return QrCodeAnswer(message="There is no QR code yet: ask again in a moment", qr_code=None, status="pending")
 
-    @get("/{platform_id:str}/inbox", opt=requires(ApiScope.PLATFORMS_READ), summary="Read a sandbox's inbox")
+    @get(
+        "/{platform_id:str}/inbox",
+        opt=requires(ApiScope.PLATFORMS_READ, ApiScope.MESSAGES_READ),
+        summary="Read a sandbox's inbox",
+    )
     async def read_inbox(
         self,
         project: FromPath[str],

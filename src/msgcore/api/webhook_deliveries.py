@@ -14,7 +14,7 @@ from msgcore.api.parameters import Offset, PageSize
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.events import EventType
-from msgcore.core.scopes import ApiScope
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.webhook_deliveries import WebhookDeliveryService
 
 OfEvent = Annotated[EventType | None, QueryParameter(description="Only of this event")]
@@ -36,6 +36,8 @@ class ReplayRequest(Wire):
 
 class WebhookDeliveryAnswer(Answer):
     """One event for one webhook. `payload` is the body; `eventId` is what its `webhook-id` header says.
+
+    The `data` of `payload`, which holds messages, is null for keys without `messages:read`.
 
     `responseCode`, `responseBody` (its first 4,096 characters), `error` and `durationMs` are of the last attempt.
     """
@@ -79,6 +81,7 @@ class WebhookDeliveriesController(Controller):
     @get("/deliveries", opt=requires(ApiScope.WEBHOOKS_READ), summary="List the deliveries of a webhook")
     async def list_all(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         webhook_id: FromPath[str],
         webhook_deliveries: Injected[WebhookDeliveryService],
@@ -93,16 +96,20 @@ class WebhookDeliveriesController(Controller):
             project, webhook_id, event=event, status=status, before=before, limit=limit, offset=offset
         )
         return WebhookDeliveriesAnswer(
-            deliveries=[_answer(row) for row in page.rows],
+            deliveries=[_answer(row, request.user) for row in page.rows],
             pagination=Pagination(total=page.total, limit=limit, offset=offset, has_more=page.has_more),
         )
 
     @post("/test", opt=requires(ApiScope.WEBHOOKS_WRITE), summary="Test a webhook")
     async def test(
-        self, project: FromPath[str], webhook_id: FromPath[str], webhook_deliveries: Injected[WebhookDeliveryService]
+        self,
+        request: ApiRequest,
+        project: FromPath[str],
+        webhook_id: FromPath[str],
+        webhook_deliveries: Injected[WebhookDeliveryService],
     ) -> WebhookDeliveryAnswer:
         """Posts a `webhook.test` event to this webhook alone, whatever it subscribed to."""
-        return _answer(await webhook_deliveries.test(project, webhook_id))
+        return _answer(await webhook_deliveries.test(project, webhook_id), request.user)
 
     @post(
         "/deliveries/{delivery_id:str}/redeliver",
@@ -118,7 +125,8 @@ class WebhookDeliveriesController(Controller):
         webhook_deliveries: Injected[WebhookDeliveryService],
     ) -> WebhookDeliveryAnswer:
         """A new delivery of the same event, with the same body and `webhook-id`."""
-        return _answer(await webhook_deliveries.redeliver(request.user, project, webhook_id, delivery_id))
+        made = await webhook_deliveries.redeliver(request.user, project, webhook_id, delivery_id)
+        return _answer(made, request.user)
 
     @post("/replay", opt=requires(ApiScope.WEBHOOKS_WRITE), summary="Post past events once more")
     async def replay(
@@ -134,7 +142,9 @@ class WebhookDeliveriesController(Controller):
         return ReplayAnswer(queued=made.queued, next=made.next, done=made.done)
 
 
-def _answer(row: Any) -> WebhookDeliveryAnswer:
+def _answer(row: Any, reader: Principal) -> WebhookDeliveryAnswer:
+    # Every role that may see webhooks may read messages.
+    may_read = reader.kind == "jwt" or ApiScope.MESSAGES_READ in reader.scopes
     return WebhookDeliveryAnswer(
         id=row.id,
         event_id=row.event_id or row.id,
@@ -148,5 +158,5 @@ def _answer(row: Any) -> WebhookDeliveryAnswer:
         next_attempt_at=row.next_attempt_at and to_iso(row.next_attempt_at),
         delivered_at=row.delivered_at and to_iso(row.delivered_at),
         created_at=to_iso(row.created_at),
-        payload=row.payload,
+        payload=row.payload if may_read else row.payload | {"data": None},
     )

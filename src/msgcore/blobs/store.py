@@ -23,6 +23,7 @@ from obstore.store import LocalStore, S3Store
 
 from msgcore.config import Settings
 from msgcore.core.errors import StartupError
+from msgcore.core.private_files import FOLDER_MODE, keep_private
 
 PIECE = 5 * 1024 * 1024
 """Bytes of a part of an upload: the least that S3 takes. Smaller files go with one request."""
@@ -72,7 +73,9 @@ class BlobStore:
             return cls(_bucket(settings, parts.netloc, parts.path.strip("/")), None)
         root = Path(unquote(parts.path)) if settings.blob_url else settings.data_dir / FOLDER
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            if not settings.blob_url:  # who shares one that they named has a reason
+                keep_private(root)
             if not os.access(root, os.W_OK | os.X_OK):
                 raise PermissionError(None, "not writable")
         except OSError as error:

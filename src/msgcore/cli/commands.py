@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import msgcore
-from msgcore.cli import dead_letters, keys, platforms, projects
+from msgcore.cli import dead_letters, keys, platforms, projects, users
 from msgcore.cli.environment import read_settings
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="keys")
 app.add_typer(platforms.app, name="platforms")
 app.add_typer(projects.app, name="projects")
+app.add_typer(users.app, name="users")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
@@ -102,6 +103,7 @@ def demo() -> None:
 
 
 def _serve(*, api: bool, worker: bool) -> None:
+    os.umask(0o077)  # nothing that a server writes is for others
     settings = read_settings()
     from msgcore.cli.serve import run
     from msgcore.observability.logging import configure_logging

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from msgcore.core.ids import new_id
+from msgcore.core.private_files import make_folder
 from msgcore.store.inbound import RawRequest
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,7 +48,7 @@ class Spool:
 
     def open(self) -> None:
         """Take a folder, with what was left there and in those that nobody has any more."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._root)
         number = 0
         while (lock := _lock(self._root / str(number))) is None:
             number += 1

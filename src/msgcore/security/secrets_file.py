@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import secrets
-import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -17,8 +15,7 @@ import msgspec
 
 from msgcore.core.errors import StartupError
 from msgcore.core.private import private_repr
-
-logger = logging.getLogger(__name__)
+from msgcore.core.private_files import keep_private
 
 SECRETS_FILE = "secrets.json"
 
@@ -62,7 +59,7 @@ def load_or_make(data_dir: Path) -> StoredSecrets:
     with _explained(data_dir):
         if not path.exists():
             _create(path)
-        _keep_private(path)
+        keep_private(path)
     return read(data_dir)
 
 
@@ -136,12 +133,6 @@ def _turn(directory: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _keep_private(path: Path) -> None:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(0o600)
-        logger.warning("%s could be read by others; its mode is 0600 now", path)
 
 
 @contextmanager

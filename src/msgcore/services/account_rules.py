@@ -49,10 +49,17 @@ def is_email(email: str) -> bool:
 
 
 def email_errors(email: str) -> list[FieldError]:
-    """What is wrong with an e-mail address."""
-    if is_email(email):
-        return []
-    return [FieldError("/email", "email must be an e-mail address such as ann@example.com")]
+    """What is wrong with the e-mail address of a new account."""
+    if not is_email(email):
+        return [FieldError("/email", "email must be an e-mail address such as ann@example.com")]
+    # Others look the same and are not: letters of other scripts, full width, no width, written from right to left.
+    if not (email.isascii() and email.isprintable()):
+        return [
+            FieldError(
+                "/email", "email must have plain ASCII characters alone; write a domain of other scripts as xn--..."
+            )
+        ]
+    return []
 
 
 def password_errors(field: str, password: str) -> list[FieldError]:

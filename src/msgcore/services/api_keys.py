@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.clock import Clock, to_iso
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
-from msgcore.core.scopes import ApiScope, Principal, Role
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.security.api_keys import make_api_key
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.ended_invites import end_invites
+from msgcore.services.most import refuse_another
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
-from msgcore.store.members import delete_invites_above
 from msgcore.store.projects import hold_project
 
 _SCOPES = frozenset(ApiScope)
@@ -62,6 +63,7 @@ class ApiKeyService:
         """Make a key; one that a key makes ends with it, unless `expires_in` is less.
 
         Raises InvalidInputError for unknown scopes, ForbiddenError for more, or for longer, than the caller has.
+        Raises ConflictError where the project has too many.
         """
         wanted = _checked_scopes(scopes)
         _may_grant(principal, wanted)
@@ -87,7 +89,7 @@ class ApiKeyService:
             if row.revoked_at is not None and row.revoked_at <= now:
                 return False
             await store.revoke_key(connection, row.id, now)
-            await delete_invites_above(connection, project_id, row.id, [role.label for role in Role])
+            await end_invites(connection, principal, project_id, row.id, now)
             await record_audit(connection, principal, "api_key.revoked", row.id, project_id=project_id, now=now)
         self._authenticator.forget_key(row.id)
         return True
@@ -131,6 +133,7 @@ class ApiKeyService:
         project = await hold_project(connection, project_id)
         if project is None:
             raise NotFoundError(f"Project '{project_id}' not found")
+        refuse_another("keys", await store.count_unrevoked_keys(connection, project_id))
         made, now = make_api_key(project.environment), self._clock.now()
         key_id = new_id()
         row = {

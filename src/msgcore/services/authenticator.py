@@ -122,6 +122,14 @@ class Authenticator:
                 needed = MINIMUM_ROLE[scope].label
                 raise ForbiddenError(f"This needs the role {needed} in the project; yours is {role.label}")
 
+    async def allows(self, principal: Principal, *, project_id: str, scope: ApiScope) -> bool:
+        """Whether the caller may do this in a project of theirs."""
+        try:
+            await self.authorize(principal, project_id=project_id, scope=scope)
+        except ForbiddenError:
+            return False
+        return True
+
     async def role_of(self, principal: Principal, project_id: str) -> Role | None:
         """A user's role in a project; None if it is not theirs, or there is none. Administrators own all."""
         if len(project_id) > _LONGEST_PROJECT_ID or "\0" in project_id:

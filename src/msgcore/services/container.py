@@ -150,7 +150,11 @@ class Services:
                 base_url=settings.frontend_url or settings.api_url,
             ),
             projects=ProjectService(
-                database=database, authenticator=authenticator, clock=clock, on_platform_change=on_platform_change
+                database=database,
+                authenticator=authenticator,
+                clock=clock,
+                on_platform_change=on_platform_change,
+                creators=settings.project_creation,
             ),
             api_keys=ApiKeyService(database=database, authenticator=authenticator, clock=clock),
             platforms=PlatformService(

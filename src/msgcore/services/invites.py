@@ -25,7 +25,8 @@ from msgcore.security.digests import digest
 from msgcore.security.passwords import Passwords
 from msgcore.services.account_rules import email_errors, normal_email, password_errors
 from msgcore.services.accounts import AccountService, SignedIn, User
-from msgcore.services.members import MemberService
+from msgcore.services.ended_invites import note_ends
+from msgcore.services.members import MemberService, is_in, is_known
 from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.services.standing import require_standing
 from msgcore.store import members as store
@@ -56,7 +57,7 @@ class Invited:
 
 
 class InviteService:
-    """Lets people in who have no account yet. The link is for whoever has it, so only its digest is kept."""
+    """Lets people in whom the caller does not know yet. The link is for whoever has it, so only its digest is kept."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class InviteService:
         self._base_url = base_url
 
     async def invite(self, principal: Principal, project_id: str, email: str, role: Role) -> Invited:
-        """Invite an address; a user who has it becomes a member at once.
+        """Invite an address; a user who has it and whom the caller knows becomes a member at once.
 
         An earlier invitation to the same address ends. Raises InvalidInputError for a member, ForbiddenError for a
         role above the caller's, and ConflictError where too many wait.
@@ -91,10 +92,10 @@ class InviteService:
             owner_id = await store.lock_members(connection, project_id)
             await require_standing(connection, principal, project_id, role)
             user = await find_user_by_email(connection, email)
-            if user is None:
-                return await self._issue(connection, principal, project_id, email, role)
-            if user.id == owner_id or await store.find_member(connection, project_id, user.id) is not None:
+            if user is not None and await is_in(connection, project_id, user.id, owner_id):
                 raise InvalidInputError.of([FieldError("/email", f"{email} is a member of this project already")])
+            if user is None or not await is_known(connection, principal, user):
+                return await self._issue(connection, principal, project_id, email, role)
             await self._members.join(connection, principal, project_id, user.id, role)
             return Invited(email)
 
@@ -104,21 +105,18 @@ class InviteService:
             return await store.list_invites(connection, project_id, self._clock.now())
 
     async def revoke(self, principal: Principal, project_id: str, invite_id: str) -> None:
-        """End an invitation. Raises NotFoundError for one that is not there or was accepted."""
+        """End an invitation. Raises NotFoundError for one that is not there or was accepted.
+
+        Raises ForbiddenError for one with a role above the caller's.
+        """
         canonical = canonical_id(invite_id)
         async with self._database.write() as connection:
+            await store.lock_members(connection, project_id)
             gone = None if canonical is None else await store.delete_invite(connection, project_id, canonical)
-            if canonical is None or gone is None:
+            if gone is None:
                 raise NotFoundError(f"Invitation '{invite_id[:64]}' not found")
-            await record_audit(
-                connection,
-                principal,
-                "invite.revoked",
-                canonical,
-                project_id=project_id,
-                now=self._clock.now(),
-                before={"role": gone.role},
-            )
+            await require_standing(connection, principal, project_id, Role.parse(gone.role))
+            await note_ends(connection, principal, project_id, [gone], self._clock.now())
 
     async def accept(self, token: str, name: str, password: str, *, address: str) -> SignedIn:
         """Make an account for whoever has the link, a member of the project from then on; works once.
@@ -139,16 +137,39 @@ class InviteService:
             async with self._database.write() as connection:
                 await self._join(connection, invite, user, password_hash)
         except IntegrityError:
-            message = f"There is a user with the address {invite.email} already: ask to be added to the project"
-            raise ConflictError(message) from None
+            raise ConflictError(
+                f"There is an account with the address {invite.email} already. If it is yours, sign in and accept the "
+                "invitation with POST /api/v1/auth/join; if not, tell who invited you"
+            ) from None
         await self._guard.succeeded(attempt)
         return self._accounts.signed_in(user, self._clock.now())
+
+    async def join(self, principal: Principal, token: str) -> tuple[str, str]:
+        """Let who is signed in into the project that a link is for, whatever address it was made for; works once.
+
+        The project and the role. Raises NotFoundError for a link that is none or ended, and ConflictError for somebody
+        who is in the project, whose link stays as it is, or where that has too many members.
+        """
+        async with self._database.write() as connection:
+            invite = await store.find_invite_by_digest(connection, digest(token), self._clock.now())
+            if invite is None:
+                raise NotFoundError(_INVALID)
+            owner_id = await store.lock_members(connection, invite.project_id)
+            if await is_in(connection, invite.project_id, principal.id, owner_id):
+                raise ConflictError("You are in this project already: the invitation is for somebody else")
+            if not await store.take_invite(connection, invite.id, self._clock.now()):
+                raise NotFoundError(_INVALID)
+            await self._members.join(connection, principal, invite.project_id, principal.id, Role.parse(invite.role))
+            if principal.email == invite.email:
+                await self._make_known(connection, invite, principal.id)
+        return invite.project_id, invite.role
 
     async def _issue(
         self, connection: AsyncConnection, principal: Principal, project_id: str, email: str, role: Role
     ) -> Invited:
         now = self._clock.now()
-        await store.delete_stale_invites(connection, project_id, email, now)
+        replaced = await store.delete_stale_invites(connection, project_id, email, now)
+        await note_ends(connection, principal, project_id, replaced, now)
         if await store.count_invites(connection, project_id, now) >= MOST_OPEN:
             raise ConflictError(f"{MOST_OPEN} invitations to this project wait to be accepted: revoke some first")
         token, expires_at = secrets.token_urlsafe(TOKEN_BYTES), now + LIFETIME
@@ -171,11 +192,20 @@ class InviteService:
         return Invited(email, invite_id, f"{self._base_url}/invite/{token}", expires_at)
 
     async def _join(self, connection: AsyncConnection, invite: Any, user: User, password_hash: str) -> None:
-        now = self._clock.now()
+        now, joined = self._clock.now(), Principal("jwt", user.id)
+        await store.lock_members(connection, invite.project_id)
         if not await store.take_invite(connection, invite.id, now):
             raise UnauthenticatedError(_INVALID)
         row = {"id": user.id, "email": user.email, "name": user.name, "password_hash": password_hash}
         await insert_user(connection, row | {"is_admin": False, "created_at": now, "updated_at": now})
-        joined = Principal("jwt", user.id)
         await record_audit(connection, joined, "user.signed_up", user.id, project_id=None, now=now)
         await self._members.join(connection, joined, invite.project_id, user.id, Role.parse(invite.role))
+        await self._make_known(connection, invite, user.id)
+
+    async def _make_known(self, connection: AsyncConnection, invite: Any, user_id: str) -> None:
+        """Let who made an invitation know the account of this very address that accepted it.
+
+        One of another address says nothing: the person who got the link may have taken the address of somebody else.
+        """
+        if invite.invited_by is not None:
+            await store.make_known(connection, user_id, invite.invited_by, self._clock.now())

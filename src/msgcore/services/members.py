@@ -12,6 +12,8 @@ from msgcore.core.errors import InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import Principal, Role
 from msgcore.services.account_rules import normal_email
+from msgcore.services.ended_invites import end_invites
+from msgcore.services.most import refuse_another
 from msgcore.services.standing import require_standing
 from msgcore.store import members as store
 from msgcore.store.audit import record_audit
@@ -33,22 +35,25 @@ class MemberService:
             return await list_members(connection, [project_id])
 
     async def add(self, principal: Principal, project_id: str, email: str, role: Role) -> Any:
-        """Make a user a member; one who is a member gets the role.
+        """Make a user a member whom the caller knows; one who is a member gets the role.
 
-        Raises NotFoundError where nobody has this address, ForbiddenError for a role above the caller's, and
-        InvalidInputError for the project's owner.
+        Raises NotFoundError where the caller knows nobody with this address, ForbiddenError for a role above the
+        caller's, InvalidInputError for the project's owner, and ConflictError where there are too many members.
         """
         async with self._database.write() as connection:
             owner_id = await store.lock_members(connection, project_id)
             await require_standing(connection, principal, project_id, role)
             user = await find_user_by_email(connection, normal_email(email))
-            if user is None:
-                raise NotFoundError(f"There is no user with the address {email!r}: invite them")
-            if owner_id != user.id and await store.find_member(connection, project_id, user.id) is None:
-                await self.join(connection, principal, project_id, user.id, role)
-            else:
+            if user is not None and await is_in(connection, project_id, user.id, owner_id):
                 member = await _find(connection, principal, project_id, user.id, owner_id)
                 await self._change(connection, principal, member, role)
+            elif user is not None and await is_known(connection, principal, user):
+                await self.join(connection, principal, project_id, user.id, role)
+            else:
+                raise NotFoundError(
+                    f"Nobody with the address {email!r} has come in by a link of yours before: invite them, and hand "
+                    "over the link"
+                )
             return await store.find_member(connection, project_id, user.id)
 
     async def change_role(self, principal: Principal, project_id: str, user_id: str, role: Role) -> Any:
@@ -69,23 +74,22 @@ class MemberService:
         async with self._database.write() as connection:
             owner_id = await store.lock_members(connection, project_id)
             member = await _find(connection, principal, project_id, user_id, owner_id)
+            now, told = self._clock.now(), {"role": member.role}
             await store.delete_member(connection, member.id)
-            await store.delete_invites_above(connection, project_id, member.user_id, [role.label for role in Role])
+            await end_invites(connection, principal, project_id, member.user_id, now)
             await record_audit(
-                connection,
-                principal,
-                "member.removed",
-                member.user_id,
-                project_id=project_id,
-                now=self._clock.now(),
-                before={"role": member.role},
+                connection, principal, "member.removed", member.user_id, project_id=project_id, now=now, before=told
             )
 
     async def join(
         self, connection: AsyncConnection, principal: Principal, project_id: str, user_id: str, role: Role
     ) -> None:
-        """Write a new member down. Raises IntegrityError for somebody who is one."""
+        """Write a new member down, with the project's members locked.
+
+        Raises ConflictError where there are too many, and IntegrityError for somebody who is one.
+        """
         now = self._clock.now()
+        refuse_another("members", await store.count_members(connection, project_id))
         row = {"id": new_id(), "project_id": project_id, "user_id": user_id, "role": role.label}
         await store.insert_member(connection, row | {"created_at": now, "updated_at": now})
         await record_audit(
@@ -95,8 +99,8 @@ class MemberService:
     async def _change(self, connection: AsyncConnection, principal: Principal, member: Any, role: Role) -> None:
         now, project_id = self._clock.now(), member.project_id
         await store.set_role(connection, member.id, role.label, now)
-        above = [other.label for other in Role if other > role]
-        await store.delete_invites_above(connection, project_id, member.user_id, above)
+        above = [other for other in Role if other > role]
+        await end_invites(connection, principal, project_id, member.user_id, now, roles=above)
         await record_audit(
             connection,
             principal,
@@ -107,6 +111,22 @@ class MemberService:
             before={"role": member.role},
             after={"role": role.label},
         )
+
+
+async def is_in(connection: AsyncConnection, project_id: str, user_id: str, owner_id: str | None) -> bool:
+    """Whether somebody is in a project, whose owner is `owner_id`."""
+    return user_id == owner_id or await store.find_member(connection, project_id, user_id) is not None
+
+
+async def is_known(connection: AsyncConnection, principal: Principal, user: Any) -> bool:
+    """Whether a caller has reason to believe that an account is the person whose address it has.
+
+    An address in an account proves nothing: whoever made the invitation saw the link, and may have used it. What counts
+    is that the account came in by a link that the caller made for this address, and handed over; or that an issuer
+    verified it, to administrators, since others are not to learn who has an account.
+    """
+    proven = user.oidc_issuer is not None and principal.is_admin
+    return proven or await store.is_known(connection, user.id, principal.id)
 
 
 async def _find(

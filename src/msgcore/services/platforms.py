@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -22,11 +22,13 @@ from msgcore.platforms.receiving import webhook_url
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.platforms.sandbox import inbox
 from msgcore.security.keyring import DecryptionError, Keyring
+from msgcore.services.most import refuse_another
 from msgcore.store import pauses
 from msgcore.store import platforms as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.pauses import PausedBy
+from msgcore.store.projects import hold_project
 
 MASK = "*****"
 _TOLD = ("platform", "name", "is_active", "test_mode")
@@ -60,6 +62,10 @@ class PlatformView:
     webhook_url: str
     credentials: dict[str, str]
 
+    def masked(self) -> PlatformView:
+        """The same, without what lets one post as the platform."""
+        return replace(self, webhook_url=f"{self.webhook_url.rpartition('/')[0]}/{MASK}")
+
 
 class PlatformService:
     """Makes, shows, changes and deletes configured platforms."""
@@ -88,7 +94,7 @@ class PlatformService:
         return self._registry.fact_sheets()
 
     async def create(self, principal: Principal, project_id: str, new: NewPlatform) -> PlatformView:
-        """Configure a platform. Raises InvalidInputError with every wrong credential."""
+        """Configure a platform. Raises InvalidInputError with every wrong credential; ConflictError for too many."""
         platform_id, now = new_id(), self._clock.now()
         row = {
             "id": platform_id,
@@ -106,6 +112,9 @@ class PlatformService:
         }
         told = {name: row[name] for name in _TOLD} | {"credentials": sorted(new.credentials)}
         async with self._database.write() as connection:
+            if await hold_project(connection, project_id) is None:
+                raise NotFoundError(f"Project '{project_id}' not found")
+            refuse_another("platforms", await store.count_platforms(connection, project_id))
             await store.insert_platform(connection, row)
             await self._record(connection, principal, "platform.created", platform_id, project_id, after=told)
         await self._on_change(platform_id)
@@ -194,6 +203,7 @@ class PlatformService:
             credentials = dict.fromkeys(account.credentials, MASK) | dict.fromkeys(over, False)
             await self.update(principal, project_id, platform_id, {"credentials": credentials})
         async with self._database.write() as connection:
+            await self._find(connection, project_id, account.id, pauses.lock_platform)  # it may be gone by now
             await self._record(connection, principal, "platform.webhook_registered", account.id, project_id)
         return account.webhook_url, info
 

@@ -6,9 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
 from msgcore.core.errors import (
@@ -22,13 +24,15 @@ from msgcore.core.errors import (
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.services.authenticator import Authenticator
+from msgcore.services.most import refuse_another
 from msgcore.store import projects as store
 from msgcore.store.api_keys import count_unrevoked_keys, list_keys
-from msgcore.store.audit import record_audit
+from msgcore.store.audit import AuditEntry, AuditFilter, find_last, record_all, record_audit
 from msgcore.store.database import Database
 from msgcore.store.members import lock_members
 from msgcore.store.pauses import lock_project
 from msgcore.store.platforms import list_platforms
+from msgcore.store.users import lock_user
 
 PROJECT_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 _ID_RULE = "id must be 1 to 64 lower-case letters, digits, hyphens and underscores, and start with a letter or digit"
@@ -65,20 +69,39 @@ class ProjectService:
         authenticator: Authenticator,
         clock: Clock,
         on_platform_change: Callable[[str], Awaitable[None]],
+        creators: Literal["everybody", "administrators"] = "everybody",
     ) -> None:
+        """`creators` is who may make projects."""
         self._database = database
         self._authenticator = authenticator
         self._clock = clock
         self._on_platform_change = on_platform_change
+        self._creators = creators
 
     async def create(self, principal: Principal, new: NewProject) -> ProjectView:
         """Make a project; its creator (for a key: the owner of the key's project) becomes its owner.
 
-        Raises InvalidInputError for a bad id, and ConflictError for one that is taken.
+        Raises InvalidInputError for a bad id, ConflictError for one that is taken or where the owner has too many, and
+        ForbiddenError where only administrators make projects.
         """
         project_id = _checked_id(new)
-        now = self._clock.now()
-        owner_id = await self._owner_of(principal)
+        try:
+            async with self._database.write() as connection:
+                await self._insert(connection, principal, project_id, new)
+        except IntegrityError:
+            raise ConflictError(f"Project '{project_id}' already exists: choose another id") from None
+        return await self.get(project_id)
+
+    async def _insert(
+        self, connection: AsyncConnection, principal: Principal, project_id: str, new: NewProject
+    ) -> None:
+        owner = await self._lock_owner(connection, principal)
+        if self._creators == "administrators" and not owner.is_admin:
+            raise ForbiddenError("Only administrators make projects in this installation: ask one of them")
+        refuse_another("projects", await store.count_owned(connection, owner.id))
+        now = await self._beginning(connection, project_id)
+        if new.is_default:
+            await self._clear_default(connection, principal, owner.id, now)
         stamps = {"created_at": now, "updated_at": now}
         row = {
             "id": project_id,
@@ -87,20 +110,30 @@ class ProjectService:
             "environment": new.environment,
             "is_default": new.is_default,
             "settings": new.settings,
-            "owner_id": owner_id,
+            "owner_id": owner.id,
         }
-        member = {"id": new_id(), "project_id": project_id, "user_id": owner_id, "role": Role.OWNER.label}
-        try:
-            async with self._database.write() as connection:
-                if new.is_default:
-                    await store.clear_default(connection, owner_id)
-                await store.insert_project(connection, row | stamps, member | stamps)
-                await record_audit(
-                    connection, principal, "project.created", project_id, project_id=project_id, now=now, after=row
-                )
-        except IntegrityError:
-            raise ConflictError(f"Project '{project_id}' already exists: choose another id") from None
-        return await self.get(project_id)
+        member = {"id": new_id(), "project_id": project_id, "user_id": owner.id, "role": Role.OWNER.label}
+        await store.insert_project(connection, row | stamps, member | stamps)
+        await record_audit(
+            connection, principal, "project.created", project_id, project_id=project_id, now=now, after=row
+        )
+
+    async def _beginning(self, connection: AsyncConnection, project_id: str) -> datetime:
+        """When a project begins: later than all that the audit log has of an earlier one of the same id."""
+        now = self._clock.now()
+        last = await find_last(connection, AuditFilter(project_id=project_id, since=now))
+        return now if last is None else last + timedelta(microseconds=1)
+
+    async def _clear_default(
+        self, connection: AsyncConnection, principal: Principal, owner_id: str, now: datetime
+    ) -> None:
+        """Let no project of an owner be the default one, and write that down for the one that was."""
+        before, after = {"is_default": True}, {"is_default": False}
+        gone = await store.clear_default(connection, owner_id)
+        await record_all(
+            connection,
+            [AuditEntry(principal, "project.updated", id_, id_, now, before=before, after=after) for id_ in gone],
+        )
 
     async def list(self, principal: Principal) -> list[ProjectView]:
         """The projects that a caller may see: a key's own, a user's, or all for an administrator.
@@ -122,11 +155,8 @@ class ProjectService:
     async def show(self, principal: Principal, project_id: str) -> ProjectView:
         """A project with the keys that work, for those who may list these. Raises NotFoundError."""
         view = await self.get(project_id)
-        try:
-            await self._authenticator.authorize(principal, project_id=project_id, scope=ApiScope.KEYS_READ)
-        except ForbiddenError:
-            return replace(view, keys=())
-        return view
+        may_list = await self._authenticator.allows(principal, project_id=project_id, scope=ApiScope.KEYS_READ)
+        return view if may_list else replace(view, keys=())
 
     async def get(self, project_id: str) -> ProjectView:
         """A project with the keys that work. Raises NotFoundError."""
@@ -142,11 +172,14 @@ class ProjectService:
             raise InvalidInputError.of([FieldError("/id", "id cannot be changed: make a new project instead")])
         now = self._clock.now()
         async with self._database.write() as connection:
+            owner_id = await store.find_owner(connection, project_id)
+            if changes.get("is_default") and owner_id is not None:
+                await lock_user(connection, owner_id)  # first, as where projects are made
             before = await lock_project(connection, project_id)
             if before is None:
                 raise NotFoundError(f"Project '{project_id}' not found")
-            if changes.get("is_default"):
-                await store.clear_default(connection, before.owner_id)
+            if changes.get("is_default") and not before.is_default:
+                await self._clear_default(connection, principal, before.owner_id, now)
             await store.update_project(connection, project_id, changes | {"updated_at": now})
             await record_audit(
                 connection,
@@ -184,14 +217,17 @@ class ProjectService:
         for platform in platforms:
             await self._on_platform_change(platform.id)
 
-    async def _owner_of(self, principal: Principal) -> str:
-        if principal.project_id is None:
-            return principal.id
-        async with self._database.read() as connection:
-            row = await store.find_project(connection, principal.project_id)
-        if row is None:
+    async def _lock_owner(self, connection: AsyncConnection, principal: Principal) -> Any:
+        """Who is to own what a caller makes; others who make projects for them wait."""
+        owner_id: str | None = principal.id
+        if principal.project_id is not None:
+            owner_id = await store.find_owner(connection, principal.project_id)
+        if owner_id is None:
             raise UnauthenticatedError("The project of this API key no longer exists")
-        return row.owner_id
+        owner = await lock_user(connection, owner_id)
+        if owner is None:
+            raise UnauthenticatedError("The user of this token no longer exists: sign in again")
+        return owner
 
 
 def _checked_id(new: NewProject) -> str:

@@ -126,6 +126,12 @@ async def record_audit(
     await connection.execute(insert(audit_logs).values(entry.row()))
 
 
+async def record_all(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> None:
+    """The same for several entries."""
+    if entries:
+        await connection.execute(insert(audit_logs), [entry.row() for entry in entries])
+
+
 def write_audit(connection: Connection, entry: AuditEntry, **counted: int) -> None:
     """The same over a plain connection, for transactions that run on another thread.
 
@@ -134,6 +140,11 @@ def write_audit(connection: Connection, entry: AuditEntry, **counted: int) -> No
     if counted:
         entry = replace(entry, before=(entry.before or {}) | counted)
     connection.execute(insert(audit_logs).values(entry.row()))
+
+
+async def find_last(connection: AsyncConnection, chosen: AuditFilter) -> datetime | None:
+    """The latest moment of these entries."""
+    return await connection.scalar(select(func.max(audit_logs.c.created_at)).where(*chosen.conditions()))
 
 
 async def list_audit(

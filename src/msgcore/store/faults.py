@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _AWAY = (
@@ -33,6 +35,20 @@ def is_passing(error: BaseException) -> bool:
     orig = error.orig if isinstance(error, DBAPIError) else None
     causes = (orig, orig.__cause__ if orig is not None else None)
     return any(str(getattr(cause, "sqlstate", None)).startswith(_PASSING_STATES) for cause in causes)
+
+
+_ORPHAN_STATE = "23503"
+_ORPHAN_CODE = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+
+
+def is_orphan(error: BaseException) -> bool:
+    """Whether something was to be written that belongs to what is not there any more: a foreign key was broken."""
+    orig = error.orig if isinstance(error, IntegrityError) else None
+    causes = (orig, orig.__cause__ if orig is not None else None)
+    return any(
+        getattr(cause, "sqlstate", None) == _ORPHAN_STATE or getattr(cause, "sqlite_errorcode", None) == _ORPHAN_CODE
+        for cause in causes
+    )
 
 
 def is_away(error: BaseException) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Delete, Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from msgcore.store.tables import invites, project_members, projects, users
+from msgcore.store.bulk import insert_once
+from msgcore.store.tables import acquaintances, invites, project_members, projects, users
 
 
 async def lock_members(connection: AsyncConnection, project_id: str) -> str | None:
@@ -47,6 +48,31 @@ async def delete_member(connection: AsyncConnection, member_id: str) -> None:
     await connection.execute(delete(project_members).where(project_members.c.id == member_id))
 
 
+async def count_members(connection: AsyncConnection, project_id: str) -> int:
+    """How many members a project has."""
+    query = select(func.count()).where(project_members.c.project_id == project_id)
+    return (await connection.execute(query)).scalar_one()
+
+
+async def is_known(connection: AsyncConnection, user_id: str, caller_id: str) -> bool:
+    """Whether this account came in by a link that a user, or a key, made for its address."""
+    query = select(acquaintances.c.user_id).where(
+        acquaintances.c.user_id == user_id, acquaintances.c.known_to == caller_id
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+async def make_known(connection: AsyncConnection, user_id: str, caller_id: str, now: datetime) -> None:
+    """Note that a user, or a key, has let this account in; twice is as good as once."""
+    row = {"user_id": user_id, "known_to": caller_id, "created_at": now}
+    await connection.execute(insert_once(acquaintances)(connection.dialect.name), row)
+
+
+async def forget_acquaintances(connection: AsyncConnection, user_id: str) -> None:
+    """Let nobody know this account any more: it gets another address."""
+    await connection.execute(delete(acquaintances).where(acquaintances.c.user_id == user_id))
+
+
 async def insert_invite(connection: AsyncConnection, row: dict[str, Any]) -> None:
     """Add an invitation."""
     await connection.execute(insert(invites).values(row))
@@ -76,25 +102,37 @@ async def take_invite(connection: AsyncConnection, invite_id: str, now: datetime
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def delete_invite(connection: AsyncConnection, project_id: str, invite_id: str) -> Row[Any] | None:
-    """Revoke an invitation to a project: what it was, or None if there is none."""
+async def delete_invite(connection: AsyncConnection, project_id: str, invite_id: str) -> Row[Any, Any] | None:
+    """Revoke an invitation to a project: its role, or None if there is none."""
     meant = (invites.c.id == invite_id) & (invites.c.project_id == project_id) & invites.c.accepted_at.is_(None)
-    statement = delete(invites).where(meant).returning(invites.c.role)
+    statement = delete(invites).where(meant).returning(invites.c.id, invites.c.role)
     return (await connection.execute(statement)).one_or_none()
 
 
-async def delete_stale_invites(connection: AsyncConnection, project_id: str, email: str, now: datetime) -> None:
-    """Delete the invitations to a project that ended, and those to this address."""
+async def delete_stale_invites(
+    connection: AsyncConnection, project_id: str, email: str, now: datetime
+) -> Sequence[Any]:
+    """Delete the invitations to a project that ended, and those to this address; the ones that could be accepted."""
     ended = (invites.c.expires_at <= now) | (invites.c.email == email)
-    await connection.execute(delete(invites).where(invites.c.project_id == project_id, ended))
+    return await _delete_invites(connection, delete(invites).where(invites.c.project_id == project_id, ended), now)
 
 
 async def delete_invites_above(
-    connection: AsyncConnection, project_id: str, invited_by: str, roles: Sequence[str]
-) -> None:
-    """Revoke the invitations with one of these roles that a user or a key made to a project."""
+    connection: AsyncConnection, project_id: str, invited_by: str, roles: Sequence[str], now: datetime
+) -> Sequence[Any]:
+    """Revoke the invitations with one of these roles that a user or a key made to a project.
+
+    Gives the ones that could be accepted.
+    """
     made = (invites.c.project_id == project_id) & (invites.c.invited_by == invited_by) & invites.c.role.in_(roles)
-    await connection.execute(delete(invites).where(made))
+    return await _delete_invites(connection, delete(invites).where(made), now)
+
+
+async def _delete_invites(connection: AsyncConnection, statement: Delete, now: datetime) -> Sequence[Any]:
+    gone = await connection.execute(
+        statement.returning(invites.c.id, invites.c.role, invites.c.accepted_at, invites.c.expires_at)
+    )
+    return [row for row in gone if row.accepted_at is None and row.expires_at > now]
 
 
 def _is_open(now: datetime) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.store.tables import project_platforms, projects
@@ -38,6 +38,12 @@ async def find_project_of(connection: AsyncConnection, platform_id: str) -> str 
     """The project that a configured platform belongs to."""
     query = select(project_platforms.c.project_id).where(project_platforms.c.id == platform_id)
     return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def count_platforms(connection: AsyncConnection, project_id: str) -> int:
+    """How many configured platforms a project has."""
+    query = select(func.count()).where(project_platforms.c.project_id == project_id)
+    return (await connection.execute(query)).scalar_one()
 
 
 async def insert_platform(connection: AsyncConnection, row: dict[str, Any]) -> None:

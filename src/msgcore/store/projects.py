@@ -49,9 +49,9 @@ async def find_project(connection: AsyncConnection, project_id: str) -> Row[Any]
 
 
 async def hold_project(connection: AsyncConnection, project_id: str) -> Row[Any] | None:
-    """A project, which nobody begins to delete until the transaction ends."""
+    """A project, which nobody begins to delete until the transaction ends; others who ask for it wait for that."""
     query = select(projects).where(projects.c.id == project_id)
-    return (await connection.execute(query.with_for_update(read=True))).one_or_none()
+    return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
 
 
 async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
@@ -100,11 +100,26 @@ async def update_project(connection: AsyncConnection, project_id: str, values: d
     await connection.execute(update(projects).where(projects.c.id == project_id).values(values))
 
 
-async def clear_default(connection: AsyncConnection, owner_id: str) -> None:
-    """An owner has one default project at most: whoever makes another one the default waits for the transaction."""
+async def find_owner(connection: AsyncConnection, project_id: str) -> str | None:
+    """The id of a project's owner."""
+    return await connection.scalar(select(projects.c.owner_id).where(projects.c.id == project_id))
+
+
+async def count_owned(connection: AsyncConnection, owner_id: str) -> int:
+    """How many projects somebody owns."""
+    query = select(func.count()).where(projects.c.owner_id == owner_id)
+    return (await connection.execute(query)).scalar_one()
+
+
+async def clear_default(connection: AsyncConnection, owner_id: str) -> Sequence[str]:
+    """Let no project of an owner be the default one; the ids of those that were.
+
+    An owner has one at most: whoever makes another one the default waits for the transaction.
+    """
     await lock_user(connection, owner_id)
     owned = (projects.c.owner_id == owner_id) & projects.c.is_default
-    await connection.execute(update(projects).where(owned).values(is_default=False))
+    cleared = update(projects).where(owned).values(is_default=False).returning(projects.c.id)
+    return (await connection.execute(cleared)).scalars().all()
 
 
 async def delete_project(connection: AsyncConnection, project_id: str) -> None:

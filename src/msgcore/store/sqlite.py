@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -14,6 +17,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from msgcore.core.private_files import FILE_MODE, keep_private
 
 T = TypeVar("T")
 
@@ -75,6 +80,10 @@ class SqliteThread:
 def _set_pragmas(engine: Engine, synchronous: str, *more: str) -> None:
     pragmas = (f"synchronous={synchronous.upper()}", "foreign_keys=ON", "cache_size=-32000", *more)
 
+    @event.listens_for(engine, "do_connect")
+    def before_connect(*_arguments: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        _close_to_others(Path(engine.url.database or ""))
+
     @event.listens_for(engine, "connect")
     def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
         try:
@@ -87,6 +96,20 @@ def _set_pragmas(engine: Engine, synchronous: str, *more: str) -> None:
         except BaseException:
             connection.close()  # nobody else knows of it yet, and it has a thread
             raise
+
+
+def _close_to_others(path: Path) -> None:
+    """Make the file for its owner alone if it is missing, and close it, and what lies beside it, if it is not.
+
+    SQLite gives the files beside it the same mode. One that is there is never opened: closing it again would end all
+    locks of this process on it.
+    """
+    with suppress(OSError):  # connecting meets the same, and says what is wrong; so does who may not change a mode
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(OSError):
+            keep_private(each)
 
 
 def _switch_to_wal(cursor: Any) -> None:

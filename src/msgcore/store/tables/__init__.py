@@ -6,6 +6,7 @@ partitions can be dropped by age.
 """
 
 from msgcore.store.tables.accounts import (
+    acquaintances,
     api_key_scopes,
     api_key_usage,
     api_keys,
@@ -42,6 +43,7 @@ from msgcore.store.tables.platforms import project_platforms, sandbox_inbox
 from msgcore.store.tables.system import system_state
 
 __all__ = [
+    "acquaintances",
     "api_key_scopes",
     "api_key_usage",
     "api_keys",

@@ -108,6 +108,16 @@ invites = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+# Whom somebody has let in themselves: the account of an address that accepted a link which they made for this address.
+acquaintances = Table(
+    "acquaintances",
+    metadata,
+    Column("user_id", Id, cascade("users.id"), primary_key=True),
+    # The user or the API key that made the link.
+    Column("known_to", Id, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
