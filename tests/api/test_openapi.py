@@ -61,6 +61,12 @@ def test_errors_have_the_shape_of_all_errors(paths: dict[str, Any]) -> None:
                     assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
 
 
+def test_bodies_say_that_unknown_fields_are_refused(nobody: ApiClient) -> None:
+    schemas = nobody.ask("GET", "/docs/openapi.json").body["components"]["schemas"]
+    assert not any(schemas[name]["additionalProperties"] for name in ("SendRequest", "Content", "Target", "Embed"))
+    assert "additionalProperties" not in schemas["PlatformAnswer"], "a later version may tell more"
+
+
 @pytest.mark.parametrize(
     ("path", "types"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -35,3 +35,35 @@ def add_second_types(paths: dict[str, Any]) -> None:
     """Add the media types that a `ResponseSpec`, which has one, cannot tell. Raises KeyError for an unknown path."""
     for path, (media_type, schema) in _SECOND_TYPES.items():
         paths[path]["get"]["responses"]["200"]["content"][media_type] = {"schema": schema}
+
+
+def close_bodies(document: dict[str, Any]) -> None:
+    """Say of what requests consist of that other fields than those are refused (`core.content.Wire`)."""
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    bodies = [
+        operation["requestBody"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        if "requestBody" in operation
+    ]
+    reached: set[str] = set()
+    names = _references(bodies)
+    while names:
+        reached |= names
+        names = _references([schemas[name] for name in names]) - reached
+    for name in reached:
+        if "properties" in schemas[name]:
+            schemas[name].setdefault("additionalProperties", False)
+
+
+def _references(found: Any) -> set[str]:
+    """The names of the schemas that something refers to."""
+    match found:
+        case {"$ref": str(reference)}:
+            return {reference.rpartition("/")[2]}
+        case dict():
+            return _references(list(cast("dict[str, Any]", found).values()))
+        case list():
+            return {name for each in cast("list[Any]", found) for name in _references(each)}
+        case _:
+            return set()

@@ -18,7 +18,7 @@ from litestar.routes import HTTPRoute
 from msgcore import __version__
 from msgcore.api.access import Access, declared_access
 from msgcore.api.batch_body import BatchOperation
-from msgcore.api.documented import add_second_types, problems
+from msgcore.api.documented import add_second_types, close_bodies, problems
 from msgcore.api.links import add_links
 from msgcore.api.platform_schemas import add_platforms
 from msgcore.api.reference import reference_pages, reference_router
@@ -50,6 +50,7 @@ class _Document(OpenAPI):
         add_platforms(document["components"]["schemas"], self.sheets)
         add_second_types(document["paths"])
         add_links(document["paths"])
+        close_bodies(document)
         return document
 
 
