@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from msgcore.core.events import EventType
+from msgcore.core.scopes import ApiScope
 from servers.api_client import ApiClient
 from servers.gateway import GatewayProcess
 from servers.processes import MEASURED
@@ -59,6 +61,14 @@ def test_errors_have_the_shape_of_all_errors(paths: dict[str, Any]) -> None:
             for status, answer in told.items():
                 if not path.startswith("/api/v1/health") or status != "503":
                     assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_fields_tell_their_formats_and_values(nobody: ApiClient) -> None:
+    schemas = nobody.ask("GET", "/docs/openapi.json").body["components"]["schemas"]
+    times = [schemas["ListedKeyAnswer"]["properties"][name] for name in ("createdAt", "lastUsedAt")]
+    assert [time["format"] for time in times] == ["date-time"] * 2
+    assert schemas["CreateApiKey"]["properties"]["scopes"]["items"]["enum"] == list(ApiScope)
+    assert {"*", *EventType} == set(schemas["CreateWebhook"]["properties"]["events"]["items"]["enum"])
 
 
 def test_bodies_say_that_unknown_fields_are_refused(nobody: ApiClient) -> None:
