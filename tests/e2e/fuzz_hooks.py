@@ -1,6 +1,6 @@
 """What Schemathesis loads: real ids and plausible requests, what its caller may, and a count of what was answered.
 
-The run says in a file what is to be done (`fuzz_run.Plan`), and finds there beside it what came of it.
+The run says in a file what is to be done (`fuzz_run`), and finds in another beside it what came of it.
 """
 
 from __future__ import annotations
@@ -70,10 +70,9 @@ def before_call(context: HookContext, case: Any, kwargs: dict[str, Any]) -> None
     del context, kwargs
     path = case.operation.path
     for name, value in case.path_parameters.items():
-        ends = (
-            (f"{{{name}}}/roll", f"{{{name}}}/cancel") if case.operation.method.upper() != "DELETE" else f"{{{name}}}"
-        )
-        if value in _kept and path.endswith(ends):
+        last = f"{{{name}}}"
+        ends = path.endswith((f"{last}/roll", f"{last}/cancel")) or (case.method == "DELETE" and path.endswith(last))
+        if ends and value in _kept:
             case.path_parameters[name] = UNKNOWN
     if isinstance(case.query.get("wait"), int):
         case.query["wait"] = min(case.query["wait"], 0)
