@@ -153,6 +153,7 @@ def _plan(
     sees_others = caller.is_admin or caller.project == THEIRS
     return {
         "caller": caller.name,
+        "is_key": caller.scopes is not None,
         "project": MINE,
         "pid": process.pid,
         "kept": sorted(things.values()),
@@ -180,6 +181,8 @@ def _configuration(
     """The file `schemathesis.toml`: limits, and which values parameters often have."""
     lines = [
         f"request-timeout = {LONGEST}",
+        "[auth]",
+        "auto-signup = false",
         "[generation]",
         'database = "none"',
         f"max-examples = {effort.examples}",
