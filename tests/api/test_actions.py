@@ -82,7 +82,7 @@ def test_the_inbox_goes_on_before_an_entry_and_nothing_else(running: Running) ->
     path = f"projects/shop/platforms/{box}/inbox?before="
     found = running.key.ask("GET", path + inbox(running, box)[-1]["id"]).body["messages"]
     assert [each["content"]["text"] for each in found] == ["first"]
-    for nonsense in ("null", "0", "x" * 36):
+    for nonsense in ("0", "x" * 36):
         refused = running.key.ask("GET", path + nonsense)
         assert (refused.status, refused.body["errors"][0]["pointer"]) == (400, "/query/before")
 
