@@ -5,7 +5,7 @@
 PYTHON ?= python3
 COVERAGE_MIN ?= 90
 TEST_WORKERS ?= 3
-FUZZ_EXAMPLES ?= 20
+FUZZ_EXAMPLES ?= 12
 
 VENV := .venv
 BIN := $(VENV)/bin
