@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from api.conftest import PASSWORD
 
@@ -15,6 +19,7 @@ ACCOUNT = {"platformId": "$platform_id", "providerUserId": "$new"}
 SENT = {"platformId": "$platform_id", "messageId": "$sent_message"}
 GOT = {"platformId": "$platform_id", "messageId": "$provider_message"}
 REPORT = {"chat": {"id": "room", "type": "group"}, "author": {"id": "ann"}, "content": {"kind": "typing"}}
+NAMED = re.compile(r"\$(\w+)")
 LATER = (datetime.now(UTC) + timedelta(days=1000)).isoformat()
 
 
@@ -32,6 +37,16 @@ class Ask:
     """What whoever may gets: the hundreds of a success, or one other status."""
     by_session: int | None = None
     """What a session gets, where it is something else."""
+
+    def about(self, path: str, things: Mapping[str, str]) -> tuple[dict[str, str], str, str | None]:
+        """The request for these things: the parameters of its path, its query, and its body as JSON."""
+
+        def name(match: re.Match[str]) -> str:
+            return things.get("new", f"n{uuid4().hex[:12]}") if match[1] == "new" else things[match[1]]
+
+        ids = {parameter: things[self.ids.get(parameter, parameter)] for parameter in re.findall(r"\{(\w+)\}", path)}
+        body = None if self.body is None else NAMED.sub(name, json.dumps(self.body))
+        return ids, NAMED.sub(name, self.query), body
 
 
 REQUESTS: dict[str, Ask] = {

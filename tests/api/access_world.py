@@ -18,7 +18,7 @@ import jwt
 from sqlalchemy import Connection, delete, insert, select, update
 
 from api.access_requests import LATER, TO_BOB
-from api.access_table import ROLES
+from api.access_table import ANY_KEY, ROLES, SIGNED_IN, Row
 from api.conftest import ALL_SCOPES, PASSWORD, Running
 from api.inbound import in_database, report
 from msgcore.core.ids import new_id
@@ -28,6 +28,7 @@ from servers.api_client import ApiClient
 from servers.patience import PATIENCE
 
 MINE, THEIRS = "acme", "rivals"
+READS = ("GET", "SSE", "WebSocket")
 JWT_SECRET = "secret-of-the-matrix-of-access-control"
 OWN_ORIGIN = "https://dashboard.example.com"
 """Listed in the settings, so that it is one whatever the port is."""
@@ -54,6 +55,23 @@ class Caller:
     @property
     def is_known(self) -> bool:
         return self.is_person or self.scopes is not None
+
+
+def verdict(row: Row, caller: Caller) -> int:
+    """What the table says: 200, 401, 403 or 404."""
+    if row.is_public:
+        return 200
+    if not caller.is_known:
+        return 401
+    if not caller.changes and row.method not in READS:
+        return 403
+    if row.is_of_a_project and caller.project != MINE and not caller.is_admin:
+        return 404
+    if caller.scopes is not None:
+        return 200 if row.key == ANY_KEY and caller.scopes >= row.scopes else 403
+    if caller.is_admin or row.person == SIGNED_IN:
+        return 200
+    return 200 if row.person in ROLES and ROLES.index(caller.role) >= ROLES.index(row.person) else 403
 
 
 @dataclass

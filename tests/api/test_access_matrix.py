@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 
-from api.access_requests import REQUESTS, Ask
-from api.access_table import ANY_KEY, ROLES, SIGNED_IN, Row, read_table
-from api.access_world import JWT_SECRET, MINE, OWN_ORIGIN, Caller, Line, World
+from api.access_requests import NAMED, REQUESTS, Ask
+from api.access_table import Row, read_table
+from api.access_world import JWT_SECRET, MINE, OWN_ORIGIN, Caller, Line, World, verdict
 from api.conftest import ALL_SCOPES, Running
 from msgcore.api.app import CONTROLLERS, SIGNING_IN
 from servers.webhook_sink import WebhookSink
@@ -26,11 +25,9 @@ SETTINGS = {
     "MSGCORE_RATE_ADDRESS_FAILURES": "0",
 }
 TABLE = read_table()
-READS = ("GET", "SSE", "WebSocket")
 SIGN_OUT = "DELETE /api/v1/auth/session"
 SEND = next(row for row in TABLE if row.path.endswith("/send"))
 UNKNOWN = "01920000-0000-7000-8000-0000000000ff"
-NAMED = re.compile(r"\$(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
@@ -55,39 +52,11 @@ def callers(row: Row, world: World) -> list[Caller]:
     return [*world.unknown, *world.people, *world.sessions, world.their_key, world.key_with(needed), *lacking]
 
 
-def verdict(row: Row, caller: Caller) -> int:
-    """What the table says: 200, 401, 403 or 404."""
-    if row.is_public:
-        return 200
-    if not caller.is_known:
-        return 401
-    if not caller.changes and row.method not in READS:
-        return 403
-    if row.is_of_a_project and caller.project != MINE and not caller.is_admin:
-        return 404
-    if caller.scopes is not None:
-        return 200 if row.key == ANY_KEY and caller.scopes >= row.scopes else 403
-    if caller.is_admin or row.person == SIGNED_IN:
-        return 200
-    return 200 if row.person in ROLES and ROLES.index(caller.role) >= ROLES.index(row.person) else 403
-
-
-def request(row: Row, things: dict[str, str]) -> tuple[str, bytes | None]:
-    """Path with query, and body, of a request for these things."""
-    ask = REQUESTS.get(str(row), Ask())
-
-    def name(match: re.Match[str]) -> str:
-        return f"n{uuid4().hex[:12]}" if match[1] == "new" else things[match[1]]
-
-    path = re.sub(r"\{(\w+)\}", lambda match: things[ask.ids.get(match[1], match[1])], row.path)
-    query = NAMED.sub(name, f"?{ask.query}" if ask.query else "")
-    body = None if ask.body is None else NAMED.sub(name, json.dumps(ask.body)).encode()
-    return path + query, body
-
-
 def put(line: Line, row: Row, caller: Caller, things: dict[str, str]) -> tuple[int, str]:
-    path, body = request(row, things)
-    return line.ask(row.method, path, body, caller.headers)
+    """A plausible request for these things; the answer's status and body."""
+    ids, query, body = REQUESTS.get(str(row), Ask()).about(row.path, things)
+    path = row.path.format_map(ids) + (f"?{query}" if query else "")
+    return line.ask(row.method, path, body and body.encode(), caller.headers)
 
 
 def without_names(text: str, *names: str) -> str:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from api.conftest import Running
-from api.inbound import HOOK_SECRET, UNKNOWN, newest, next_events, path_of, report, stored
+from api.inbound import HOOK_SECRET, UNKNOWN, newest, next_events, path_of, report, send, stored
 from msgcore.store.tables import deliveries
 from servers.api_client import Reply
 
@@ -73,6 +73,18 @@ def test_a_reaction_to_what_was_received_goes_out_and_is_taken_back(running: Run
     [chat] = running.key.ask("GET", f"projects/shop/chats?platformId={box}").body["chats"]
     history = running.key.ask("GET", f"projects/shop/chats/{chat['id']}/messages").body["messages"]
     assert [entry["messageText"] for entry in history] == ["Hello"]
+
+
+def test_the_inbox_goes_on_before_an_entry_and_nothing_else(running: Running) -> None:
+    box = running.add_sandbox()
+    for text in ("first", "second"):
+        send(running, "shop", box, "ann", text)
+    path = f"projects/shop/platforms/{box}/inbox?before="
+    found = running.key.ask("GET", path + inbox(running, box)[-1]["id"]).body["messages"]
+    assert [each["content"]["text"] for each in found] == ["first"]
+    for nonsense in ("0", "x" * 36):
+        refused = running.key.ask("GET", path + nonsense)
+        assert (refused.status, refused.body["errors"][0]["pointer"]) == (400, "/query/before")
 
 
 def test_a_reaction_waits_for_the_messages_before_it(running: Running) -> None:

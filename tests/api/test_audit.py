@@ -269,6 +269,7 @@ def test_every_operation_that_changes_something_is_in_the_log_without_secrets(ru
 def fetch(running: Running, client: ApiClient, path: str) -> str:
     with urlopen(Request(f"{running.gateway.url}/api/v1/{path}", headers=client.headers), timeout=PATIENCE) as answer:
         text: str = answer.read().decode()
+        assert answer.headers["Content-Type"].count("charset") <= 1
         return text
 
 

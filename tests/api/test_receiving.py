@@ -233,7 +233,10 @@ class TestRefusals:
         assert "longer than 255" in logs[0]["error"]
 
     def test_other_methods(self, running: Running, box: str) -> None:
-        assert {running.nobody.ask(method, box).status for method in ("GET", "PUT", "DELETE")} == {405}
+        for method in ("GET", "PUT", "DELETE"):
+            refused = running.nobody.ask(method, box)
+            assert (refused.status, refused.headers["allow"]) == (405, "POST")
+            assert "only POST" in refused.body["message"]
 
 
 class TestEvents:

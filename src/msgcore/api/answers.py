@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-Timestamp: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+Timestamp: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "date-time"}})]
 """A moment as `core.clock.to_iso` writes it: ISO 8601, milliseconds, Z."""
 
 

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
+from msgcore.api.parameters import each_one_of
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
@@ -20,10 +21,13 @@ from msgcore.services.api_keys import ApiKeyService, IssuedKey
 
 
 class CreateApiKey(Wire):
-    """A new key. Scopes are those of `GET /docs`; a key cannot hand on scopes that it does not have."""
+    """A new key. A key cannot hand on scopes that it does not have."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    scopes: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(min_length=1, max_length=100)]
+    scopes: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=64)]],
+        msgspec.Meta(min_length=1, max_length=100, extra_json_schema=each_one_of(ApiScope)),
+    ]
     expires_in_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] | None = None
 
 

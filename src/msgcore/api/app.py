@@ -29,6 +29,7 @@ from msgcore.api.health import HealthController
 from msgcore.api.identities import IdentitiesController
 from msgcore.api.members import MembersController
 from msgcore.api.messages import MessagesController
+from msgcore.api.methods import send_allowed
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
 from msgcore.api.opt_outs import OptOutsController
@@ -112,7 +113,7 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
         dto=BodyDto,
         return_dto=None,
         exception_handlers={Exception: handle_error},
-        before_send=[send_request_id, send_allowance],
+        before_send=[send_request_id, send_allowance, send_allowed],
         cors_config=_cors(settings),
         openapi_config=_document(services, sessions) if settings.docs == "on" else None,
         request_max_body_size=settings.max_body_bytes,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from litestar import Controller, get
@@ -13,6 +14,7 @@ from litestar.response import Stream
 
 from msgcore.api.access import PUBLIC, Injected, requires
 from msgcore.api.answers import Timestamp
+from msgcore.api.documented import answered, problems
 from msgcore.api.received import AttachmentAnswer, attachment_answer
 from msgcore.api.stalled import letting_go
 from msgcore.core.clock import to_iso
@@ -63,7 +65,17 @@ class AttachmentsController(Controller):
             **{name: getattr(shown, name) for name in shown.__struct_fields__}, expires_at=to_iso(found.until)
         )
 
-    @get("/attachments/{attachment_id:str}", opt=PUBLIC, middleware=[letting_go], summary="Download an attachment")
+    @get(
+        "/attachments/{attachment_id:str}",
+        opt=PUBLIC,
+        middleware=[letting_go],
+        summary="Download an attachment",
+        responses=answered(Any, "*/*")
+        | answered(Any, "*/*", status=206)
+        | problems(
+            HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        ),
+    )
     async def download(
         self,
         attachment_id: FromPath[str],

@@ -19,6 +19,7 @@ from litestar.response import Stream
 from msgcore.api.access import ADMINISTRATORS, Injected, requires
 from msgcore.api.answers import Answer, Timestamp
 from msgcore.api.attachments import disposition
+from msgcore.api.documented import answered
 from msgcore.api.parameters import Before, PageSize, read_moment
 from msgcore.api.stalled import letting_go
 from msgcore.core.clock import to_iso
@@ -32,7 +33,8 @@ _ADMINS = requires(ApiScope.KEYS_READ, ApiScope.MEMBERS_READ)
 Format: TypeAlias = Annotated[
     Literal["ndjson", "csv"], QueryParameter(description="An entry a line, as JSON or as CSV with a heading")
 ]
-_MEDIA_TYPES: Final[Mapping[str, str]] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+_MEDIA_TYPES: Final[Mapping[str, str]] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+_EXPORTED: Final = answered(str, "application/x-ndjson")
 
 _FORMULAS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 """With one of these, or its wide form, a cell begins that spreadsheets would calculate (OWASP, "CSV Injection")."""
@@ -128,7 +130,7 @@ class AuditController(Controller):
         """Newest first. Keys need `keys:read` and `members:read`, people to be admin or owner."""
         return await _page(audit, await audit.of_project(chosen, project), before, limit)
 
-    @get("/export", opt=_ADMINS, middleware=[letting_go], summary="Export a project's audit log")
+    @get("/export", opt=_ADMINS, middleware=[letting_go], summary="Export a project's audit log", responses=_EXPORTED)
     async def export(
         self,
         project: FromPath[str],
@@ -164,7 +166,13 @@ class WholeAuditController(Controller):
         """For administrators. Newest first."""
         return await _page(audit, replace(chosen, project_id=project_id), before, limit)
 
-    @get("/export", opt=ADMINISTRATORS, middleware=[letting_go], summary="Export the audit log of the installation")
+    @get(
+        "/export",
+        opt=ADMINISTRATORS,
+        middleware=[letting_go],
+        summary="Export the audit log of the installation",
+        responses=_EXPORTED,
+    )
     async def export(
         self,
         audit: Injected[AuditService],

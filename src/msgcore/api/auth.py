@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar import Controller, get, patch, post
 from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer
 from msgcore.api.client_address import address_group, client_address
+from msgcore.api.documented import problems
 from msgcore.api.parameters import AccountEmail
 from msgcore.api.session_guard import session_of
 from msgcore.core.content import Wire
@@ -173,7 +175,12 @@ class AuthController(Controller):
         """Open until somebody has signed up; after that by invitation only."""
         return _auth_answer(await accounts.sign_up(data.email, data.password, data.name, address=_address(request)))
 
-    @post("/login", opt=PUBLIC, summary="Sign in with e-mail address and password")
+    @post(
+        "/login",
+        opt=PUBLIC,
+        summary="Sign in with e-mail address and password",
+        responses=problems(HTTPStatus.UNAUTHORIZED),
+    )
     async def sign_in(
         self,
         request: AnyRequest,
@@ -183,7 +190,7 @@ class AuthController(Controller):
         """The token is valid for seven days."""
         return _auth_answer(await accounts.sign_in(data.email, data.password, address=_address(request)))
 
-    @post("/accept-invite", opt=PUBLIC, summary="Accept an invitation")
+    @post("/accept-invite", opt=PUBLIC, summary="Accept an invitation", responses=problems(HTTPStatus.UNAUTHORIZED))
     async def accept_invite(
         self,
         request: AnyRequest,

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, ValidationException
-from litestar.routes import HTTPRoute
 
 from msgcore.api.answers import Answer
 from msgcore.api.explain import TOO_DEEP, parameter_error
+from msgcore.api.methods import allowed_methods
 from msgcore.api.request_id import request_id
 from msgcore.api.whole_bodies import allowed_seconds
 from msgcore.core.errors import (
     FieldError,
     InvalidInputError,
+    MethodError,
     NotFoundError,
     ProblemError,
     RangeNotSatisfiableError,
@@ -68,7 +70,7 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="msgcore", ApiKey realm="msgcore"'
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed_methods(request))
+        headers["Allow"] = ", ".join(_allowed(request, problem))
     if isinstance(problem, RangeNotSatisfiableError):
         headers["Content-Range"] = f"bytes */{problem.size}"
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
@@ -154,7 +156,7 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
             hint = "" if request.app.openapi_config is None else "; /docs lists them"
             return f"Cannot {asked}: there is no such endpoint{hint}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = ", ".join(_allowed_methods(request)) or "only a WebSocket (ws:// or wss://)"
+            allowed = ", ".join(allowed_methods(request.app, request.url.path)) or "only a WebSocket (ws:// or wss://)"
             return f"Cannot {asked}; allowed here: {allowed}"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             limit = request.route_handler.resolve_request_max_body_size()
@@ -166,14 +168,5 @@ def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> st
             return error.detail
 
 
-def _allowed_methods(request: Request[Any, Any, Any]) -> list[str]:
-    """The methods of the route that the router takes for the request's path."""
-    path = request.url.path.rstrip("/") or "/"
-    methods: dict[tuple[bool, ...], set[str]] = {}
-    for route in request.app.routes:
-        pattern = re.sub(r"\\\{.+?\\\}", "[^/]+", re.escape(route.path_format))
-        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, path):
-            # Where several match, it takes the one whose own words come first in place of parameters.
-            parameters = tuple(part.startswith("{") for part in route.path_format.split("/"))
-            methods.setdefault(parameters, set()).update(route.methods)
-    return sorted(methods[min(methods)]) if methods else []
+def _allowed(request: Request[Any, Any, Any], error: Exception) -> Sequence[str]:
+    return error.allowed if isinstance(error, MethodError) else allowed_methods(request.app, request.url.path)

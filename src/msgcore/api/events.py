@@ -13,6 +13,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from msgcore.api.access import ApiRequest, Injected, requires
+from msgcore.api.documented import answered
 from msgcore.api.stalled import letting_go
 from msgcore.core.errors import FieldError, InvalidInputError, ProblemError, TooManyStreamsError
 from msgcore.core.ids import canonical_id
@@ -62,7 +63,13 @@ class EventsController(Controller):
     path = "/api/v1/projects/{project:str}/events"
     tags = ("Events",)
 
-    @get("/", opt=requires(ApiScope.MESSAGES_READ), middleware=[letting_go], summary="Follow events")
+    @get(
+        "/",
+        opt=requires(ApiScope.MESSAGES_READ),
+        middleware=[letting_go],
+        summary="Follow events",
+        responses=answered(EventsAnswer),
+    )
     async def follow(
         self,
         request: ApiRequest,

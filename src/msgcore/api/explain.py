@@ -7,10 +7,11 @@ walks the body beside the type that was expected and lists every wrong field.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Final, cast
+from uuid import UUID
 
 import msgspec
 from msgspec import inspect
@@ -20,6 +21,11 @@ from msgcore.core.errors import FieldError
 MAX_ERRORS = 100
 TOO_DEEP = "the body is nested too deeply"
 _LONGEST_NAME = 64
+_PARSED: Final[Mapping[type[inspect.Type], tuple[type, str]]] = {
+    inspect.UUIDType: (UUID, "a UUID"),
+    inspect.BytesType: (bytes, "a string in base64"),
+}
+"""What strings are read as, and how it is called."""
 _UNDERSCORE = re.compile(r"_([a-z])")
 _MSGSPEC_PATH = re.compile(r" - at `.*`$")
 
@@ -55,7 +61,8 @@ class _Place:
 
     def field(self, key: str) -> _Place:
         shown = key if len(key) <= _LONGEST_NAME else f"{key[:_LONGEST_NAME]}..."
-        return _Place(f"{self.pointer}/{shown.replace('~', '~0').replace('/', '~1')}", f"{self._prefix}{shown}")
+        name = f"{self._prefix}{shown}" or '""'
+        return _Place(f"{self.pointer}/{shown.replace('~', '~0').replace('/', '~1')}", name)
 
     def item(self, index: int) -> _Place:
         return _Place(f"{self.pointer}/{index}", f"{self.name}[{index}]")
@@ -155,7 +162,15 @@ def _allows(expected: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 - one 
         case inspect.NoneType():
             return value is None
         case _:
-            return False
+            return isinstance(value, str) and type(expected) in _PARSED and _parses(value, _PARSED[type(expected)][0])
+
+
+def _parses(text: str, kind: type) -> bool:
+    try:
+        msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _text_allowed(expected: inspect.StrType, value: str) -> bool:
@@ -193,7 +208,7 @@ def _describe(expected: inspect.Type) -> str:  # noqa: PLR0911 - one return a ty
         case inspect.NoneType():
             return "null"
         case _:
-            return "an object"
+            return _PARSED[type(expected)][1] if type(expected) in _PARSED else "an object"
 
 
 def _range(low: float | None, high: float | None, unit: str) -> str:

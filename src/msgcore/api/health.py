@@ -11,6 +11,7 @@ from litestar import Controller, MediaType, Response, get
 
 from msgcore.api.access import PROBED, Injected
 from msgcore.api.answers import Answer, Timestamp
+from msgcore.api.documented import answered
 from msgcore.core.clock import to_iso
 from msgcore.observability.snapshot import Dispatching, Snapshot
 from msgcore.services.health import HealthService
@@ -64,7 +65,11 @@ class HealthController(Controller):
     path = "/api/v1/health"
     tags = ("Health",)
 
-    @get(opt=PROBED, summary="Whether the gateway can work; 503 when it cannot")
+    @get(
+        opt=PROBED,
+        summary="Whether the gateway can work; 503 when it cannot",
+        responses=answered(HealthAnswer, status=503),
+    )
     async def check(self, health: Injected[HealthService]) -> Response[HealthAnswer]:
         """Answers 200 or 503. All but `status` and `database` may be two seconds old."""
         found = await health.check()
@@ -85,7 +90,12 @@ class HealthController(Controller):
         """Answers 200, whatever else is away."""
         return ProbeAnswer(status="alive")
 
-    @get("/ready", opt=PROBED, summary="Whether the process should get requests")
+    @get(
+        "/ready",
+        opt=PROBED,
+        summary="Whether the process should get requests",
+        responses=answered(ProbeAnswer, status=503),
+    )
     async def ready(self, health: Injected[HealthService]) -> Response[ProbeAnswer]:
         """Answers 200, or 503 while it starts or stops or the database is away."""
         reason = await health.unready()

@@ -18,7 +18,8 @@ from litestar.routes import HTTPRoute
 from msgcore import __version__
 from msgcore.api.access import Access, declared_access
 from msgcore.api.batch_body import BatchOperation
-from msgcore.api.errors import Problem
+from msgcore.api.documented import add_second_types, close_bodies, problems
+from msgcore.api.links import add_links
 from msgcore.api.platform_schemas import add_platforms
 from msgcore.api.reference import reference_pages, reference_router
 from msgcore.api.session_guard import CSRF_HEADER, SAFE_METHODS
@@ -52,6 +53,9 @@ class _Document(OpenAPI):
     def to_schema(self) -> dict[str, Any]:
         document = super().to_schema()
         add_platforms(document["components"]["schemas"], self.sheets)
+        add_second_types(document["paths"])
+        add_links(document["paths"])
+        close_bodies(document)
         return document
 
 
@@ -97,7 +101,7 @@ def complete_operations(app: Litestar) -> None:
                 access = declared_access(handler)
                 if access is not None and handler.resolve_include_in_schema():
                     handler.security = _security(handler, access)
-                    handler.responses = _errors(handler, access)
+                    handler.responses = _errors(handler, access) | dict(handler.responses or {})
 
 
 def _security(handler: HTTPRouteHandler, access: Access) -> list[dict[str, list[str]]]:
@@ -109,16 +113,13 @@ def _security(handler: HTTPRouteHandler, access: Access) -> list[dict[str, list[
 
 
 def _errors(handler: HTTPRouteHandler, access: Access) -> dict[int, ResponseSpec]:
-    possible = [HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS]
-    if handler.parsed_fn_signature.parameters.keys() & {"data", "project"}:
-        possible.append(HTTPStatus.BAD_REQUEST)
+    possible = [HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS]
     if "data" in handler.parsed_fn_signature.parameters or handler.operation_class is BatchOperation:
-        possible += [HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
+        possible += [HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE]
+    if handler.http_methods != {"GET"}:
+        possible.append(HTTPStatus.CONFLICT)
     if "idempotency_key" in handler.parsed_fn_signature.parameters:
         possible.append(HTTPStatus.UNPROCESSABLE_ENTITY)
     if access.callers:
         possible += [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND]
-    return {
-        status.value: ResponseSpec(Problem, generate_examples=False, description=status.phrase)
-        for status in sorted(possible)
-    }
+    return problems(*sorted(possible))

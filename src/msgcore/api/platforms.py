@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get, patch, post
@@ -277,10 +278,11 @@ class PlatformsController(Controller):
         platform_id: FromPath[str],
         platforms: Injected[PlatformService],
         limit: Limit = 50,
-        before: Annotated[str | None, QueryParameter(description="`id` of the last entry of the page before")] = None,
+        before: Annotated[UUID | None, QueryParameter(description="`id` of the last entry of the page before")] = None,
     ) -> InboxAnswer:
         """What was sent to a sandbox platform, newest first; 400 for other platforms."""
-        return InboxAnswer(messages=await platforms.read_inbox(project, platform_id, limit=limit, before=before))
+        start = None if before is None else str(before)
+        return InboxAnswer(messages=await platforms.read_inbox(project, platform_id, limit=limit, before=start))
 
     @delete(
         "/{platform_id:str}/inbox",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from litestar import Controller, Response, delete, get, post
 
 from msgcore.api.access import PUBLIC, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.auth import SignedInUser, SignIn
 from msgcore.api.client_address import address_group, client_address
+from msgcore.api.documented import problems
 from msgcore.api.session_guard import PLACE, SessionGuard, session_of
 from msgcore.core.clock import to_iso
 from msgcore.core.errors import ForbiddenError, NotFoundError
@@ -31,7 +34,12 @@ class SessionController(Controller):
     path = PLACE
     tags = ("Auth",)
 
-    @post("/", opt=PUBLIC, summary="Sign in with a cookie")
+    @post(
+        "/",
+        opt=PUBLIC,
+        summary="Sign in with a cookie",
+        responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    )
     async def sign_in(
         self,
         request: AnyRequest,

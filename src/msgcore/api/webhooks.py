@@ -12,16 +12,21 @@ from msgspec import UNSET, UnsetType
 
 from msgcore.api.access import ApiRequest, Injected, JsonBody, requires
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
+from msgcore.api.parameters import each_one_of
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
+from msgcore.core.events import EventType
 from msgcore.core.private import private_repr
 from msgcore.core.scopes import ApiScope
-from msgcore.services.webhook_rules import LONGEST_URL
+from msgcore.services.webhook_rules import EVERY_EVENT, LONGEST_URL
 from msgcore.services.webhooks import NewWebhook, WebhookService, WebhookStats, WebhookView
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_URL)]
-Events = Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(min_length=1, max_length=100)]
+Events = Annotated[
+    list[Annotated[str, msgspec.Meta(max_length=64)]],
+    msgspec.Meta(min_length=1, max_length=100, extra_json_schema=each_one_of((EVERY_EVENT, *EventType))),
+]
 Secret = Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
 OverlapHours = Annotated[int, msgspec.Meta(ge=0, le=168)]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from litestar import Controller, MediaType, Response, get, route
 from litestar.enums import HttpMethod
-from litestar.exceptions import MethodNotAllowedException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import FromPath
 
 from msgcore.api.access import PUBLIC, AnyRequest, Injected
 from msgcore.api.body import refuse_coded
+from msgcore.api.documented import answered, problems
 from msgcore.core.envelope import schema
-from msgcore.core.errors import ProblemError, TooLargeError
+from msgcore.core.errors import MethodError, ProblemError, TooLargeError
 from msgcore.inbound.receiver import Receiver
 from msgcore.platforms.receiving import InboundRequest
 
@@ -39,13 +40,24 @@ class InboundWebhooksController(Controller):
         summary="Receive from a platform",
         status_code=200,
         media_type=MediaType.JSON,
+        responses=answered(Any, "*/*")
+        | problems(
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
     )
     async def receive(
         self, request: AnyRequest, platform: FromPath[str], webhook_token: FromPath[str], receiver: Injected[Receiver]
     ) -> Response[bytes]:
         """Answered once the request is verified and safe; it is read afterwards. `GET platforms` tells each address."""
-        if request.method not in receiver.methods(platform):
-            raise MethodNotAllowedException
+        methods = receiver.methods(platform)
+        if request.method not in methods:
+            told = f"{platform} does not use {request.method} here, only {', '.join(methods)}"
+            raise MethodError(told, allowed=methods)
         try:
             body = await _body_of(request)
         except ProblemError as problem:

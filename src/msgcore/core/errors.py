@@ -9,6 +9,7 @@ Two families live here:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -76,6 +77,17 @@ class NotFoundError(ProblemError):
 
     status = 404
     title = "Not Found"
+
+
+class MethodError(ProblemError):
+    """The address is not asked by this method, but by those that are `allowed`."""
+
+    status = 405
+    title = "Method Not Allowed"
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class ConflictError(ProblemError):
