@@ -12,7 +12,7 @@ from msgcore.outbound.rich.dialect import PLAIN, Dialect
 from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.reading import read_markdown
 from msgcore.outbound.rich.splitting import split
-from msgcore.outbound.rich.tree import Blocks, Mark, Paragraph, Run, plain
+from msgcore.outbound.rich.tree import Blocks, Item, Listing, Mark, Paragraph, Run, plain
 from msgcore.outbound.rich.whatsapp import WHATSAPP
 from servers.growth import QUADRATIC, growth
 
@@ -133,6 +133,22 @@ def test_nothing_is_lost_and_every_piece_fits(markdown: str, limit: int) -> None
     written = [PLAIN.write(piece) for piece in pieces]
     # Shorter than the signs of its own block (a mark of a list, an address) nothing can be.
     assert all(len(text) <= limit or len(text) <= 40 for text in written)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=60), st.integers(100, 300))
+def test_each_piece_of_a_list_holds_as_many_rows_as_fit(lengths: list[int], limit: int) -> None:
+    rows = tuple(Item(None, (Paragraph((Run("x" * length),)),)) for length in lengths)
+
+    def size(some: Blocks) -> int:
+        return len(PLAIN.write(some))
+
+    expected: list[tuple[Item, ...]] = []
+    for row in rows:  # one row after the other, as a person would
+        if expected and size((Listing((*expected[-1], row)),)) <= limit:
+            expected[-1] = (*expected[-1], row)
+        else:
+            expected.append((row,))
+    assert list(split((Listing(rows),), size, limit)) == [(Listing(each),) for each in expected]
 
 
 HOSTILE = [
