@@ -254,6 +254,19 @@ class TestIdempotency:
         assert len({tuple(reply.body["jobIds"]) for reply in replies}) == 1
         assert sorted(reply.body["replayed"] for reply in replies) == [False] + [True] * 11
 
+    def test_nothing_is_accepted_of_a_client_that_left(self, running: Running) -> None:
+        # A platform that renders: all these texts take much longer than it takes to see that nobody is there.
+        credentials = {"token": "123456789:AAFabcdefghijklmnopqrstuvwxyz0123456"}
+        made = {"platform": "telegram", "name": "left", "credentials": credentials}
+        platform_id = running.key.ask("POST", "projects/shop/platforms", made).body["id"]
+        body = [{**one, "content": {"markdown": "_a_ " * 3000}} for one in later(platform_id, *map(str, range(1, 17)))]
+        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "left", **running.key.headers}
+        connection.request("POST", f"/api/v1/{BATCH}", json.dumps(body).encode(), headers)
+        connection.close()
+        again = send(running, body, Idempotency_Key="left")
+        assert (again.status, again.body["replayed"]) == (201, False)
+
     def test_also_when_it_would_be_refused_by_now(self, running: Running) -> None:
         platform_id = running.add_sandbox("switched off")
         body = [message(platform_id, "ann")]

@@ -12,7 +12,7 @@ from msgcore.outbound.rich.dialect import PLAIN, Dialect
 from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.reading import read_markdown
 from msgcore.outbound.rich.splitting import split
-from msgcore.outbound.rich.tree import Blocks, Mark, Paragraph, Run, plain
+from msgcore.outbound.rich.tree import Blocks, Item, Listing, Mark, Paragraph, Run, plain
 from msgcore.outbound.rich.whatsapp import WHATSAPP
 from servers.growth import QUADRATIC, growth
 
@@ -114,25 +114,41 @@ PIECES = [
 
 @pytest.mark.parametrize(("markdown", "limit", "pieces"), PIECES)
 def test_pieces(markdown: str, limit: int, pieces: list[str]) -> None:
-    found = split(read_markdown(markdown), lambda blocks: len(TAGS.write(blocks)) <= limit)
+    found = list(split(read_markdown(markdown), lambda blocks: len(TAGS.write(blocks)), limit))
     assert [TAGS.write(piece) for piece in found] == pieces
 
 
 def test_what_a_reader_takes_for_one_character_stays_whole() -> None:
     family = "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}"
-    pieces = split(plain(family * 10), lambda blocks: len(PLAIN.write(blocks)) <= 12)
+    pieces = list(split(plain(family * 10), lambda blocks: len(PLAIN.write(blocks)), 12))
     assert [PLAIN.write(piece) for piece in pieces] == [family * 2] * 5
 
 
 @given(st.text(alphabet="ab .\n*_`>#-1[]()<|\u00e9\U0001f600", max_size=300), st.integers(1, 40))
 def test_nothing_is_lost_and_every_piece_fits(markdown: str, limit: int) -> None:
     blocks = read_markdown(markdown)
-    pieces = split(blocks, lambda some: len(PLAIN.write(some)) <= limit)
+    pieces = list(split(blocks, lambda some: len(PLAIN.write(some)), limit))
     whole = "".join(c for c in PLAIN.write(blocks) if c.isalpha())
     assert "".join(c for piece in pieces for c in PLAIN.write(piece) if c.isalpha()) == whole
     written = [PLAIN.write(piece) for piece in pieces]
     # Shorter than the signs of its own block (a mark of a list, an address) nothing can be.
     assert all(len(text) <= limit or len(text) <= 40 for text in written)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=60), st.integers(100, 300))
+def test_each_piece_of_a_list_holds_as_many_rows_as_fit(lengths: list[int], limit: int) -> None:
+    rows = tuple(Item(None, (Paragraph((Run("x" * length),)),)) for length in lengths)
+
+    def size(some: Blocks) -> int:
+        return len(PLAIN.write(some))
+
+    expected: list[tuple[Item, ...]] = []
+    for row in rows:  # one row after the other, as a person would
+        if expected and size((Listing((*expected[-1], row)),)) <= limit:
+            expected[-1] = (*expected[-1], row)
+        else:
+            expected.append((row,))
+    assert list(split((Listing(rows),), size, limit)) == [(Listing(each),) for each in expected]
 
 
 HOSTILE = [

@@ -11,6 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from msgcore.api.access import ApiRequest, Injected, requires
 from msgcore.api.answers import Answer, Timestamp
 from msgcore.api.batch_body import BatchOperation, read_batch
+from msgcore.api.departed import watching
 from msgcore.api.messages import DeliverySummary, IdempotencyKey
 from msgcore.api.parameters import Limit
 from msgcore.api.rate_limit import RateGate
@@ -117,7 +118,10 @@ class BatchesController(Controller):
         """
         rate_gate.open_batch(request.scope, project)
         draft = await read_batch(request)
-        accepted = await batches.send(request.user, project, draft, idempotency_key=idempotency_key)
+        async with watching(request) as is_gone:
+            accepted = await batches.send(
+                request.user, project, draft, idempotency_key=idempotency_key, is_gone=is_gone
+            )
         if not accepted.replayed:
             rate_gate.count_batch(project, len(accepted.message_ids))
         return _batch_answer(accepted)

@@ -40,6 +40,7 @@ class Adapters:
             on_stored=on_stored,
             refresh_event=shared.links.refresh_event,
         )
+        resources.callback(services.long_texts.close)
         adapters = {
             **shared.registry.build(services),
             EventWebhookAdapter.declaration.name: EventWebhookAdapter(services),

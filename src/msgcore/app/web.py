@@ -63,6 +63,7 @@ def build_services(
         quota=QueueQuota(database, clock, shared.settings.queue_quota),
         messages=shared.messages,
         addresses=AddressBook(database, registry),
+        long_texts=adapters.services.long_texts,
         clock=clock,
     )
     dead_letters = DeadLetterService(database=database, scheduler=scheduling.scheduler, registry=registry, clock=clock)

@@ -13,7 +13,8 @@ from html import unescape
 
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _TAG_REST = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
-_ATTRIBUTE = re.compile(r"""([A-Za-z-]++)\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
+# A name without a value is found too: otherwise it would be tried again from each of its letters.
+_ATTRIBUTE = re.compile(r"""([A-Za-z-]++)(?:\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++))?+""")
 RAW_TEXT = frozenset(("script", "style", "template", "title", "textarea", "noscript"))
 """Elements whose content is no HTML, or is never seen."""
 
@@ -62,6 +63,6 @@ def tokens(html: str) -> Iterator[tuple[str | None, str]]:
 def attribute(attributes: str, name: str) -> str:
     """The value of an attribute, out of what stands in a tag behind its name; empty where it has none."""
     for match in _ATTRIBUTE.finditer(attributes):
-        if match[1].lower() == name:
+        if match[2] is not None and match[1].lower() == name:
             return unescape(match[2].strip("\"'")).strip()
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -24,6 +25,9 @@ from msgcore.outbound.rich.tree import NO_MARKS, Blocks, Item, Listing, Mark, Pa
 
 MOST_PIECES = 20
 """Messages that one text may become: more is a file, not a message."""
+_TOO_LONG = FieldError(
+    "/content", f"the text is longer than {MOST_PIECES} messages of this platform: send it as a file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,7 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
     layout.degradations += ignored(options, shows)
     # Before it is cut: that takes time, and this much is refused anyway. Twice, since code may be escaped less.
     if shows.measure(shows.dialect.escape(visible(blocks))) > 2 * MOST_PIECES * shows.text:
-        message = f"the text is longer than {MOST_PIECES} messages of this platform: send it as a file"
-        layout.errors.append(FieldError("/content", message))
+        layout.errors.append(_TOO_LONG)
         return layout
     body = shows.buttons.body if layout.buttons and shows.buttons is not None else None
     layout.texts = [shows.dialect.write(piece) for piece in _pieces(blocks, shows, body)]
@@ -157,19 +160,22 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
 
 
 def _pieces(blocks: Blocks, shows: Shows, body: int | None) -> list[Blocks]:
-    """A text in pieces that each fit into one message, and the last one into the `body` above buttons."""
-    pieces = split(blocks, lambda some: _fits(some, shows, shows.text))
-    if body is None or not pieces or _fits(pieces[-1], shows, body):
+    """A text in pieces that each fit into one message, and the last one into the `body` above buttons.
+
+    Of a text that becomes too many, one more than are allowed: the rest would be cut for nothing.
+    """
+
+    def size(some: Blocks) -> int:
+        return shows.measure(shows.dialect.write(some))
+
+    pieces = list(islice(split(blocks, size, shows.text), MOST_PIECES + 1))
+    if body is None or not pieces or len(pieces) > MOST_PIECES or size(pieces[-1]) <= body:
         return pieces
     *whole, last = pieces
-    *before, end = split(last, lambda some: _fits(some, shows, body))
+    *before, end = split(last, size, body)
     together = tuple(block for piece in before for block in piece)
     # Where a paragraph was cut, one message has it as two: that is a little longer than it was.
-    return [*whole, *([together] if _fits(together, shows, shows.text) else before), end]
-
-
-def _fits(blocks: Blocks, shows: Shows, limit: int) -> bool:
-    return shows.measure(shows.dialect.write(blocks)) <= limit
+    return [*whole, *([together] if size(together) <= shows.text else before), end]
 
 
 def _written(content: Content, shows: Shows, layout: Layout) -> Iterator[Paragraph] | Blocks:
@@ -330,8 +336,7 @@ def _note_length(options: SendOptions, shows: Shows, layout: Layout) -> None:
         message = f"the text is longer than one message takes ({shows.text}); options.longText refuses to split it"
         layout.errors.append(FieldError("/content", message))
     elif pieces > MOST_PIECES:
-        message = f"the text would become {pieces} messages, and {MOST_PIECES} are the most: send it as a file"
-        layout.errors.append(FieldError("/content", message))
+        layout.errors.append(_TOO_LONG)
     else:
         _note(layout, "content", "split", f"is longer than one message takes, and becomes {pieces}")
 

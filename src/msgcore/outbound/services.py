@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgcore.outbound.long_texts import LongTexts
 
 if TYPE_CHECKING:
     from msgcore.core.clock import Clock
@@ -30,6 +32,7 @@ class AdapterServices:
     database: Database
     clock: Clock
     base_urls: dict[str, str]
+    long_texts: LongTexts = field(default_factory=LongTexts)
     on_stored: Callable[[str], None] = lambda _: None
     """Told the id of an account for which an adapter has stored something that was received."""
     refresh_event: Callable[[Mapping[str, Any]], dict[str, Any]] = dict

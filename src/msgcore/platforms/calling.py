@@ -7,7 +7,6 @@ repeats one call at most.
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from msgcore.core.actions import Edit
-from msgcore.core.content import LONG_CONTENT, SendOptions
+from msgcore.core.content import SendOptions
 from msgcore.core.errors import FieldError, PermanentError
 from msgcore.outbound.layout import Layout, Shows, buttons_shown, choices_of, lay_out
 from msgcore.outbound.rendering import Call, Rendering
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 KEPT_RENDERINGS = 256
 """Renderings kept for the next target, or the next call, of the same message."""
+KEPT_CHARACTERS = 2_000_000
+"""Characters of their messages, all together."""
 PLAIN = SendOptions()
 _BESIDE_TEXT = ("attachments", "location", "contact", "poll")
 _ENCODER = msgspec.json.Encoder()
@@ -67,7 +68,8 @@ class CallingAdapter(PlatformAdapter):
 
     def __init__(self, services: AdapterServices) -> None:
         super().__init__(services)
-        self._renderings: OrderedDict[str, Rendering] = OrderedDict()
+        self._renderings: OrderedDict[str, tuple[Rendering, int]] = OrderedDict()
+        self._kept = 0
         self._answers = AnswerReader(self.declaration.display_name, self.problem, self.errors, services.clock)
 
     @classmethod
@@ -122,16 +124,17 @@ class CallingAdapter(PlatformAdapter):
 
     async def send(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt:
         """Make the next call of a delivery; the receipt tells whether more follow."""
-        calls = (await self._rendering(delivery)).calls
+        calls = (await self._rendering(account, delivery)).calls
         done = len(delivery.part_ids)
         if done >= len(calls):  # another version rendered it
             raise PermanentError("nothing_to_send", "Nothing of the message is left to be sent")
         receipt = await self.perform(account, delivery, calls[done], f"{delivery.id}.{done}")
         return msgspec.structs.replace(receipt, more=done + 1 < len(calls))
 
-    async def written(self, edit: Edit) -> Call:
+    async def written(self, account: Account, edit: Edit) -> Call:
         """The call that would send the new content of a message. Raises PermanentError where it is not just one."""
-        rendering = await self._rendered(edit.content, PLAIN)
+        run = self.services.long_texts.run
+        rendering = await run(account.project_id, edit.content, self.render, edit.content, PLAIN)
         errors = edit_errors(edit.content, rendering, type(self))
         if errors:  # another version accepted it
             raise PermanentError("edit_impossible", errors[0].message)
@@ -150,22 +153,32 @@ class CallingAdapter(PlatformAdapter):
         """Where the platform's API is: the operator's `MSGCORE_<PLATFORM>_BASE_URL`, or the public one."""
         return self.services.base_urls.get(self.declaration.name, default).rstrip("/")
 
-    async def _rendering(self, delivery: OutgoingDelivery) -> Rendering:
-        known = self._renderings.get(delivery.message_id)
+    async def _rendering(self, account: Account, delivery: OutgoingDelivery) -> Rendering:
+        known = self._known(delivery)
         if known is not None:
             return known
-        made = await self._rendered(delivery.content, delivery.options)
-        # Long texts, and files that are in the message itself, are the cache of messages' to keep.
-        if not _is_long(delivery.content) and all(file.data is None for call in made.calls for file in call.files):
-            self._renderings[delivery.message_id] = made
-            if len(self._renderings) > KEPT_RENDERINGS:
-                self._renderings.popitem(last=False)
+        made = await self.services.long_texts.run(account.project_id, delivery.content, self._render_once, delivery)
+        # Files that are in the message itself are the cache of messages' to keep.
+        if all(file.data is None for call in made.calls for file in call.files):
+            self._keep(delivery, made)
         return made
 
-    async def _rendered(self, content: Content, options: SendOptions) -> Rendering:
-        if _is_long(content):
-            return await asyncio.to_thread(self.render, content, options)
-        return self.render(content, options)
+    def _known(self, delivery: OutgoingDelivery) -> Rendering | None:
+        kept = self._renderings.get(delivery.message_id)
+        return None if kept is None else kept[0]
+
+    def _render_once(self, delivery: OutgoingDelivery) -> Rendering:
+        """The rendering, which may have been made while this delivery waited for its turn."""
+        return self._known(delivery) or self.render(delivery.content, delivery.options)
+
+    def _keep(self, delivery: OutgoingDelivery, made: Rendering) -> None:
+        if delivery.message_id in self._renderings:
+            return
+        length = delivery.content.length()
+        self._renderings[delivery.message_id] = made, length
+        self._kept += length
+        while len(self._renderings) > KEPT_RENDERINGS or self._kept > KEPT_CHARACTERS:
+            self._kept -= self._renderings.popitem(last=False)[1][1]
 
 
 def edit_errors(content: Content, rendering: Rendering, adapter: type[CallingAdapter]) -> list[FieldError]:
@@ -185,10 +198,6 @@ def edit_errors(content: Content, rendering: Rendering, adapter: type[CallingAda
         message = f"content would become {len(calls)} messages on {name}, and an edit is one: shorten it"
         return [FieldError("/content", message)]
     return []
-
-
-def _is_long(content: Content) -> bool:
-    return content.length() > LONG_CONTENT
 
 
 def json_call(method: str, url: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpCall:

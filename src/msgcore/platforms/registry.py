@@ -18,7 +18,7 @@ import msgspec
 
 import msgcore.platforms
 from msgcore.core.actions import Action, Edit
-from msgcore.core.content import SendOptions
+from msgcore.core.content import MOST_EMBEDDED, SendOptions
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.outbound.attachments import check_attachments
 from msgcore.platforms.base import Capability, CredentialField, PlatformAdapter, PlatformDeclaration
@@ -179,11 +179,11 @@ class PlatformRegistry:
         """What is wrong with a content on a platform; pointers start with `/content/` or `/options/`.
 
         What holds everywhere comes first, so of several platforms each says it again. The adapter's
-        own rules are asked only when `platformOptions` have their declared shape.
+        own rules are asked only when `platformOptions` have their declared shape, and embeds can be read in time.
         """
         adapter = self.adapter_class(platform)
         malformed = check_attachments(content.attachments) + self._misspelt_names(content)
-        return malformed + (_option_errors(adapter, content) or adapter.check_content(content, options))
+        return malformed + (_first_errors(adapter, content) or adapter.check_content(content, options))
 
     def check_action(self, platform: str, action: Action) -> list[FieldError]:
         """What is wrong with an action on a platform that has the capability for it; as `check_content` does it."""
@@ -191,7 +191,7 @@ class PlatformRegistry:
         if not isinstance(action, Edit):
             return adapter.check_action(action)
         malformed = check_attachments(action.content.attachments) + self._misspelt_names(action.content)
-        return malformed + (_option_errors(adapter, action.content) or adapter.check_action(action))
+        return malformed + (_first_errors(adapter, action.content) or adapter.check_action(action))
 
     def _misspelt_names(self, content: Content) -> list[FieldError]:
         """Members of `platformOptions` that nearly have a platform's name, and so would be ignored."""
@@ -251,6 +251,15 @@ def _text_problem(field: CredentialField, value: str) -> str | None:
         example = "" if field.example is None else f", such as {field.example}"
         return f"has the wrong form: {field.description}{example}"
     return None
+
+
+def _first_errors(adapter: type[PlatformAdapter], content: Content) -> list[FieldError]:
+    """What keeps an adapter from being asked."""
+    errors = _option_errors(adapter, content)
+    if content.embedded() > MOST_EMBEDDED:
+        message = f"content.embeds must have at most {MOST_EMBEDDED} characters together: send a file, or more messages"
+        errors.append(FieldError("/content/embeds", message))
+    return errors
 
 
 def _option_errors(adapter: type[PlatformAdapter], content: Content) -> list[FieldError]:

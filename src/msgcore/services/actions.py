@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -10,7 +9,7 @@ import msgspec
 
 from msgcore.core.actions import Action, Delete, Edit, MarkRead, React, Type, Unreact, word_of
 from msgcore.core.clock import Clock
-from msgcore.core.content import LONG_CONTENT, Target, TargetType
+from msgcore.core.content import Target, TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
 from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
@@ -114,12 +113,14 @@ class ActionService:
 
     async def _check(self, record: AccountRecord, action: Action) -> None:
         """The platform's own rules."""
-        if isinstance(action, Edit) and action.content.length() > LONG_CONTENT:
-            errors = await asyncio.to_thread(self._registry.check_action, record.platform, action)
+        check = self._registry.check_action
+        if isinstance(action, Edit):
+            run = self._sending.long_texts.run
+            errors = await run(record.project_id, action.content, check, record.platform, action)
+            empty = emptiness(action.content)
+            errors = errors if empty is None else [*errors, empty]
         else:
-            errors = self._registry.check_action(record.platform, action)
-        if isinstance(action, Edit) and (empty := emptiness(action.content)) is not None:
-            errors = [*errors, empty]
+            errors = check(record.platform, action)
         if errors:
             raise InvalidInputError.of(errors)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import MAX_TARGETS, SendRequest
+from msgcore.core.content import LONG_CONTENT, MAX_TARGETS, SendRequest
 from msgcore.core.deliveries import PENDING_STATES, DeliveryState
 from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
@@ -26,6 +26,7 @@ BREATH = 100
 """After so many messages of a batch it is the turn of other requests."""
 
 _BODY = "the body"
+_LEFT = "The connection ended before all messages were checked: nothing of the batch was accepted"
 
 
 class BatchDraft:
@@ -152,10 +153,17 @@ class BatchService:
         self._clock = clock
 
     async def send(
-        self, principal: Principal, project_id: str, draft: BatchDraft, *, idempotency_key: str | None = None
+        self,
+        principal: Principal,
+        project_id: str,
+        draft: BatchDraft,
+        *,
+        idempotency_key: str | None = None,
+        is_gone: Callable[[], bool] = lambda: False,
     ) -> AcceptedBatch:
         """Accept a batch in one transaction; returns when it is durable and queued.
 
+        Nothing is accepted of a caller who `is_gone` before all messages were checked.
         Raises what `SendService.send` does; InvalidInputError lists what is wrong with any of the messages.
         """
         if not draft.size:
@@ -165,7 +173,7 @@ class BatchService:
         for request in draft.requests.values():
             require_right(principal, request)
         try:
-            checked = await self._check(project_id, draft)
+            checked = await self._check(project_id, draft, is_gone)
         except InvalidInputError:
             # As in `SendService.send`: what was right when it came first may be wrong by now.
             earlier = await self._sending.replay(project_id, claim) if readable else None
@@ -195,8 +203,8 @@ class BatchService:
         rows, counts = await batches.list_batch(self._database, row.id, limit=limit, after=after)
         return [BatchMessage(row, dict(counts[row.id])) for row in rows]
 
-    async def _check(self, project_id: str, draft: BatchDraft) -> list[Checked]:
-        """Every message, checked. Raises InvalidInputError with what is wrong with any."""
+    async def _check(self, project_id: str, draft: BatchDraft, is_gone: Callable[[], bool]) -> list[Checked]:
+        """Every message, checked. Raises InvalidInputError with what is wrong with any, or when the caller is gone."""
         targets = sum(map(_number_of_targets, draft.requests.values()))
         if targets > MAX_TARGETS:
             raise InvalidInputError.of(
@@ -205,12 +213,17 @@ class BatchService:
         every = (target for request in draft.requests.values() for target in request.every_target())
         addresses = await self._sending.look_up(project_id, every)
         checked: list[Checked] = []
+        length = 0
         for index, request in draft.requests.items():
+            if is_gone():
+                raise InvalidInputError(_LEFT)
             try:
                 checked.append(await self._sending.check(project_id, request, addresses))
             except InvalidInputError as error:
                 draft.blame(index, error)
-            if index % BREATH == 0:
+            length += request.content.length()
+            if index % BREATH == 0 or length > LONG_CONTENT:
+                length = 0
                 await asyncio.sleep(0)
         if draft.is_wrong:
             raise draft.refusal()

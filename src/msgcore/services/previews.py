@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
 from msgcore.core.content import SendOptions, SendRequest, Target
@@ -42,7 +41,9 @@ class PreviewService:
         for target, record in zip(named.every_target(), records, strict=True):
             found = previews.get(record.platform)
             if found is None:
-                rendering = await asyncio.to_thread(self._registry.render, record.platform, named.content, options)
+                rendering = await self._sending.long_texts.run(
+                    project_id, named.content, self._registry.render, record.platform, named.content, options
+                )
                 found = previews[record.platform] = Preview(record.platform, rendering)
             found.targets.append(target)
         return list(previews.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,13 +14,14 @@ import msgspec
 import structlog
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import LONG_CONTENT, Content, Priority, SendOptions, SendRequest, Target, TargetType
+from msgcore.core.content import Content, Priority, SendOptions, SendRequest, Target, TargetType
 from msgcore.core.deliveries import DeliveryState, Rank, Ticket
 from msgcore.core.errors import FieldError, ForbiddenError, InvalidInputError
 from msgcore.core.ids import canonical_id, new_id
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
 from msgcore.dispatch.messages import MessageBody, MessageCache
+from msgcore.outbound.long_texts import LongTexts
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.services.addressing import AddressBook, Addresses
 from msgcore.store.ledger.accept import Accepted, AcceptLog, IdempotencyClaim, New, NewMessage, new_delivery
@@ -74,6 +74,7 @@ class SendService:
         quota: QueueQuota,
         messages: MessageCache,
         addresses: AddressBook,
+        long_texts: LongTexts,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
@@ -82,6 +83,7 @@ class SendService:
         self._quota = quota
         self._messages = messages
         self._addresses = addresses
+        self.long_texts = long_texts
         self._clock = clock
 
     async def send(
@@ -153,7 +155,8 @@ class SendService:
                 errors.append(_too_many_primaries(len(request.targets)))
             fallbacks = await check("options.fallback.targets", options.fallback.targets)
         platforms = dict.fromkeys(record.platform for record in (*records, *fallbacks))
-        errors.extend(_named({name: await self._check_content(name, request.content, options) for name in platforms}))
+        found = {name: await self._check_content(project_id, name, request.content, options) for name in platforms}
+        errors.extend(_named(found))
         if (empty := emptiness(request.content)) is not None:
             errors.append(empty)
         if errors:
@@ -219,10 +222,8 @@ class SendService:
                 break
         return records
 
-    async def _check_content(self, platform: str, content: Content, options: SendOptions) -> list[FieldError]:
-        if content.length() > LONG_CONTENT:
-            return await asyncio.to_thread(self._registry.check_content, platform, content, options)
-        return self._registry.check_content(platform, content, options)
+    async def _check_content(self, project: str, name: str, content: Content, options: SendOptions) -> list[FieldError]:
+        return await self.long_texts.run(project, content, self._registry.check_content, name, content, options)
 
     async def _find(self, platform_id: str) -> AccountRecord | None:
         account_id = canonical_id(platform_id)

@@ -9,7 +9,7 @@ from html import unescape
 
 from msgcore.outbound.html_tokens import RAW_TEXT, attribute, tokens
 from msgcore.outbound.rich.reading import Inline
-from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Mark, Paragraph, Quote, Rule, Run
+from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Mark, Paragraph, Quote, Rule, Run, Runs
 
 DEEPEST = 20
 """Quotes and lists within one another; deeper ones are read as if they were plain blocks."""
@@ -59,12 +59,27 @@ def read_html(html: str) -> Blocks:
 
 @dataclass(slots=True)
 class _Frame:
-    """Something that holds blocks and is not closed yet; `number` is that of a list's next item."""
+    """Something that holds blocks and is not closed yet; `number` is that of a list's next item.
+
+    `lines` are a paragraph that comes behind `blocks`, and to which more lines may be added.
+    """
 
     tag: str
     blocks: list[Block] = field(default_factory=list[Block])
     items: list[Item] = field(default_factory=list[Item])
     number: int | None = None
+    lines: list[Run] = field(default_factory=list[Run])
+
+    def add_line(self, runs: Runs) -> None:
+        """A line that belongs to the paragraph before it, if that was one of lines too."""
+        self.lines += (Run("\n"), *runs) if self.lines else runs
+
+    def end_lines(self) -> list[Block]:
+        """All blocks; what comes next is none of the lines."""
+        if self.lines:
+            self.blocks.append(Paragraph(tuple(self.lines)))
+            self.lines.clear()
+        return self.blocks
 
 
 class _Reader:
@@ -88,7 +103,7 @@ class _Reader:
         self._break()
         while len(self._frames) > 1:
             self._close(self._frames[-1].tag)
-        return tuple(self._frames[0].blocks)
+        return tuple(self._frames[0].end_lines())
 
     def data(self, text: str) -> None:
         if self._unseen:
@@ -166,18 +181,17 @@ class _Reader:
 
     def _put(self, frame: _Frame) -> None:
         """A frame that has ended becomes part of the one around it."""
-        around = self._frames[-1]
+        around, blocks = self._frames[-1], tuple(frame.end_lines())
         if frame.tag == "li":
             if around.tag in ("ul", "ol"):
-                around.items.append(Item(around.number, tuple(frame.blocks)))
+                around.items.append(Item(around.number, blocks))
                 around.number = None if around.number is None else around.number + 1
             else:  # an item without a list
-                around.blocks.append(Listing((Item(None, tuple(frame.blocks)),)))
+                around.end_lines().append(Listing((Item(None, blocks),)))
         elif frame.tag == "blockquote":
-            around.blocks.append(Quote(tuple(frame.blocks)))
-        else:
-            around.blocks += frame.blocks  # what is in a list and in none of its items
-            around.blocks.append(Listing(tuple(frame.items)))
+            around.end_lines().append(Quote(blocks))
+        else:  # `blocks` are in a list and in none of its items
+            around.end_lines().extend((*blocks, Listing(tuple(frame.items))))
 
     def _end_link(self) -> None:
         self._inline.close_link()
@@ -199,15 +213,16 @@ class _Reader:
         runs = self._inline.runs()
         self._inline.restart()
         if runs:
-            blocks = self._frames[-1].blocks
-            last = blocks[-1] if blocks else None
-            if isinstance(last, Paragraph) and not (self._apart or last.level or self._level):
-                blocks[-1] = Paragraph((*last.runs, Run("\n"), *runs))
+            frame = self._frames[-1]
+            if self._apart or self._level:
+                frame.end_lines()
+            if self._level:
+                frame.blocks.append(Paragraph(runs, self._level))
             else:
-                blocks.append(Paragraph(runs, self._level))
+                frame.add_line(runs)
             self._apart = False
         self._level = 0
 
     def _add(self, block: Block) -> None:
         self._break()
-        self._frames[-1].blocks.append(block)
+        self._frames[-1].end_lines().append(block)

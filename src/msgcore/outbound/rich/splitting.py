@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import regex
 
-from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Paragraph, Quote, Run, Runs, Table, words
+from msgcore.outbound.rich.tree import (
+    Block,
+    Blocks,
+    Code,
+    Item,
+    Listing,
+    Paragraph,
+    Quote,
+    Rule,
+    Run,
+    Runs,
+    Table,
+    words,
+)
 
-Fits = Callable[[Blocks], bool]
-"""Whether blocks, written in a platform's dialect, are short enough for one message."""
+Size = Callable[[Blocks], int]
+"""How long blocks are, written in a platform's dialect."""
 
 FIRST_LOOK = 256
-"""Characters; doubled until they do not fit any more, so that finding a cut costs what the piece does."""
+"""Characters that are measured first of a text that may have to be cut."""
+GROWTH = 8
+"""More than so many times what fits for sure is never measured, so that finding a cut costs what the piece does."""
 SHORTEST = 0.4
 """A better place to cut is taken where it leaves at least so much of what would fit."""
 
@@ -26,123 +41,113 @@ LONGEST_CLUSTER = 64
 """Characters of what a reader takes for one: more is nobody's writing."""
 
 _Row = TypeVar("_Row")
-_Cut = Callable[[_Row, Fits], list[Blocks]]
+_Cut = Callable[[_Row, Size, int], Iterator[Blocks]]
 
 
-def split(blocks: Blocks, fits: Fits) -> list[Blocks]:
-    """Blocks as pieces that fit, in order; none for no blocks.
+def split(blocks: Blocks, size: Size, limit: int) -> Iterator[Blocks]:
+    """Blocks as pieces of a size within the limit, in order; none for no blocks.
 
-    A single character that does not fit is a piece of its own all the same.
+    A single character that does not fit is a piece of its own all the same. Each piece is worked out when it is
+    asked for, at a cost that grows with what it holds: whoever needs no more of them stops asking.
     """
-    pieces: list[Blocks] = []
     rest = blocks
     while rest:
-        number = _together(rest, fits)
+        number = _most(len(rest), lambda number, rest=rest: size(rest[:number]), limit)
         if number:
-            pieces.append(rest[:number])
+            yield rest[:number]
             rest = rest[number:]
             continue
-        *whole, last = _parts(rest[0], fits)
-        pieces += whole
-        if whole:
+        parts = _parts(rest[0], size, limit)
+        last, is_cut = next(parts, rest[:1]), False
+        for part in parts:
+            yield last
+            last, is_cut = part, True
+        if is_cut:
             rest = (*last, *rest[1:])  # what is left of it may stand with what follows
         else:
-            pieces.append(last)  # it cannot be cut
+            yield last  # it cannot be cut
             rest = rest[1:]
-    return pieces
 
 
-def _together(blocks: Blocks, fits: Fits) -> int:
-    """How many blocks from the first on fit into one piece, found by doubling and halving."""
-    low, high = 0, 1
-    while high < len(blocks) and fits(blocks[:high]):
-        low, high = high, min(2 * high, len(blocks))
-    if fits(blocks[:high]):
-        return high
+def _most(length: int, size: Callable[[int], int], limit: int, first: int = 1) -> int:
+    """How many of so many stay within the limit, from the first on.
+
+    What was measured tells about how many it will be; every third guess halves what is left, whatever was measured.
+    """
+    low, high, guess, guesses = 0, length + 1, min(first, length), 0
     while high - low > 1:
-        middle = (low + high) // 2
-        if fits(blocks[:middle]):
-            low = middle
+        measured, guesses = size(guess), guesses + 1
+        likely = guess * limit // max(1, measured)
+        if measured <= limit:
+            low = guess
         else:
-            high = middle
+            high = guess
+        if high > length:
+            likely = min(likely, GROWTH * low)
+        elif guesses % 3 == 0:
+            likely = (low + high) // 2
+        guess = min(max(likely, low + 1), high - 1)
     return low
 
 
-def _parts(block: Block, fits: Fits) -> list[Blocks]:
-    """One block as pieces that fit, at least one."""
-    if fits((block,)):
-        return [(block,)]
+def _parts(block: Block, size: Size, limit: int) -> Iterator[Blocks]:
+    """One block, which does not fit, as pieces that do; none where it cannot be cut."""
     match block:
         case Paragraph(runs, level):
-            parts = split_runs(runs, lambda some: fits((Paragraph(some, level),)))
-            pieces: list[Blocks] = [(Paragraph(part, level),) for part in parts]
+            for part in split_runs(runs, lambda some: size((Paragraph(some, level),)), limit):
+                yield (Paragraph(part, level),)
         case Code(text, language):
-            parts = split_runs((Run(text),), lambda some: fits((Code(words(some), language),)))
-            pieces = [(Code(words(part), language),) for part in parts]
+            for part in split_runs((Run(text),), lambda some: size((Code(words(some), language),)), limit):
+                yield (Code(words(part), language),)
         case Quote(inner):
-            pieces = [(Quote(part),) for part in split(inner, lambda some: fits((Quote(some),)))]
+            for piece in split(inner, lambda some: size((Quote(some),)), limit):
+                yield (Quote(piece),)
         case Listing(items):
-            pieces = _rows(items, Listing, fits, _item)
+            yield from _rows(items, Listing, size, limit, _item)
         case Table(rows):
-            pieces = _rows(rows, Table, fits, _table_row)
-        case _:
-            pieces = []
-    return pieces or [(block,)]
+            yield from _rows(rows, Table, size, limit, _table_row)
+        case Rule():
+            pass
 
 
-def _rows(rows: Sequence[_Row], made: Callable[[tuple[_Row, ...]], Block], fits: Fits, cut: _Cut[_Row]) -> list[Blocks]:
+def _rows(
+    rows: tuple[_Row, ...], made: Callable[[tuple[_Row, ...]], Block], size: Size, limit: int, cut: _Cut[_Row]
+) -> Iterator[Blocks]:
     """What consists of rows, as many of them together as fit; one that is too long by itself is cut."""
-    pieces: list[Blocks] = []
-    present: tuple[_Row, ...] = ()
-    for row in rows:
-        if fits((made((*present, row)),)):
-            present = (*present, row)
-            continue
-        if present:
-            pieces.append((made(present),))
-        present = (row,)
-        if not fits((made(present),)):
-            pieces += cut(row, fits)
-            present = ()
-    return [*pieces, (made(present),)] if present else pieces
+    at = 0
+    while at < len(rows):
+        number = _most(len(rows) - at, lambda number, at=at: size((made(rows[at : at + number]),)), limit)
+        if number:
+            yield (made(rows[at : at + number]),)
+        else:
+            yield from cut(rows[at], size, limit)
+        at += max(1, number)
 
 
-def _item(item: Item, fits: Fits) -> list[Blocks]:
+def _item(item: Item, size: Size, limit: int) -> Iterator[Blocks]:
     """An item with its mark before the first piece only."""
-    first, *rest = split(item.blocks, lambda some: fits((Listing((Item(item.number, some),)),)))
-    return [(Listing((Item(item.number, first),)),), *rest]
+    pieces = split(item.blocks, lambda some: size((Listing((Item(item.number, some),)),)), limit)
+    yield (Listing((Item(item.number, next(pieces, ())),)),)
+    yield from pieces
 
 
-def _table_row(row: tuple[Runs, ...], fits: Fits) -> list[Blocks]:
+def _table_row(row: tuple[Runs, ...], size: Size, limit: int) -> Iterator[Blocks]:
     """A row as a paragraph."""
     runs = tuple(run for cell in row for run in (*cell, Run(" | ")))
-    return _parts(Paragraph(runs[:-1]), fits)
+    return split((Paragraph(runs[:-1]),), size, limit)
 
 
-def split_runs(runs: Runs, fits: Callable[[Runs], bool]) -> list[Runs]:
+def split_runs(runs: Runs, size: Callable[[Runs], int], limit: int) -> Iterator[Runs]:
     """Words as pieces that fit, without the space where they are cut."""
-    pieces: list[Runs] = []
-    while runs and not fits(runs):
-        text = words(runs)
-        end = _longest(runs, len(text), fits)
-        end, start = _cut(text, end)
-        pieces.append(_between(runs, 0, end))
-        runs = _between(runs, start, len(text))
-    return [*pieces, runs] if runs else pieces
-
-
-def _longest(runs: Runs, length: int, fits: Callable[[Runs], bool]) -> int:
-    """How many characters fit at most; at least one."""
-    low, high = 0, min(FIRST_LOOK, length)
-    while high < length and fits(_between(runs, 0, high)):
-        low, high = high, min(2 * high, length)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(_between(runs, 0, middle)):
-            low = middle
-        else:
-            high = middle
-    return max(1, low)
+    text = words(runs)
+    while text:
+        most = _most(len(text), lambda number, runs=runs: size(_before(runs, number)), limit, FIRST_LOOK)
+        if most == len(text):
+            yield runs
+            return
+        end, start = _cut(text, max(1, most))
+        yield _before(runs, end)
+        runs, text = _after(runs, start), text[start:]
 
 
 def _cut(text: str, most: int) -> tuple[int, int]:
@@ -163,15 +168,21 @@ def _cut(text: str, most: int) -> tuple[int, int]:
     return (most, most) if end > max(most, LONGEST_CLUSTER) else (end, end)
 
 
-def _between(runs: Runs, start: int, end: int) -> Runs:
-    """The runs from one character to another."""
+def _before(runs: Runs, end: int) -> Runs:
+    """The runs up to a character."""
     found: list[Run] = []
-    at = 0
     for run in runs:
-        low, high = max(start - at, 0), min(end - at, len(run.text))
-        if low < high:
-            found.append(run._replace(text=run.text[low:high]))
-        at += len(run.text)
-        if at >= end:
-            break
+        if len(run.text) >= end:
+            return (*found, run._replace(text=run.text[:end]))
+        found.append(run)
+        end -= len(run.text)
     return tuple(found)
+
+
+def _after(runs: Runs, start: int) -> Runs:
+    """The runs from a character on."""
+    for index, run in enumerate(runs):
+        if len(run.text) > start:
+            return (run._replace(text=run.text[start:]), *runs[index + 1 :])
+        start -= len(run.text)
+    return ()

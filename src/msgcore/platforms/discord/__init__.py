@@ -208,7 +208,7 @@ class DiscordAdapter(CallingAdapter):
             case Edit():
                 # What is not given would stay as it was.
                 bare: dict[str, Any] = {"content": "", "embeds": [], "components": [], "attachments": []}
-                written = (await self.written(action)).body
+                written = (await self.written(account, action)).body
                 body = bare | {name: value for name, value in written.items() if name != "tts"}
                 answer = await self._ask(account, "PATCH", await self._message(account, outgoing, action), body)
             case Delete():

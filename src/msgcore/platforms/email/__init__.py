@@ -200,7 +200,8 @@ class EmailAdapter(PlatformAdapter):
             files = await self._load_files(content)
             work = (account.credentials, delivery, files, self.services.clock.now())
             large = files or content.length() > LONG_CONTENT
-            mail = await asyncio.to_thread(render, *work) if large else render(*work)
+            aside = self.services.long_texts.aside
+            mail = await aside(account.project_id, render, *work) if large else render(*work)
             refused = await pool.send(mail)
         if refused:
             log.warning("email_copies_refused", delivery_id=delivery.id, platform_id=account.id, copies=refused)

@@ -211,7 +211,7 @@ class MatrixAdapter(CallingAdapter):
             case Unreact():
                 await actions.unreact(server, await self._rooms.user(server, account), room, action, key)
             case Edit():
-                body = replacement(action.message_id, (await self.written(action)).body)
+                body = replacement(action.message_id, (await self.written(account, action)).body)
                 in_the_clear = read_options(action.content).unencrypted
                 await self._put(server, account, room, body, key, in_the_clear=in_the_clear)
             case Delete():

@@ -188,7 +188,9 @@ class NtfyAdapter(CallingAdapter):
         topic, action, server = outgoing.target.id, outgoing.action, server_of(account)
         match action:
             case Edit():
-                await self._publish(account, topic, action.message_id.rpartition(":")[2], await self.written(action))
+                await self._publish(
+                    account, topic, action.message_id.rpartition(":")[2], await self.written(account, action)
+                )
             case Delete():
                 url = f"{server}{message_path(topic, action.message_id)}"
                 await self.ask(HttpCall("DELETE", url, login(account)))
@@ -211,7 +213,7 @@ class NtfyAdapter(CallingAdapter):
             return None  # it may not read there
         if f'"sequence_id":"{sequence}"'.encode() not in (answer.response.body or b""):
             return None
-        more = done + 1 < len((await self._rendering(delivery)).calls)
+        more = done + 1 < len((await self._rendering(account, delivery)).calls)
         return SentReceipt(message_id(delivery.target.id, sequence), more=more)
 
     async def _publish(self, account: Account, topic: str, sequence: str, call: Call) -> SentReceipt:

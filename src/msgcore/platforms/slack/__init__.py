@@ -210,7 +210,7 @@ class SlackAdapter(CallingAdapter):
             case Unreact() as action:
                 call = unreact(action.message_id, action.emoji)
             case Edit() as action:
-                call = edit(action.message_id, await self.written(action))
+                call = edit(action.message_id, await self.written(account, action))
             case Delete() as action:
                 call = delete(action.message_id)
             case _:
@@ -239,7 +239,7 @@ class SlackAdapter(CallingAdapter):
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Look for the metadata of the message in its conversation, where the app has the scopes to read it."""
-        made, done = (await self._rendering(delivery)).calls, len(delivery.part_ids)
+        made, done = (await self._rendering(account, delivery)).calls, len(delivery.part_ids)
         if made[done].method != POST:
             return None
         channel = await self._conversation(account, delivery.target.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 from msgcore.core.content import Button, ButtonStyle, Embed, EmbedField
@@ -15,6 +16,8 @@ from msgcore.platforms.slack.mrkdwn import DIALECT, elements
 
 Block = dict[str, Any]
 
+BLOCKS = 50
+"""Blocks of a message (reference/block-kit/blocks)."""
 SECTION = 3000
 """Characters of a section's text (reference/block-kit/composition-objects/text-object)."""
 FIELDS = 10
@@ -115,7 +118,9 @@ def _fields(fields: Sequence[EmbedField]) -> Iterator[Block]:
 
 
 def _sections(blocks: Blocks) -> list[Block]:
-    return [section(DIALECT.write(piece)) for piece in split(blocks, lambda some: len(DIALECT.write(some)) <= SECTION)]
+    """A text in sections: where they are too many for a message, one more than that, since it is refused anyway."""
+    pieces = split(blocks, lambda some: len(DIALECT.write(some)), SECTION)
+    return [section(DIALECT.write(piece)) for piece in islice(pieces, BLOCKS + 1)]
 
 
 def _words(words: str, address: str | None = None) -> str:

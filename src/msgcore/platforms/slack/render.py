@@ -14,6 +14,7 @@ from msgcore.outbound.layout import ButtonRules, FileRules, Layout, Shows
 from msgcore.outbound.rendering import Call
 from msgcore.platforms.slack.blocks import (
     ADDRESS,
+    BLOCKS,
     SECTION,
     Block,
     actions,
@@ -35,8 +36,6 @@ REMOVE_REACTION = "reactions.remove"
 
 MOST_FILES = 10
 """Files that are shared at once: as many as people can share in Slack; they are in memory together."""
-BLOCKS = 50
-"""Blocks of a message (https://docs.slack.dev/reference/block-kit/blocks)."""
 BLOCK_TEXT = 12_000
 """Characters in the blocks of a message. Slack refuses them from about 13,200 on (`msg_blocks_too_long`,
 https://github.com/slackapi/bolt-js/issues/2509) and documents 12,000 for markdown blocks."""

@@ -170,7 +170,7 @@ class TelegramAdapter(CallingAdapter):
             case React() | Unreact() as action:
                 await self._do(account, outgoing, reaction(action))
             case Edit() as action:
-                await self._edit(account, outgoing, edit(action, await self.written(action)))
+                await self._edit(account, outgoing, edit(action, await self.written(account, action)))
             case Delete() as action:
                 await self._do(account, outgoing, delete(action), done=GONE)
             case Type():

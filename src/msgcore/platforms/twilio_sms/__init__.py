@@ -139,7 +139,7 @@ class TwilioSmsAdapter(SmsAdapter):
 
     async def find_sent(self, account: Account, delivery: OutgoingDelivery) -> SentReceipt | None:
         """Look for the same text among what went to the recipient since the message was accepted."""
-        sent_calls = (await self._rendering(delivery)).calls
+        sent_calls = (await self._rendering(account, delivery)).calls
         done = len(delivery.part_ids)
         query = urlencode({"To": delivery.target.id, "PageSize": RECENT})
         listing = HttpCall("GET", f"{self._messages_url(account)}?{query}", _authorization(account))

@@ -177,7 +177,7 @@ class WhatsAppEvoAdapter(CallingAdapter):
             case Unreact():
                 return await self.post(account, chat, reaction(chat, action.message_id, "", from_me=action.from_me))
             case Edit():
-                await self._do(account, "POST", edit(chat, action.message_id, await self.written(action)))
+                await self._do(account, "POST", edit(chat, action.message_id, await self.written(account, action)))
             case Delete():
                 await self._do(account, "DELETE", delete(chat, action.message_id))
             case Type():
