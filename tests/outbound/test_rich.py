@@ -91,6 +91,7 @@ HTML = [
     ("</b>closed</i></blockquote></li>", "closed"),
     ("<li>alone", "- alone"),
     ("<script>a</script>b<style>c", "b"),
+    ("a<div>b<h2>T</h2>c<div>d<ul>e<div>f<li>g</ul>h", "a\nb\n\n<h>T</h>\n\nc\nd\n\ne\nf\n\n- g\n\nh"),
 ]
 
 

@@ -7,15 +7,17 @@ a bounded number of times.
 
 from __future__ import annotations
 
+import html as standard
 import re
 from collections.abc import Iterator
-from html import unescape
 
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _TAG_REST = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
 _ATTRIBUTE = re.compile(r"""([A-Za-z-]++)\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
 RAW_TEXT = frozenset(("script", "style", "template", "title", "textarea", "noscript"))
 """Elements whose content is no HTML, or is never seen."""
+
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")
 
 
 def tokens(html: str) -> Iterator[tuple[str | None, str]]:
@@ -65,3 +67,11 @@ def attribute(attributes: str, name: str) -> str:
         if match[1].lower() == name:
             return unescape(match[2].strip("\"'")).strip()
     return ""
+
+
+def unescape(text: str) -> str:
+    """Text with its entities as the characters that they stand for, however long their numbers are.
+
+    The standard library raises ValueError for a number with thousands of digits; what is beyond Unicode is U+FFFD.
+    """
+    return standard.unescape(_LONG_NUMBER.sub(lambda found: "&#" + (found[1].lstrip("0")[:8] or "0"), text))

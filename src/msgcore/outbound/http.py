@@ -15,7 +15,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or an offset, with any number of digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

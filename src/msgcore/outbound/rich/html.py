@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html import unescape
 
-from msgcore.outbound.html_tokens import RAW_TEXT, attribute, tokens
+from msgcore.outbound.html_tokens import RAW_TEXT, attribute, tokens, unescape
 from msgcore.outbound.rich.reading import Inline
-from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Mark, Paragraph, Quote, Rule, Run
+from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Mark, Paragraph, Quote, Rule, Run, Runs
 
 DEEPEST = 20
 """Quotes and lists within one another; deeper ones are read as if they were plain blocks."""
@@ -62,9 +61,34 @@ class _Frame:
     """Something that holds blocks and is not closed yet; `number` is that of a list's next item."""
 
     tag: str
-    blocks: list[Block] = field(default_factory=list[Block])
     items: list[Item] = field(default_factory=list[Item])
     number: int | None = None
+    _blocks: list[Block] = field(default_factory=list[Block])
+    _lines: list[Run] = field(default_factory=list[Run])
+    """The last paragraph: lines are added to it one by one, and there may be very many."""
+
+    def add(self, *blocks: Block) -> None:
+        """Blocks below what is there."""
+        self._end_lines()
+        self._blocks += blocks
+
+    def add_line(self, runs: Runs, *, apart: bool) -> None:
+        """A line below what is there; of the same paragraph if that is what stands above, unless it stands `apart`."""
+        if apart:
+            self._end_lines()
+        if self._lines:
+            self._lines.append(Run("\n"))
+        self._lines += runs
+
+    def blocks(self) -> Blocks:
+        """All that is in it."""
+        self._end_lines()
+        return tuple(self._blocks)
+
+    def _end_lines(self) -> None:
+        if self._lines:
+            self._blocks.append(Paragraph(tuple(self._lines)))
+            self._lines = []
 
 
 class _Reader:
@@ -88,7 +112,7 @@ class _Reader:
         self._break()
         while len(self._frames) > 1:
             self._close(self._frames[-1].tag)
-        return tuple(self._frames[0].blocks)
+        return self._frames[0].blocks()
 
     def data(self, text: str) -> None:
         if self._unseen:
@@ -169,15 +193,15 @@ class _Reader:
         around = self._frames[-1]
         if frame.tag == "li":
             if around.tag in ("ul", "ol"):
-                around.items.append(Item(around.number, tuple(frame.blocks)))
+                around.items.append(Item(around.number, frame.blocks()))
                 around.number = None if around.number is None else around.number + 1
             else:  # an item without a list
-                around.blocks.append(Listing((Item(None, tuple(frame.blocks)),)))
+                around.add(Listing((Item(None, frame.blocks()),)))
         elif frame.tag == "blockquote":
-            around.blocks.append(Quote(tuple(frame.blocks)))
+            around.add(Quote(frame.blocks()))
         else:
-            around.blocks += frame.blocks  # what is in a list and in none of its items
-            around.blocks.append(Listing(tuple(frame.items)))
+            # What is in a list and in none of its items comes first.
+            around.add(*frame.blocks(), Listing(tuple(frame.items)))
 
     def _end_link(self) -> None:
         self._inline.close_link()
@@ -199,15 +223,13 @@ class _Reader:
         runs = self._inline.runs()
         self._inline.restart()
         if runs:
-            blocks = self._frames[-1].blocks
-            last = blocks[-1] if blocks else None
-            if isinstance(last, Paragraph) and not (self._apart or last.level or self._level):
-                blocks[-1] = Paragraph((*last.runs, Run("\n"), *runs))
+            if self._level:
+                self._frames[-1].add(Paragraph(runs, self._level))
             else:
-                blocks.append(Paragraph(runs, self._level))
+                self._frames[-1].add_line(runs, apart=self._apart)
             self._apart = False
         self._level = 0
 
     def _add(self, block: Block) -> None:
         self._break()
-        self._frames[-1].blocks.append(block)
+        self._frames[-1].add(block)
