@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msgcore.outbound.extras import extras_as_markdown
-from msgcore.outbound.http import retry_after
+from msgcore.outbound.http import LONGEST_WAIT, as_seconds, retry_after
 from msgcore.outbound.markdown import escape, to_html
 from msgcore.outbound.plain_text import html_to_text
 from servers.deliveries import make_content
@@ -123,6 +123,17 @@ WAITS = [
 @pytest.mark.parametrize(("value", "seconds"), WAITS)
 def test_how_long_others_ask_to_wait(value: str | None, seconds: float | None) -> None:
     assert retry_after(value, datetime(2026, 5, 6, 12, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        *((1, 1.0), (0.25, 0.25), ("64.57", 64.57), ("0", 0.0), (10**30, LONGEST_WAIT), ("inf", LONGEST_WAIT)),
+        *((each, None) for each in (-1, "-0.5", "nan", "soon", "", None, True, [], {}, 10**400, float("nan"))),
+    ],
+)
+def test_a_wait_is_a_number_that_is_one(value: object, seconds: float | None) -> None:
+    assert as_seconds(value) == seconds
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
