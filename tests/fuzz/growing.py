@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 TIMES = 8
-MOST = TIMES * TIMES / 2
+MOST = TIMES * TIMES / 3
 """So many times as long for an input that is `TIMES` as long is nearer to its square than to its length."""
 ROUNDS = 3
-NOTHING = 0.05
+NOTHING = 0.02
 """Seconds that are no reason to look closer, however they grew."""
 
 

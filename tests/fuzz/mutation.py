@@ -6,7 +6,7 @@ Strategies of Hypothesis, so that what fails is made small, and coverage-guided 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 from urllib.parse import parse_qsl, quote_from_bytes, urlencode
@@ -83,7 +83,15 @@ def documents(draw: Draw, samples: Sequence[bytes]) -> bytes:
         written = msgspec.json.encode(document)
     except (RecursionError, UnicodeEncodeError):
         return b'{"a":' * 2000
-    return damaged(draw, _MARKED.sub(lambda found: _unquoted(found[1]), written))
+    return damaged(draw, _marked_out(written))
+
+
+def _written(document: Any) -> bytes:
+    return _marked_out(msgspec.json.encode(document))
+
+
+def _marked_out(written: bytes) -> bytes:
+    return _MARKED.sub(lambda found: _unquoted(found[1]), written)
 
 
 def _unquoted(written: bytes) -> bytes:
@@ -187,6 +195,27 @@ def _splice(draw: Draw, document: Any, container: Any, key: Any) -> Any:
 
 
 _CHANGES = {each.__name__: each for each in (_drop, _replace, _retype, _swap, _rename, _repeat, _nest, _splice)}
+
+
+_PLAIN_VALUES = (None, 10**17, "9" * 5000, ["x"])
+
+
+def variations(body: bytes) -> Iterator[bytes]:
+    """JSON with each of its parts in turn something else, or not there; nothing for what is no JSON."""
+    if not body.startswith(b"{"):
+        return
+    document = msgspec.json.decode(body)
+    for container, key in list(_places(document)):
+        before = container[key]
+        for value in (_deep(600), *_PLAIN_VALUES):
+            container[key] = value
+            yield _written(document)
+        del container[key]
+        yield _written(document)
+        if isinstance(container, list):
+            container.insert(key, before)
+        else:
+            container[key] = before
 
 
 # --- forms

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from fuzz.target import Target
 
-EXAMPLES = 10
+EXAMPLES = 8
 """Of each target in the short run."""
 ROUND = 100
 MOST_SECONDS = 5.0

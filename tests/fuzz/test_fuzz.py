@@ -8,15 +8,18 @@ import pytest
 import structlog
 
 from fuzz.growing import MOST, growth
-from fuzz.platform_targets import REGISTRY
+from fuzz.mutation import variations
+from fuzz.platform_targets import NOW, REGISTRY
 from fuzz.runs import quick_run, quietly
 from fuzz.target import Target
 from fuzz.targets import all_targets
+from msgcore.platforms.receiving import InboundRequest
 from servers.facts import folder_of, has_facts, samples_of
 
 TARGETS = all_targets()
 GROWING = [pytest.param(target, piece, id=f"{target} {piece!r}") for target in TARGETS for piece in target.grows]
-SHORT = 2_000
+NAMES = [name for name in REGISTRY.names if has_facts(name)]
+SHORT = 4_000
 """Characters; it is compared with eight times as many."""
 
 
@@ -34,13 +37,21 @@ def test_whatever_comes_is_read_or_refused(target: Target) -> None:
     quick_run(target)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_value_that_is_posted_may_be_something_else(name: str) -> None:
+    look = next(target.look for target in TARGETS if target.name == f"{name}: what it posts")
+    for sample in samples_of(name):
+        for body in variations(sample.content):
+            look(InboundRequest("POST", sample.headers, sample.query, body, NOW))
+
+
 @pytest.mark.parametrize(("target", "piece"), GROWING)
 def test_the_time_grows_with_the_length_only(target: Target, piece: str) -> None:
     assert target.read is not None
     assert growth(target.read, piece, SHORT) < MOST
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY.names if has_facts(name)])
+@pytest.mark.parametrize("name", NAMES)
 def test_all_that_a_platform_reads_is_tried(name: str) -> None:
     adapter, tried = REGISTRY.adapter_class(name), {target.name for target in TARGETS}
     if adapter.inbound is not None:
