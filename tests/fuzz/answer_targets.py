@@ -22,8 +22,7 @@ from msgcore.outbound.attachments import AttachmentLoader
 from msgcore.outbound.http import LONGEST_WAIT
 from msgcore.outbound.services import AdapterServices
 from msgcore.outbound.transport import Response
-from msgcore.platforms.base import CAPABILITY_OF, Account, SentReceipt
-from msgcore.platforms.calling import CallingAdapter
+from msgcore.platforms.base import CAPABILITY_OF, Account, PlatformAdapter, SentReceipt
 from msgcore.security.egress import EgressGuard
 from servers.deliveries import make_action, make_content, make_delivery
 from servers.facts import Facts, every_action
@@ -119,7 +118,7 @@ def _check_error(error: DeliveryError) -> None:
     assert not isinstance(error, ThrottledError) or 0 <= error.retry_after < math.inf
 
 
-def answers_target(name: str, adapter_class: type[CallingAdapter], account: Account, facts: Facts) -> Target:
+def answers_target(name: str, adapter_class: type[PlatformAdapter], account: Account, facts: Facts) -> Target:
     """Each thing that an adapter asks for ends as it should, whatever the answer."""
     examples = [(rule.status or 400, rule.example) for rule in adapter_class.errors.rules]
     examples += [(throttle.status, throttle.body) for throttle in facts.throttles]

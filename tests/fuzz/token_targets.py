@@ -10,22 +10,35 @@ from typing import Any
 import jwt
 from hypothesis import strategies as st
 
+from fuzz.hurried import hurried
 from fuzz.mutation import documents, spliced, texts
 from fuzz.target import Target
 from msgcore.core.clock import SystemClock
-from msgcore.core.errors import ForbiddenError, UnauthenticatedError
+from msgcore.core.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from msgcore.outbound.transport import Response
 from msgcore.security.api_keys import make_api_key, may_be_api_key
 from msgcore.security.digests import digest
-from msgcore.security.oidc_tokens import KeySet, read_token, signature_of
+from msgcore.security.oidc_tokens import KeySet, Signature, read_token, signature_of
 from msgcore.security.tokens import Tokens
 from msgcore.security.webhook_secrets import LONGEST_SECRET, SHORTEST_SECRET, make_secret, read_secret
+from msgcore.services.oidc_issuer import OidcIssuer
 from servers.adapters import attachment_links
-from servers.oidc import curve_key, encoded, public_jwk, public_pem, rsa_key
+from servers.oidc import curve_key, encoded, public_jwk, public_pem
 
 SECRET = "s" * 32
 ISSUER, AUDIENCE = "https://id.example", "https://gateway.example"
 CLOCK = SystemClock()
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+RSA_JWK = {
+    "kty": "RSA", "kid": "2011-04-29", "use": "sig", "e": "AQAB",
+    "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+}  # fmt: skip
+"""RFC 7517, appendix A.1, as the next one; the third is of RFC 8037, appendix A.2."""
+EC_JWK = {
+    "kty": "EC", "crv": "P-256", "kid": "1", "use": "sig",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}  # fmt: skip
+OKP_JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "three", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 _HEADERS = [
     json.dumps(each).encode()
     for each in ({"alg": "HS256", "typ": "JWT"}, {"alg": "RS256", "kid": "one", "typ": "JWT"}, {"alg": "none"})
@@ -37,7 +50,7 @@ _ALGS = st.sampled_from(
 
 def _claims(**more: Any) -> dict[str, Any]:
     now = CLOCK.now().timestamp()
-    return {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": int(now) - 5, "exp": int(now) + 600, **more}
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": int(now) - 5, "exp": int(now) + 10**6, **more}
 
 
 def _signed_otherwise(draw: Any, claims: dict[str, Any], keys: list[Any]) -> str:
@@ -99,7 +112,7 @@ def login_target() -> Target:
             "iat": now.timestamp(),
             "exp": now.timestamp() + 60,
         }
-        other = _changed(data.draw, token, claims, [public_pem(rsa_key(1))])
+        other = _changed(data.draw, token, claims, [public_pem(curve_key(1))])
         _must_refuse(lambda: tokens.read(other), token, other)
 
     return Target("login tokens", st.data(), look)
@@ -107,9 +120,8 @@ def login_target() -> Target:
 
 def oidc_target() -> Target:
     """Tokens of an issuer, whose keys anybody may read."""
-    keys = {"RS256": rsa_key(1), "ES256": curve_key(1)}
-    known = KeySet({"keys": [public_jwk(key, kid="one", alg=name) for name, key in keys.items()]}, ALGORITHMS)
-    public = [public_pem(key) for key in keys.values()]
+    key = curve_key(1)
+    known = KeySet({"keys": [RSA_JWK, public_jwk(key, kid="one", alg="ES256")]}, ALGORITHMS)
 
     def read(token: str) -> None:
         found = known.find(signature_of(token))
@@ -119,10 +131,9 @@ def oidc_target() -> Target:
 
     def look(data: st.DataObject) -> None:
         claims = _claims()
-        name = data.draw(st.sampled_from(sorted(keys)))
-        token = jwt.encode(claims, keys[name], name, headers={"kid": "one"})
+        token = jwt.encode(claims, key, "ES256", headers={"kid": "one"})
         read(token)
-        other = _changed(data.draw, token, {**claims, "sub": "eve"}, public)
+        other = _changed(data.draw, token, {**claims, "sub": "eve"}, [public_pem(key)])
         _must_refuse(lambda: read(other), token, other)
 
     return Target("tokens of an issuer", st.data(), look)
@@ -156,8 +167,7 @@ def oidc_claims_target() -> Target:
 
 def key_set_target() -> Target:
     """An issuer's keys, in any shape."""
-    keys = [public_jwk(rsa_key(1), kid="one"), public_jwk(curve_key(1), kid="two", alg="ES256")]
-    keys.append({"kty": "OKP", "crv": "Ed25519", "kid": "three", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+    keys = [RSA_JWK, EC_JWK, OKP_JWK]
 
     def look(document: bytes) -> None:
         try:
@@ -167,6 +177,35 @@ def key_set_target() -> Target:
             return
 
     return Target("keys of an issuer", documents([json.dumps({"keys": keys}).encode()]), look)
+
+
+def discovery_target() -> Target:
+    """What an issuer publishes about itself, in any shape: its keys are found, or nobody signs in with its tokens."""
+    about = json.dumps({"issuer": f"{ISSUER}/", "jwks_uri": f"{ISSUER}/keys"}).encode()
+    keys = json.dumps({"keys": [RSA_JWK, EC_JWK]}).encode()
+    answers = st.just(about) | documents([about]), st.just(keys) | documents([keys])
+
+    def look(case: tuple[bytes, bytes, int]) -> None:
+        issuer = OidcIssuer(Publishing(*case), CLOCK, ISSUER, ALGORITHMS)  # type: ignore[arg-type]
+        try:
+            name, _ = hurried(issuer.find(Signature("1", "ES256")))
+        except (UnauthenticatedError, UnavailableError):
+            return
+        assert name == f"{ISSUER}/"
+
+    return Target("discovery of an issuer", st.tuples(*answers, st.sampled_from((200, 200, 200, 404))), look)
+
+
+class Publishing:
+    """A transport to an issuer that publishes this."""
+
+    def __init__(self, about: bytes, keys: bytes, status: int) -> None:
+        self._about = about
+        self._keys = keys
+        self._status = status
+
+    async def request(self, method: str, url: str, **_: Any) -> Response:
+        return Response(self._status, {}, self._about if url.endswith("openid-configuration") else self._keys)
 
 
 def _must_refuse(read: Callable[[], object], token: str, other: str) -> None:
@@ -203,6 +242,7 @@ def targets() -> Iterator[Target]:
     yield oidc_target()
     yield oidc_claims_target()
     yield key_set_target()
+    yield discovery_target()
     key = make_api_key("production").secret
     keys = (
         texts
