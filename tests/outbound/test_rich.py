@@ -87,6 +87,10 @@ HTML = [
     ("<ol start=3><li>a<li>b</ol>", "3. a\n4. b"),
     ("<h2>T</h2>x", "<h>T</h>\n\nx"),
     ('<a href="javascript:x">y</a>', "y"),
+    (
+        '<img alt="i" src="javascript:x"> <img src=x.png alt=j> <img src=HTTPS://x.example/>',
+        "i j <a HTTPS://x.example/>HTTPS://x.example/</a>",
+    ),
     ("<b>never closed", "<b>never closed</b>"),
     ("</b>closed</i></blockquote></li>", "closed"),
     ("<li>alone", "- alone"),

@@ -165,10 +165,9 @@ class _Reader:
                     self._close("li")
                 self._open(tag, None)
             case "a":
-                address = attribute(attributes, "href")
-                self._inline.open_link(address if address.lower().startswith(_ADDRESSES) else "")
+                self._inline.open_link(_address(attribute(attributes, "href")))
             case "img":
-                self._inline.image(attribute(attributes, "alt"), attribute(attributes, "src"))
+                self._inline.image(attribute(attributes, "alt"), _address(attribute(attributes, "src")))
             case _:
                 pass
 
@@ -233,3 +232,8 @@ class _Reader:
     def _add(self, block: Block) -> None:
         self._break()
         self._frames[-1].add(block)
+
+
+def _address(given: str) -> str:
+    """An address that may be led to; an empty one for a place in the document, or for what would run something."""
+    return given if given.lower().startswith(_ADDRESSES) else ""
