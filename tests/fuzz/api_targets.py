@@ -130,7 +130,7 @@ def _look_at_send(body: bytes) -> None:
     options = request.options or NO_OPTIONS
     for field, text in (("options.scheduled", options.scheduled), ("options.expiresAt", options.expires_at)):
         moment = read_time(field, text, NOW, errors)
-        assert moment is None or moment.astimezone(NOW.tzinfo)
+        assert moment is None or max(moment, NOW).astimezone(NOW.tzinfo)
     for each in errors:
         _check_field(each)
 

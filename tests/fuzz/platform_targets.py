@@ -182,7 +182,8 @@ def _other(draw: Any, value: str) -> str:
         case 0:
             return value[: draw(st.integers(0, max(0, len(value) - 3)))]
         case 1:
-            return value + draw(st.sampled_from(("0", "A", "00", value)))
+            # In front: what stands behind the end of base64 is passed over by some libraries, and forges nothing.
+            return draw(st.sampled_from(("9", "A", "99", value))) + value
         case 2 if len(value) > 2:
             at = draw(st.integers(0, len(value) - 3))  # of the last character of base64 some bits stand for nothing
             instead = "1" if value[at] != "1" else "2"
