@@ -141,6 +141,11 @@ def test_the_time_grows_with_the_length_only(piece: str) -> None:
     assert growth(html_to_text, piece, 4_000) < QUADRATIC / 2
 
 
+@pytest.mark.parametrize("piece", ["t", "t=", "t='", 't="', "t ", "-", " ", "="])
+def test_so_does_the_time_for_attributes(piece: str) -> None:
+    assert growth(lambda text: html_to_text(f"<a {text}>x"), piece, 3_000) < QUADRATIC / 2
+
+
 EXTRAS = [
     ({}, ""),
     ({"buttons": [{"text": "Go *now*", "url": "https://x.example/a b)".replace(" ", "%20")}]}, "Go *now* (https://x.example/a%20b%29)"),

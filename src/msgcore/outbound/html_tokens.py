@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _TAG_REST = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
-_ATTRIBUTE = re.compile(r"""([A-Za-z-]++)\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
+# A name begins where no other letter stands before it, or a long one would be looked through from each of its letters.
+_ATTRIBUTE = re.compile(r"""(?<![A-Za-z-])([A-Za-z-]++)\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
 RAW_TEXT = frozenset(("script", "style", "template", "title", "textarea", "noscript"))
 """Elements whose content is no HTML, or is never seen."""
 
