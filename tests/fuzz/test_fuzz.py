@@ -19,7 +19,7 @@ from servers.facts import folder_of, has_facts, samples_of
 TARGETS = all_targets()
 GROWING = [pytest.param(target, piece, id=f"{target} {piece!r}") for target in TARGETS for piece in target.grows]
 NAMES = [name for name in REGISTRY.names if has_facts(name)]
-SHORT = 4_000
+SHORT = 3_000
 """Characters; it is compared with eight times as many."""
 
 
