@@ -6,6 +6,7 @@ PYTHON ?= python3
 COVERAGE_MIN ?= 90
 TEST_WORKERS ?= 3
 FUZZ_EXAMPLES ?= 12
+FUZZ_SECONDS ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,7 +38,8 @@ test-faults: $(DEV)  ## The long fault runs: kill -9 of all and of workers, Redi
 	MSGCORE_FAULT_INBOUND=5000 MSGCORE_FAULT_AWAY_SECONDS=30 MSGCORE_FAULT_TAKEOVERS=5 MSGCORE_FAULT_LIVE_KILLS=10 \
 	MSGCORE_FAULT_FALLBACKS=3000 MSGCORE_FAULT_LANE_MESSAGES=1000 MSGCORE_FAULT_KEY_PLATFORMS=10000 $(BIN)/pytest --timeout 3600 tests/faults
 
-test-fuzz: $(DEV)  ## The long fuzz run: many requests made from the OpenAPI document, as callers of every kind
+test-fuzz: $(DEV)  ## The long fuzz runs: every parser of what comes from outside; requests made from the OpenAPI document
+	PYTHONPATH=tests MSGCORE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m fuzz
 	MSGCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -s --timeout 3600 tests/e2e/test_openapi_fuzz.py
 
 lint: $(DEV)  ## Check style, formatting, types and the direction of imports

@@ -154,6 +154,17 @@ async def test_an_id_with_nul_is_set_aside_and_not_lost(inbox: Inbox) -> None:
     assert await inbox.texts(set_aside=1) == ["good"]
 
 
+async def test_what_cannot_be_read_is_set_aside_whatever_it_says(inbox: Inbox) -> None:
+    odd = request("odd", kind="a\0b" + "c" * 5000)
+    await inbox.keep(request("one"), odd, request("two"))
+    inbox.start()
+    assert await inbox.texts(set_aside=1) == ["one", "two"]
+    async with inbox.database.read() as connection:
+        reason = await connection.scalar(select(inbound_requests.c.error))
+    assert reason.startswith("the body is no report: Invalid value 'ab")
+    assert len(reason) <= recording.LONGEST_REASON
+
+
 async def test_what_a_newer_version_stored_waits_for_it(inbox: Inbox) -> None:
     async with inbox.database.write() as connection:
         await connection.execute(update(project_platforms).values(platform="of-tomorrow"))

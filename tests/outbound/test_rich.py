@@ -87,10 +87,15 @@ HTML = [
     ("<ol start=3><li>a<li>b</ol>", "3. a\n4. b"),
     ("<h2>T</h2>x", "<h>T</h>\n\nx"),
     ('<a href="javascript:x">y</a>', "y"),
+    (
+        '<img alt="i" src="javascript:x"> <img src=x.png alt=j> <img src=HTTPS://x.example/>',
+        "i j <a HTTPS://x.example/>HTTPS://x.example/</a>",
+    ),
     ("<b>never closed", "<b>never closed</b>"),
     ("</b>closed</i></blockquote></li>", "closed"),
     ("<li>alone", "- alone"),
     ("<script>a</script>b<style>c", "b"),
+    ("a<div>b<h2>T</h2>c<div>d<ul>e<div>f<li>g</ul>h", "a\nb\n\n<h>T</h>\n\nc\nd\n\ne\nf\n\n- g\n\nh"),
 ]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from msgcore.outbound.extras import extras_as_markdown
+from msgcore.outbound.http import LONGEST_WAIT, as_seconds, retry_after
 from msgcore.outbound.markdown import escape, to_html
 from msgcore.outbound.plain_text import html_to_text
 from servers.deliveries import make_content
@@ -66,6 +69,7 @@ HTML = [
     ("before <!-- never closed", "before "),
     ("before <a href='never closed", "before "),
     ("</ul></p></a>x", "x"),
+    (f"&#{'1' * 5000};&#{'0' * 5000}65;&#{'0' * 9};", "\ufffdA\ufffd"),
 ]
 
 
@@ -102,9 +106,44 @@ HOSTILE = [
 ]
 
 
+WAITS = [
+    ("120", 120.0),
+    (" 7 ", 7.0),
+    ("9" * 5000, 999_999_999.0),
+    ("Wed, 06 May 2026 12:00:09 GMT", 9.0),
+    ("Wed, 06 May 2026 12:00:09", 9.0),
+    ("Wed, 06 May 2026 11:00:00 GMT", 0.0),
+    ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+    *((each, None) for each in (None, "", "soon", "-1", "1e3", "\u0661", "Wed, 06 May 2026 99:00:00 GMT")),
+    (f"Wed, 06 May {'9' * 20} 12:00:00 GMT", None),
+    (f"Wed, 06 May 2026 12:00:00 +{'9' * 20}", None),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), WAITS)
+def test_how_long_others_ask_to_wait(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, datetime(2026, 5, 6, 12, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        *((1, 1.0), (0.25, 0.25), ("64.57", 64.57), ("0", 0.0), (10**30, LONGEST_WAIT), ("inf", LONGEST_WAIT)),
+        *((each, None) for each in (-1, "-0.5", "nan", "soon", "", None, True, [], {}, 10**400, float("nan"))),
+    ],
+)
+def test_a_wait_is_a_number_that_is_one(value: object, seconds: float | None) -> None:
+    assert as_seconds(value) == seconds
+
+
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_the_time_grows_with_the_length_only(piece: str) -> None:
     assert growth(html_to_text, piece, 4_000) < QUADRATIC / 2
+
+
+@pytest.mark.parametrize("piece", ["t", "t=", "t='", 't="', "t ", "-", " ", "="])
+def test_so_does_the_time_for_attributes(piece: str) -> None:
+    assert growth(lambda text: html_to_text(f"<a {text}>x"), piece, 3_000) < QUADRATIC / 2
 
 
 EXTRAS = [

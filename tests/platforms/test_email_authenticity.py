@@ -6,6 +6,7 @@ import pytest
 
 from msgcore.platforms.email.authenticity import is_authentic
 from msgcore.platforms.email.mime import parse
+from servers.growth import QUADRATIC, growth
 
 SERVER = "mx.shop.example"
 PASS = f"Authentication-Results: {SERVER}; spf=pass; dmarc=pass (p=none) header.from=example.org"
@@ -34,6 +35,9 @@ FROM = "From: Ann <ann@example.org>"
         (False, [f'Authentication-Results: {SERVER}; spf=pass smtp.mailfrom="; dmarc=pass header.from=example.org"@x', FROM]),
         (False, [f"Authentication-Results: {SERVER}; spf=pass (; dmarc=pass header.from=example.org)", FROM]),
         (False, [f"Authentication-Results: {SERVER}; spf=pass (x; dmarc=pass header.from=example.org", FROM]),
+        (False, [f'Authentication-Results: {SERVER}; dmarc=pass header.from=example.org; x="never (ends)', FROM]),
+        (False, [f'Authentication-Results: {SERVER}; dmarc=pass header.from=example.org; x="\\" \\"', FROM]),
+        (True, [f'Authentication-Results: {SERVER}; x="\\"; dmarc=fail" (y); dmarc=pass header.from=example.org', FROM]),
         (False, [f"Authentication-Results: {SERVER}; x=(((((((a))))))); dmarc=pass header.from=example.org", FROM]),
     ],
 )  # fmt: skip
@@ -41,3 +45,11 @@ def test_only_a_pass_of_the_own_server_for_the_one_sender(proven: bool, lines: l
     root = parse("\r\n".join((*lines, "", "hi")).encode())
     assert is_authentic(root, SERVER) is proven
     assert not is_authentic(root, "")
+
+
+@pytest.mark.parametrize("piece", ['\\"', "(", '"(', "dmarc ", "; dmarc=x header.from"])
+def test_the_time_grows_with_the_length_only(piece: str) -> None:
+    def look(text: str) -> None:
+        is_authentic(parse(f"{FROM}\r\nAuthentication-Results: {SERVER}; {text}\r\n\r\nhi".encode()), SERVER)
+
+    assert growth(look, piece, 500) < QUADRATIC / 2

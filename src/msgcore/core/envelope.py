@@ -102,7 +102,7 @@ class Reaction(_Part, tag="reaction", tag_field="kind"):
 class Click(_Part, tag="click", tag_field="kind"):
     """Somebody pressed a button of a message; `value` is what it was sent with."""
 
-    value: Annotated[str, msgspec.Meta(max_length=1024)]
+    value: Annotated[str, msgspec.Meta(max_length=4096)]
     message_id: ProviderId | None = None
     label: Name | None = None
 

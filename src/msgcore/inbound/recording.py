@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from msgcore.core.envelope import Click, Command, Deletion, Edit, Message, Reaction, Receipt
+from msgcore.core.envelope import Click, Command, Deletion, Edit, Envelope, Message, Reaction, Receipt
 from msgcore.core.ids import new_id
 from msgcore.core.stop_words import Wish
 from msgcore.inbound.answers import number_of, presses
@@ -25,6 +25,7 @@ from msgcore.inbound.translation import (
     file_lines,
     file_rows,
     message_row,
+    plain,
     reaction_row,
     receipt_of,
     subject_of,
@@ -37,6 +38,9 @@ from msgcore.store.inbound import RawRequest
 from msgcore.store.ledger import receipts as ledger
 
 log = structlog.stdlib.get_logger(__name__)
+
+LONGEST_REASON = 1000
+"""Characters of why a request cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +101,38 @@ def _read_one(
 ) -> Reading:
     try:
         came = InboundRequest("POST", request.headers, request.query, request.body, request.received_at)
-        found = inbound.read(account, came)
-        told = [
-            Occurrence.of(request, each, wished(adapter, inbound, each), number_of(inbound, each)) for each in found
-        ]
-        return Reading(number, request, told)
+        return Reading(number, request, _told_by(adapter, inbound, request, inbound.read(account, came)))
     except (UnreadableError, ValueError) as error:
-        return Reading(number, request, error=str(error))
+        # It may repeat what it did not expect, however long that is, and whatever is in it.
+        return Reading(number, request, error=(plain(str(error)) or "")[:LONGEST_REASON])
     except Exception as error:  # a reader's bug holds nobody else back
         log.exception("inbound_unreadable", platform=request.platform, platform_id=request.platform_id)
         return Reading(number, request, error=f"the reader failed ({type(error).__name__})")
+
+
+def _told_by(
+    adapter: type[PlatformAdapter], inbound: Inbound, request: RawRequest, envelopes: Sequence[Envelope]
+) -> list[Occurrence]:
+    """What a request tells. What cannot be stored is left out, with a line in the log.
+
+    Raises ValueError where that leaves nothing, so that the request is set aside.
+    """
+    told: list[Occurrence] = []
+    reasons: list[ValueError] = []
+    for envelope in envelopes:
+        try:
+            each = Occurrence.of(request, envelope)
+        except ValueError as error:
+            reasons.append(error)
+            continue
+        wish, answer = wished(adapter, inbound, each.envelope), number_of(inbound, each.envelope)
+        told.append(each if wish is None and answer is None else replace(each, wished=wish, number=answer))
+    if reasons and not told:
+        raise reasons[0]
+    for reason in reasons:
+        why = str(reason)[:LONGEST_REASON]
+        log.warning("inbound_item_skipped", platform_id=request.platform_id, platform=request.platform, reason=why)
+    return told
 
 
 def _without_known_messages(connection: Connection, platform_id: str, found: list[Occurrence]) -> list[Occurrence]:

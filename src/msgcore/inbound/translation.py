@@ -41,6 +41,8 @@ LONGEST_ID = 255
 LONGEST_NAME = 255
 """Characters of a file's name or media type that are stored."""
 
+_SHAPE = msgspec.json.Decoder(Envelope)
+
 
 @dataclass(frozen=True, slots=True)
 class Wished:
@@ -66,18 +68,21 @@ class Occurrence:
     files: Sequence[ReceivedFile] = ()
 
     @classmethod
-    def of(
-        cls, request: RawRequest, envelope: Envelope, wished: Wished | None = None, number: int | None = None
-    ) -> Occurrence:
-        """One more thing that happened. Raises ValueError for ids that are missing or too long to be stored."""
+    def of(cls, request: RawRequest, envelope: Envelope) -> Occurrence:
+        """One more thing that happened.
+
+        Raises ValueError for what cannot be stored: ids that are missing or too long, and fields that hold something
+        else than they should, as platforms' payloads go into envelopes unlooked at.
+        """
         author = envelope.author
         ids = (envelope.event_id, envelope.chat.id, author.id if author else "-", subject_of(envelope.content) or "-")
         if not all(map(_is_storable_id, ids)):
             raise ValueError(f"an id of the platform is empty, longer than {LONGEST_ID} characters, or holds NUL")
         envelope = _with_storable_details(envelope)
+        _check_shape(envelope)
         content = envelope.content
         files = content.attachments if isinstance(content, Message) else ()
-        return cls(new_id(), request, envelope, wished, number, [ReceivedFile(file) for file in files])
+        return cls(new_id(), request, envelope, files=[ReceivedFile(file) for file in files])
 
     @property
     def at(self) -> datetime:
@@ -86,8 +91,8 @@ class Occurrence:
         return said if said is not None and EARLIEST < said < came + TOLERANCE else came
 
 
-def _is_storable_id(id_: str) -> bool:
-    return 0 < len(id_) <= LONGEST_ID and "\x00" not in id_
+def _is_storable_id(id_: Any) -> bool:
+    return isinstance(id_, str) and 0 < len(id_) <= LONGEST_ID and "\x00" not in id_
 
 
 def _with_storable_details(envelope: Envelope) -> Envelope:
@@ -97,12 +102,20 @@ def _with_storable_details(envelope: Envelope) -> Envelope:
         case Message(reply_to=reply_to, thread_id=thread_id):
             details = {"reply_to": reply_to, "thread_id": thread_id}
             better = {name: None for name, id_ in details.items() if id_ is not None and not _is_storable_id(id_)}
-        case Reaction(emoji=emoji):
+        case Reaction(emoji=str(emoji)):
             shown = (plain(emoji) or "")[:LONGEST_ID]
             better = {} if shown == emoji else {"emoji": shown}
         case _:
             return envelope
     return msgspec.structs.replace(envelope, content=msgspec.structs.replace(content, **better)) if better else envelope
+
+
+def _check_shape(envelope: Envelope) -> None:
+    """Raises ValueError. Files are left out: they may be large, and `read_file` has looked at them."""
+    content = envelope.content
+    if isinstance(content, Message | Edit) and content.attachments:
+        content = msgspec.structs.replace(content, attachments=())
+    _SHAPE.decode(msgspec.json.encode(msgspec.structs.replace(envelope, content=content, raw=None)))
 
 
 def subject_of(content: Happening) -> str | None:

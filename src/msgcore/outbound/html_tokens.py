@@ -7,16 +7,18 @@ a bounded number of times.
 
 from __future__ import annotations
 
+import html as standard
 import re
 from collections.abc import Iterator
-from html import unescape
 
 _TAG_NAME = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _TAG_REST = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
-# A name without a value is found too: otherwise it would be tried again from each of its letters.
-_ATTRIBUTE = re.compile(r"""([A-Za-z-]++)(?:\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++))?+""")
+# A name begins where no other letter stands before it, or a long one would be looked through from each of its letters.
+_ATTRIBUTE = re.compile(r"""(?<![A-Za-z-])([A-Za-z-]++)\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
 RAW_TEXT = frozenset(("script", "style", "template", "title", "textarea", "noscript"))
 """Elements whose content is no HTML, or is never seen."""
+
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")
 
 
 def tokens(html: str) -> Iterator[tuple[str | None, str]]:
@@ -63,6 +65,14 @@ def tokens(html: str) -> Iterator[tuple[str | None, str]]:
 def attribute(attributes: str, name: str) -> str:
     """The value of an attribute, out of what stands in a tag behind its name; empty where it has none."""
     for match in _ATTRIBUTE.finditer(attributes):
-        if match[2] is not None and match[1].lower() == name:
+        if match[1].lower() == name:
             return unescape(match[2].strip("\"'")).strip()
     return ""
+
+
+def unescape(text: str) -> str:
+    """Text with its entities as the characters that they stand for, however long their numbers are.
+
+    The standard library raises ValueError for a number with thousands of digits; what is beyond Unicode is U+FFFD.
+    """
+    return standard.unescape(_LONG_NUMBER.sub(lambda found: "&#" + (found[1].lstrip("0")[:8] or "0"), text))

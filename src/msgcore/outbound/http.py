@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
+
+LONGEST_WAIT = 366 * 24 * 3600.0
+"""Seconds; whoever asks for more means for ever, or nothing."""
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -15,8 +19,19 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or an offset, with any number of digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def as_seconds(value: Any) -> float | None:
+    """A wait in seconds, written as a number or as text; None for what is none, such as a negative one."""
+    if isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(found, LONGEST_WAIT) if found >= 0 else None  # neither is NaN

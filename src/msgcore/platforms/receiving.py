@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-SHAPE_ERRORS = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, msgspec.ValidationError)
+SHAPE_ERRORS = (
+    *(LookupError, TypeError, AttributeError, ValueError, OverflowError, msgspec.ValidationError),
+    *(OSError, RecursionError),  # of times beyond those of the C library, and of parts nested very deep
+)
 """What reading raises for a payload of another shape than it is documented with."""
 
 _REPORTS = msgspec.json.Decoder(Report)

@@ -363,6 +363,10 @@ async def test_what_is_left_of_the_channels_bucket_is_passed_on(adapter: Discord
     assert receipt.pace == Pace(Scope.LANE, 0, 4.25)
     answer_with(sink, X_RateLimit_Remaining="none")
     assert (await adapter.send(ACCOUNT, to_channel({"text": "x"}))).pace is None
+    answer_with(sink, X_RateLimit_Remaining="0", X_RateLimit_Reset_After="nan")
+    assert (await adapter.send(ACCOUNT, to_channel({"text": "x"}))).pace is None
+    answer_with(sink, X_RateLimit_Remaining="9" * 5000, X_RateLimit_Reset_After="inf")
+    assert (await adapter.send(ACCOUNT, to_channel({"text": "x"}))).pace == Pace(Scope.LANE, 999_999_999, 3600.0)
 
 
 LIMITED: list[tuple[dict[str, Any], dict[str, str], Scope, float]] = [

@@ -367,7 +367,7 @@ async def test_only_discords_own_hosts_get_the_token(
     trusts = DiscordLive(services)._trusts
     good = ("wss://gateway.discord.gg", "wss://gateway-us-east1-b.discord.gg/", "wss://discord.gg")
     bad = ("ws://gateway.discord.gg", "wss://discord.gg.evil.example", "wss://evildiscord.gg", "wss://x@evil.example/")
-    assert [trusts(url) for url in good + bad] == [True] * 3 + [False] * 4
+    assert [trusts(url) for url in (*good, *bad, "wss://[")] == [True] * 3 + [False] * 5
     # An address to resume at that leads elsewhere, or nowhere, is passed over.
     discord.resume_url = "https://127.0.0.1:9"
     sink = Kept()
@@ -380,6 +380,8 @@ async def test_only_discords_own_hosts_get_the_token(
     assert len(discord.resumed) == 1
     monkeypatch.setattr(DiscordLive, "_trusts", lambda *_: False)
     assert (await failure(services, discord)).code == "gateway_untrusted"
+    discord.shards = 10**12  # as many as nobody can have
+    assert (await failure(services, discord)).code == "gateway_unreadable"
 
 
 async def test_an_interaction_is_answered_once_it_is_safe(services: AdapterServices, discord: DiscordGateway) -> None:

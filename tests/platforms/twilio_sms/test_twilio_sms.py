@@ -223,6 +223,8 @@ LISTS: list[tuple[str, list[dict[str, Any]], tuple[str, ...], str | None]] = [
     ("an answer of theirs", [{"direction": "inbound"}], (), None),
     ("the same text, yesterday", [{"days_ago": 1}], (), None),
     ("the part before", [{"sid": "SM-part"}], ("SM-part",), None),
+    ("of another shape", [{"direction": None}, {"date_created": "soon"}, {"date_created": 7}, {"body": {}}], (), None),
+    ("of another shape, and it is there", [{"sid": None, "body": 1}, {}], (), SID),
 ]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html import unescape
 
-from msgcore.outbound.html_tokens import RAW_TEXT, attribute, tokens
+from msgcore.outbound.html_tokens import RAW_TEXT, attribute, tokens, unescape
 from msgcore.outbound.rich.reading import Inline
 from msgcore.outbound.rich.tree import Block, Blocks, Code, Item, Listing, Mark, Paragraph, Quote, Rule, Run, Runs
 
@@ -59,27 +58,37 @@ def read_html(html: str) -> Blocks:
 
 @dataclass(slots=True)
 class _Frame:
-    """Something that holds blocks and is not closed yet; `number` is that of a list's next item.
-
-    `lines` are a paragraph that comes behind `blocks`, and to which more lines may be added.
-    """
+    """Something that holds blocks and is not closed yet; `number` is that of a list's next item."""
 
     tag: str
-    blocks: list[Block] = field(default_factory=list[Block])
     items: list[Item] = field(default_factory=list[Item])
     number: int | None = None
-    lines: list[Run] = field(default_factory=list[Run])
+    _blocks: list[Block] = field(default_factory=list[Block])
+    _lines: list[Run] = field(default_factory=list[Run])
+    """The last paragraph: lines are added to it one by one, and there may be very many."""
 
-    def add_line(self, runs: Runs) -> None:
-        """A line that belongs to the paragraph before it, if that was one of lines too."""
-        self.lines += (Run("\n"), *runs) if self.lines else runs
+    def add(self, *blocks: Block) -> None:
+        """Blocks below what is there."""
+        self._end_lines()
+        self._blocks += blocks
 
-    def end_lines(self) -> list[Block]:
-        """All blocks; what comes next is none of the lines."""
-        if self.lines:
-            self.blocks.append(Paragraph(tuple(self.lines)))
-            self.lines.clear()
-        return self.blocks
+    def add_line(self, runs: Runs, *, apart: bool) -> None:
+        """A line below what is there; of the same paragraph if that is what stands above, unless it stands `apart`."""
+        if apart:
+            self._end_lines()
+        if self._lines:
+            self._lines.append(Run("\n"))
+        self._lines += runs
+
+    def blocks(self) -> Blocks:
+        """All that is in it."""
+        self._end_lines()
+        return tuple(self._blocks)
+
+    def _end_lines(self) -> None:
+        if self._lines:
+            self._blocks.append(Paragraph(tuple(self._lines)))
+            self._lines = []
 
 
 class _Reader:
@@ -103,7 +112,7 @@ class _Reader:
         self._break()
         while len(self._frames) > 1:
             self._close(self._frames[-1].tag)
-        return tuple(self._frames[0].end_lines())
+        return self._frames[0].blocks()
 
     def data(self, text: str) -> None:
         if self._unseen:
@@ -156,10 +165,9 @@ class _Reader:
                     self._close("li")
                 self._open(tag, None)
             case "a":
-                address = attribute(attributes, "href")
-                self._inline.open_link(address if address.lower().startswith(_ADDRESSES) else "")
+                self._inline.open_link(_address(attribute(attributes, "href")))
             case "img":
-                self._inline.image(attribute(attributes, "alt"), attribute(attributes, "src"))
+                self._inline.image(attribute(attributes, "alt"), _address(attribute(attributes, "src")))
             case _:
                 pass
 
@@ -181,17 +189,18 @@ class _Reader:
 
     def _put(self, frame: _Frame) -> None:
         """A frame that has ended becomes part of the one around it."""
-        around, blocks = self._frames[-1], tuple(frame.end_lines())
+        around = self._frames[-1]
         if frame.tag == "li":
             if around.tag in ("ul", "ol"):
-                around.items.append(Item(around.number, blocks))
+                around.items.append(Item(around.number, frame.blocks()))
                 around.number = None if around.number is None else around.number + 1
             else:  # an item without a list
-                around.end_lines().append(Listing((Item(None, blocks),)))
+                around.add(Listing((Item(None, frame.blocks()),)))
         elif frame.tag == "blockquote":
-            around.end_lines().append(Quote(blocks))
-        else:  # `blocks` are in a list and in none of its items
-            around.end_lines().extend((*blocks, Listing(tuple(frame.items))))
+            around.add(Quote(frame.blocks()))
+        else:
+            # What is in a list and in none of its items comes first.
+            around.add(*frame.blocks(), Listing(tuple(frame.items)))
 
     def _end_link(self) -> None:
         self._inline.close_link()
@@ -213,16 +222,18 @@ class _Reader:
         runs = self._inline.runs()
         self._inline.restart()
         if runs:
-            frame = self._frames[-1]
-            if self._apart or self._level:
-                frame.end_lines()
             if self._level:
-                frame.blocks.append(Paragraph(runs, self._level))
+                self._frames[-1].add(Paragraph(runs, self._level))
             else:
-                frame.add_line(runs)
+                self._frames[-1].add_line(runs, apart=self._apart)
             self._apart = False
         self._level = 0
 
     def _add(self, block: Block) -> None:
         self._break()
-        self._frames[-1].end_lines().append(block)
+        self._frames[-1].add(block)
+
+
+def _address(given: str) -> str:
+    """An address that may be led to; an empty one for a place in the document, or for what would run something."""
+    return given if given.lower().startswith(_ADDRESSES) else ""

@@ -12,12 +12,16 @@ from typing import Any, cast
 
 from msgcore.core.errors import Scope
 from msgcore.core.limits import Pace
+from msgcore.outbound.http import as_seconds
 from msgcore.outbound.transport import Response
+from msgcore.platforms.documents import find_objects
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
 
 CLOUDFLARE = "blocked by cloudflare"
 """What is said where the answer is not Discord's own."""
-MOST_DETAILS = 5
+MOST_DETAILS, DEEPEST_DETAIL = 5, 20
+LONGEST_RESET = 3600.0
+"""Seconds until a bucket is full again; Discord's are so after seconds."""
 OPENING = 40003
 """A limit of the bot as a whole, told with 403 and without a time to wait."""
 
@@ -171,18 +175,18 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
         return None if status < 300 else Problem(502)  # noqa: PLR2004 - redirects are not Discord's
     wait = data.get("retry_after", answer.headers.get("Retry-After"))
     if "message" not in data:
-        return Problem(status, text=CLOUDFLARE if status == 403 else "", retry_after=_seconds(wait))  # noqa: PLR2004
+        return Problem(status, text=CLOUDFLARE if status == 403 else "", retry_after=as_seconds(wait))  # noqa: PLR2004
     text = "; ".join((str(data["message"]), *_details(data.get("errors"))))
-    return Problem(status, data.get("code"), text, _seconds(wait), _scope(answer, data))
+    return Problem(status, data.get("code"), text, as_seconds(wait), _scope(answer, data))
 
 
 def pace(answer: Response) -> Pace | None:
     """What is left of the channel's bucket, which is of this kind of call there ("Header Format")."""
     remaining = answer.headers.get("X-RateLimit-Remaining", "")
-    after = _seconds(answer.headers.get("X-RateLimit-Reset-After"))
+    after = as_seconds(answer.headers.get("X-RateLimit-Reset-After"))
     if after is None or not (remaining.isascii() and remaining.isdigit()):
         return None
-    return Pace(Scope.LANE, int(remaining), after)
+    return Pace(Scope.LANE, int(remaining[:9]), min(after, LONGEST_RESET))
 
 
 def _scope(answer: Response, data: Mapping[str, Any]) -> Scope | None:
@@ -192,21 +196,12 @@ def _scope(answer: Response, data: Mapping[str, Any]) -> Scope | None:
     return Scope.LANE if answer.status == 429 else None  # noqa: PLR2004
 
 
-def _seconds(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _details(errors: Any, path: str = "") -> list[str]:
+def _details(errors: Any, path: str = "", left: int = DEEPEST_DETAIL) -> list[str]:
     """Which field of a form is wrong, and how (`embeds.0.title: This field is required`)."""
-    found: list[str] = []
-    if not isinstance(errors, dict):
+    found = [f"{path or 'message'}: {each.get('message')}" for each in find_objects(errors, "_errors")[:MOST_DETAILS]]
+    if not isinstance(errors, dict) or not left:
         return found
     for name, inner in cast("dict[str, Any]", errors).items():
-        if name == "_errors":
-            found += [f"{path or 'message'}: {each.get('message')}" for each in cast("list[dict[str, Any]]", inner)]
-        else:
-            found += _details(inner, f"{path}.{name}" if path else name)
+        if name != "_errors" and len(found) < MOST_DETAILS:
+            found += _details(inner, f"{path}.{name}" if path else name, left - 1)
     return found[:MOST_DETAILS]

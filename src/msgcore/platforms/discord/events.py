@@ -29,7 +29,7 @@ from msgcore.core.envelope import (
 )
 from msgcore.platforms.discord.interactions import read_interaction
 from msgcore.platforms.discord.parts import Part, message_id, person, place
-from msgcore.platforms.receiving import UnreadableError, read_file
+from msgcore.platforms.receiving import SHAPE_ERRORS, UnreadableError, read_file
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
@@ -68,15 +68,7 @@ def read_event(name: str, data: Mapping[str, Any], account: Account, dispatch: s
         return ()
     try:
         return list(read(data, _Us.of(account), dispatch))
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        ValueError,
-        OverflowError,
-        msgspec.ValidationError,
-    ) as error:
+    except SHAPE_ERRORS as error:
         raise UnreadableError(f"{name} does not have the documented shape ({type(error).__name__})") from None
 
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import msgspec
 
@@ -65,12 +65,12 @@ class Frame(msgspec.Struct):
 
 
 class _Hello(msgspec.Struct):
-    heartbeat_interval: float
+    heartbeat_interval: Annotated[float, msgspec.Meta(gt=0, le=3_600_000)]
 
 
 class _Ready(msgspec.Struct):
-    session_id: str
-    resume_gateway_url: str
+    session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    resume_gateway_url: Annotated[str, msgspec.Meta(max_length=2048)]
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -23,6 +23,7 @@ from msgcore.platforms.discord.interactions import answer_to
 from msgcore.platforms.discord.journal import Journal, Progress
 from msgcore.platforms.discord.starts import Starts
 from msgcore.platforms.live import Live, Sink, State
+from msgcore.platforms.receiving import SHAPE_ERRORS
 
 if TYPE_CHECKING:
     from msgcore.outbound.services import AdapterServices
@@ -88,7 +89,10 @@ class DiscordLive(Live):
 
     def _trusts(self, url: str) -> bool:
         """Whether the token may be sent there: to Discord, or wherever the operator's own address leads."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
         host = parts.hostname or ""
         if not self._is_public:
             return parts.scheme in {"ws", "wss"} and bool(host)
@@ -113,7 +117,7 @@ class DiscordLive(Live):
             headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
             where = self._base_url + path
             answer = await self.services.http.request("POST", where, headers=headers, body=body, timeout=ANSWER_SECONDS)
-        except (DeliveryError, KeyError, TypeError) as error:
+        except (DeliveryError, *SHAPE_ERRORS) as error:
             log.warning("discord_interaction_unanswered", platform_id=account_id, error=type(error).__name__)
         else:
             if answer.status >= 300:  # noqa: PLR2004

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -27,6 +27,8 @@ FRESH_SECONDS = 60.0
 """How long an answer holds; what is begun meanwhile is counted here."""
 KEPT = 10
 """Starts that are left to others who use the same token, and to a person who looks into it."""
+MOST_SHARDS = 4096
+"""Connections of one bot: each is made here, so that another number than this cannot be meant."""
 APART_SECONDS = 5.0
 """max_concurrency is how many sessions may begin in five seconds."""
 
@@ -36,7 +38,7 @@ class StartLimit(msgspec.Struct):
 
     total: int
     remaining: int
-    reset_after: float
+    reset_after: Annotated[float, msgspec.Meta(le=7 * 24 * 3600 * 1000)]
     max_concurrency: int = 1
 
 
@@ -44,7 +46,7 @@ class Gateway(msgspec.Struct):
     """Where sessions begin, and over how many shards the bot should be spread."""
 
     url: str
-    shards: int
+    shards: Annotated[int, msgspec.Meta(le=MOST_SHARDS)]
     session_start_limit: StartLimit
 
 

@@ -18,7 +18,8 @@ LARGEST_ADDRESS = 320
 DEEPEST_COMMENT = 5
 """Comments nested deeper are not understood, and then nothing is believed."""
 
-_COMMENT_OR_QUOTED = re.compile(r'\([^()\\"]*\)|"(?:[^"\\]|\\.)*"')
+# A quote without end takes the rest, or each quote in it would be looked at to the end.
+_COMMENT_OR_QUOTED = re.compile(r'\([^()\\"]*+\)|"(?:[^"\\]|\\.)*+(?P<end>"?)')
 _DMARC = re.compile(r"dmarc\s*(?:/\s*1\s*)?=\s*(\w+)", re.IGNORECASE)
 _HEADER_FROM = re.compile(r"\bheader\.from\s*=\s*([^\s;@]+)", re.IGNORECASE)
 
@@ -44,7 +45,7 @@ def _dmarc_results(value: str, server: str) -> list[tuple[str, str]]:
     """The results of DMARC and their domains in a header of this server; comments and quoted texts prove nothing."""
     text = header_text(value)
     for _ in range(DEEPEST_COMMENT):
-        text = _COMMENT_OR_QUOTED.sub(" ", text)
+        text = _COMMENT_OR_QUOTED.sub(_left_of, text)
     name, *results = text.split(";")
     if (name.split() or [""])[0].lower() != server.lower():
         return []
@@ -56,6 +57,11 @@ def _dmarc_results(value: str, server: str) -> list[tuple[str, str]]:
             about = _HEADER_FROM.search(result)
             found.append((dmarc[1].lower(), about[1].lower() if about else ""))
     return found
+
+
+def _left_of(found: re.Match[str]) -> str:
+    """A space; of a quote without end its mark, by which it is seen that the header cannot be read."""
+    return '"' if found["end"] == "" else " "
 
 
 def _all(root: Part, name: str) -> list[str]:

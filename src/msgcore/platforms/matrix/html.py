@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from html import escape as escape_html
-from html import unescape
 
 import msgspec
 
+from msgcore.outbound.html_tokens import unescape
 from msgcore.outbound.rich.dialect import Dialect, spelled_out, text_of
 from msgcore.outbound.rich.html import read_html
 from msgcore.outbound.rich.tree import Block, Code, Listing, Mark, Paragraph, Quote, Rule, Table

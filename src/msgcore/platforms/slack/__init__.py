@@ -252,7 +252,8 @@ class SlackAdapter(CallingAdapter):
         for message in find_objects(answer.data, "messages"):
             about = message.get("metadata")
             if find(about, "event_type") == EVENT_TYPE and find(about, "event_payload") == wanted:
-                return SentReceipt(message_id(channel, message["ts"]), more=done + 1 < len(made))
+                ts = find_text(message, "ts")
+                return SentReceipt(None if ts is None else message_id(channel, ts), more=done + 1 < len(made))
         return None
 
     async def forget(self, account_id: str) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from msgcore.core.envelope import Click, Command, Envelope, Person, shortened
 from msgcore.platforms.receiving import (
+    SHAPE_ERRORS,
     Inbound,
     InboundAnswer,
     InboundRequest,
@@ -92,7 +93,7 @@ class SlackInbound(Inbound):
         del account
         try:
             return list(_envelopes(request.body))
-        except (KeyError, TypeError, AttributeError, IndexError, msgspec.ValidationError) as error:
+        except SHAPE_ERRORS as error:
             raise UnreadableError(f"the request does not have the documented shape ({type(error).__name__})") from None
 
 

@@ -6,8 +6,8 @@ Source: https://docs.slack.dev/messaging/formatting-message-text
 from __future__ import annotations
 
 import re
-from html import unescape
 
+from msgcore.outbound.html_tokens import unescape
 from msgcore.outbound.rich.dialect import Dialect, spelled_out
 from msgcore.outbound.rich.tree import Mark
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgcore.core.errors import Scope
+from msgcore.outbound.http import as_seconds
 from msgcore.outbound.transport import Response
 from msgcore.platforms.documents import find
 from msgcore.platforms.error_table import Ending, ErrorRule, ErrorTable, Problem
@@ -211,5 +212,5 @@ def read_problem(answer: Response, data: Mapping[str, Any]) -> Problem | None:
     return Problem(
         answer.status,
         text=str(data.get("description") or ""),
-        retry_after=float(wait) if isinstance(wait, int | float) else None,
+        retry_after=as_seconds(wait),
     )

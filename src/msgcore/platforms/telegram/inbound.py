@@ -107,7 +107,7 @@ def read_update(update: Part) -> list[Envelope]:
     """The envelopes of one update. Raises UnreadableError for one that does not have the documented shape."""
     try:
         return list(_envelopes(str(update["update_id"]), update))
-    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+    except SHAPE_ERRORS as error:
         raise UnreadableError(f"the update does not have the documented shape ({type(error).__name__})") from None
 
 
@@ -250,8 +250,8 @@ def _name(user: Part) -> str:
 def _files(message: Part) -> tuple[File, ...]:
     found: list[File] = []
     if message.get("photo"):
-        largest = max(message["photo"], key=lambda size: size["width"] * size["height"])
-        found.append(File(type="image", id=largest["file_id"], mime_type="image/jpeg", size=largest.get("file_size")))
+        largest = max(message["photo"], key=lambda size: int(size["width"]) * int(size["height"]))
+        found.append(_file("image", {"mime_type": "image/jpeg", **largest}))
     for name, kind in _FILES.items():
         # An animation comes as a document as well, for older clients.
         if name in message and not (name == "document" and "animation" in message):

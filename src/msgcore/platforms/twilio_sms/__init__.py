@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -146,7 +146,7 @@ class TwilioSmsAdapter(SmsAdapter):
         answer = await self.ask(listing, largest=LARGEST_LIST)
         for message in find_objects(answer.data, "messages"):
             if _is_same(message, sent_calls[done], delivery):
-                return SentReceipt(message["sid"], more=done + 1 < len(sent_calls))
+                return SentReceipt(find_text(message, "sid"), more=done + 1 < len(sent_calls))
         return None
 
     async def locate_file(self, account: Account, file: File) -> FileSource:
@@ -188,16 +188,23 @@ def _pairs(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _is_same(message: Mapping[str, Any], call: Call, delivery: OutgoingDelivery) -> bool:
     """Whether a message that Twilio has is the one that a call was to create."""
+    created = _created(message)
     return (
-        str(message["direction"]).startswith("outbound")
-        and (message["body"] or "") == call.body.get("Body", "")
-        and message["sid"] not in delivery.part_ids
-        and _created(message) >= delivery.created_at - CLOCKS_APART
+        (find_text(message, "direction") or "").startswith("outbound")
+        and (find_text(message, "body") or "") == call.body.get("Body", "")
+        and find_text(message, "sid") not in delivery.part_ids
+        and created is not None
+        and created >= delivery.created_at - CLOCKS_APART
     )
 
 
-def _created(message: Mapping[str, Any]) -> datetime:
-    return parsedate_to_datetime(message["date_created"])
+def _created(message: Mapping[str, Any]) -> datetime | None:
+    """When Twilio made a message; None where it does not say so in its way."""
+    try:
+        at = parsedate_to_datetime(find_text(message, "date_created") or "")
+    except (ValueError, OverflowError):
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 ADAPTER = TwilioSmsAdapter

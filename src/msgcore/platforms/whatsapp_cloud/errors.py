@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from msgcore.core.errors import Scope
+from msgcore.outbound.http import as_seconds
 from msgcore.outbound.transport import Response
 from msgcore.platforms.error_table import SHOWN, Ending, ErrorRule, ErrorTable, Problem
 
@@ -274,8 +275,8 @@ def _until_calls_are_taken(usage: str | None) -> float | None:
     """Seconds by `estimated_time_to_regain_access`, which is in minutes; None where nothing has to wait."""
     try:
         by_account = msgspec.json.decode(usage or "{}", type=dict[str, list[dict[str, Any]]])
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
     minutes = [each.get("estimated_time_to_regain_access") for entries in by_account.values() for each in entries]
     longest = max((each for each in minutes if isinstance(each, int)), default=0)
-    return 60.0 * longest if longest > 0 else None
+    return as_seconds(60 * longest) if longest > 0 else None
