@@ -1,7 +1,7 @@
 """Every error of the API in one shape: the compatible one, with RFC 9457 fields beside it.
 
 `{statusCode, message, error}` is what existing clients read (`message` is a list for validation
-errors); `{type, title, detail, errors, requestId}` is for new ones.
+errors, which are 400); `{type, title, detail, errors, requestId}` is for new ones.
 """
 
 from __future__ import annotations
@@ -102,9 +102,11 @@ def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
 def problem_body(problem: ProblemError, identifier: str, status: HTTPStatus | None = None) -> Problem:
     """An error in the shape of all errors; `status` only where it is not the error's own."""
     status = status or HTTPStatus(problem.status)
+    # Compatible clients expect a list of validation errors alone.
+    wrong = [field.message for field in problem.errors] if status == HTTPStatus.BAD_REQUEST else []
     return Problem(
         status_code=status.value,
-        message=[field.message for field in problem.errors] or problem.message,
+        message=wrong or problem.message,
         error=status.phrase,
         title=status.phrase,
         detail=problem.message,
