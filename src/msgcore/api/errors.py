@@ -1,7 +1,7 @@
 """Every error of the API in one shape: the compatible one, with RFC 9457 fields beside it.
 
 `{statusCode, message, error}` is what existing clients read (`message` is a list for validation
-errors, which are 400); `{type, title, detail, errors, requestId}` is for new ones.
+errors); `{type, title, detail, errors, requestId}` is for new ones.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ log = structlog.stdlib.get_logger(__name__)
 AWAY_SECONDS = 1.0
 """When to come back while the database is away."""
 
+_REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
 _GONE = "client disconnected prematurely"
 _MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
 """Litestar tells of these two in words only."""
@@ -102,8 +103,8 @@ def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
 def problem_body(problem: ProblemError, identifier: str, status: HTTPStatus | None = None) -> Problem:
     """An error in the shape of all errors; `status` only where it is not the error's own."""
     status = status or HTTPStatus(problem.status)
-    # Compatible clients expect a list of validation errors alone.
-    wrong = [field.message for field in problem.errors] if status == HTTPStatus.BAD_REQUEST else []
+    # A refusal of the caller is a text to compatible clients, whatever it points to.
+    wrong = [] if status in _REFUSALS else [field.message for field in problem.errors]
     return Problem(
         status_code=status.value,
         message=wrong or problem.message,
