@@ -53,7 +53,7 @@ REQUESTS: dict[str, Ask] = {
     "POST /api/v1/auth/signup": Ask({"email": "eve@example.com", "password": PASSWORD}, ends=409),
     "POST /api/v1/auth/login": Ask({"email": "eve@example.com"}, ends=400),
     "POST /api/v1/auth/accept-invite": Ask({"token": "x", "name": "Eve", "password": PASSWORD}, ends=401),
-    "POST /api/v1/auth/join": Ask({"token": "x"}, ends=404),
+    "POST /api/v1/auth/join": Ask({"token": "x"}, ends=401),
     "POST /api/v1/auth/session": Ask({"email": "eve@example.com"}, ends=400),
     "POST /api/v1/auth/session/exchange": Ask(by_session=403),
     "GET /api/v1/auth/session": Ask(ends=404, by_session=200),

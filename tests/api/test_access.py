@@ -207,7 +207,9 @@ def test_who_guesses_is_told_to_wait(running: Running) -> None:
     guess = {"email": "mallory@example.com", "password": "Wrong1234"}
     found = [running.nobody.ask("POST", "auth/login", guess) for _ in range(11)]
     assert [reply.status for reply in found] == [401] * 10 + [429]
-    assert 1 <= int(found[-1].headers["retry-after"]) <= 30
+    seconds = found[-1].headers["retry-after"]
+    assert 1 <= int(seconds) <= 30
+    assert found[-1].body["message"].endswith(f"try again in {seconds} seconds")
 
 
 def test_signing_out_everywhere_ends_tokens_that_a_new_password_spares(running: Running) -> None:

@@ -239,7 +239,10 @@ def test_a_link_lets_one_person_in(running: Running) -> None:
     assert running.key.ask("POST", "auth/join", body).status == 403
     with ThreadPoolExecutor(3) as pool:
         replies = list(pool.map(lambda person: person.client.ask("POST", "auth/join", body).status, people))
-    assert sorted(replies) == [201, 404, 404]
+    assert sorted(replies) == [201, 401, 401]
+    made = running.nobody.ask("POST", "auth/accept-invite", body | {"name": "Zoe", "password": PASSWORD})
+    again = running.admin.ask("POST", "auth/join", {"token": "x"})
+    assert (made.status, made.body["message"]) == (again.status, again.body["message"]), "one answer for a dead link"
     assert [role_of(running, person) for person in people].count("member") == 1
 
 
@@ -250,3 +253,30 @@ def test_addresses_that_only_look_like_others_are_refused(running: Running, addr
     invited = running.admin.ask("POST", f"{MEMBERS}/invite", {"email": address})
     assert (invited.status, invited.body["errors"][0]["pointer"]) == (400, "/email")
     assert "ASCII" in invited.body["detail"]
+
+
+def test_who_is_refused_is_told_what_to_do(running: Running) -> None:
+    viewer = Person(running, "viewer").client
+    wrong = running.nobody.as_key("msc_dev_" + "x" * 43)
+    no_writer = running.make_key("projects:read")
+    change = {"currentPassword": "Wr0ngPassword", "newPassword": "Passw0rd9"}
+    told = [
+        (wrong.ask("GET", "projects"), 401, "Invalid API key", "was copied whole"),
+        (running.nobody.as_key("x").ask("GET", "projects"), 401, "Invalid API key", "POST /api/v1/projects/:project"),
+        (running.nobody.ask("GET", "auth/session"), 401, "Authentication is required", "POST /api/v1/auth/session"),
+        (viewer.ask("GET", "auth/session"), 404, "There is no session", "POST /api/v1/auth/session signs in"),
+        (viewer.ask("PATCH", "auth/password", change), 401, "The current password is wrong", "/currentPassword"),
+        (viewer.ask("GET", "projects/shop/keys"), 403, "This needs the role admin", "PATCH /api/v1/projects/shop/mem"),
+        (
+            no_writer.ask("GET", "projects/shop/keys"),
+            403,
+            "This API key lacks the scope keys:read",
+            "projects/shop/keys",
+        ),
+        (running.key.ask("DELETE", "projects/shop"), 403, "API keys cannot delete a project", "its owner"),
+    ]
+    for reply, status, message, remedy in told:
+        assert (reply.status, reply.body["message"].startswith(message)) == (status, True), reply
+        assert remedy in str(reply.body), reply
+    assert told[0][0].body["message"] == "Invalid API key", "clients of the compatible API know it"
+    assert told[0][0].body["errors"][0]["pointer"] == "/header/X-API-Key"

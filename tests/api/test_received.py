@@ -333,6 +333,23 @@ def test_a_wrong_parameter_is_named(running: Running, query: str, pointer: str) 
     assert (refused.status, refused.body["errors"][0]["pointer"]) == (400, pointer)
 
 
+def test_what_a_parameter_must_be_is_told(running: Running) -> None:
+    told = {
+        "messages?order=up": "order must be one of asc, desc, not 'up' (`desc` is newest first)",
+        "messages?before=zzz": "before must be a UUID, not 'zzz' (`next` of the page before)",
+        "messages?limit=1000": "limit must be a whole number of at most 100, not '1000'",
+        "messages?startDate=soon": "startDate must be an ISO 8601 time such as 2030-01-31T12:00:00Z, not 'soon'",
+        f"messages?chatId={'x' * 256}": "chatId must have at most 255 characters",
+        "usage?interval=week": "interval must be one of day, hour, not 'week' (What an entry is about, in UTC)",
+        "audit?actorId=zzz": "actorId must be a UUID, not 'zzz' (Only by this user or key)",
+        f"audit/export?format={'x' * 99}": f"format must be one of csv, ndjson, not '{'x' * 64}...' (An entry a line,",
+        "platforms/x/logs?level=loud": "level must be one of debug, error, info, warn, not 'loud' (Only of this level)",
+    }
+    answers = {path: running.key.ask("GET", f"projects/shop/{path}") for path in told}
+    for path, start in told.items():
+        assert answers[path].body["detail"].startswith(start), answers[path]
+
+
 def test_other_tenants_messages_look_like_none(running: Running) -> None:
     platform_id = running.add_sandbox()
     ours = message("shop", platform_id, "secret", ago=timedelta(days=99))

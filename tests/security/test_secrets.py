@@ -46,6 +46,24 @@ def test_one_given_secret_replaces_only_its_own(tmp_path: Path) -> None:
     assert (mixed.jwt_secret, mixed.encryption_key) == (SECRET, stored.encryption_key)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept", "variable"),
+    [
+        ({"encryption_key": KEY}, "jwtSecret", "MSGCORE_ENCRYPTION_KEY"),
+        ({"encryption_key_command": f"echo {KEY}"}, "jwtSecret", "MSGCORE_ENCRYPTION_KEY"),
+        ({"jwt_secret": SECRET}, "encryptionKey", "MSGCORE_JWT_SECRET"),
+    ],
+)
+def test_the_file_has_what_no_setting_gives(tmp_path: Path, given: dict[str, str], kept: str, variable: str) -> None:
+    first = load_secrets(Settings(data_dir=tmp_path, **given))  # type: ignore[arg-type]
+    content = json.loads((tmp_path / "secrets.json").read_bytes())
+    assert list(content) == [kept]
+    assert load_secrets(Settings(data_dir=tmp_path, **given)) == first  # type: ignore[arg-type]
+    with pytest.raises(StartupError, match=rf"secrets\.json has no \w+, and {variable} is not set; set it as it was"):
+        load_secrets(Settings(data_dir=tmp_path))
+    assert json.loads((tmp_path / "secrets.json").read_bytes()) == content, "another key would open nothing"
+
+
 def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
     made = load_secrets(Settings(data_dir=tmp_path))
     assert made.jwt_secret not in repr(made)
@@ -86,7 +104,7 @@ def test_a_file_open_to_others_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "not json", json.dumps({"jwtSecret": SECRET, "encryptionKey": "short"}), "\udcff"]
+    "content", ["", "[]", "not json", json.dumps({"jwtSecret": SECRET, "encryptionKey": "short"}), "\udcff"]
 )
 def test_a_damaged_file_is_an_error_and_stays_as_it_is(tmp_path: Path, content: str) -> None:
     file = tmp_path / "secrets.json"

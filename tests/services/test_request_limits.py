@@ -62,13 +62,18 @@ def test_the_keys_and_people_of_a_project_share_its_budget() -> None:
     assert limits.run(1, lambda: sending.admit(OTHER_KEY)) == 1, "what the project refused is not the key's to pay"
 
 
-def test_the_answer_tells_of_the_budget_that_is_used_up_most() -> None:
-    limits = Limits(rate_key_sending=10, rate_project_sending=20)
-    sending = limits.all.callers[Kind.SENDING]
+def test_the_answer_tells_of_the_budget_that_is_spent_first() -> None:
+    sending = Limits(rate_key_sending=10, rate_project_sending=20).all.callers[Kind.SENDING]
     for _ in range(8):
         assert sending.admit(OTHER_KEY)
-    assert sending.admit(KEY) == (20, 11, pytest.approx(27))
+    assert sending.admit(KEY) == (10, 9, pytest.approx(6)), "the project has 11 left"
     assert sending.admit(OTHER_KEY) == (10, 1, pytest.approx(54))
+    assert sending.admit(Principal("api-key", "third", project_id="shop")) == (10, 9, pytest.approx(6))
+    assert sending.admit(Principal("api-key", "fourth", project_id="shop")) == (20, 8, pytest.approx(36))
+    even = Limits(rate_key_sending=2, rate_project_sending=3).all.callers[Kind.SENDING]
+    even.admit_person("shop")
+    assert even.admit(KEY) == (2, 1, pytest.approx(30)), "of two with one left, that which is whole sooner"
+    assert even.admit_person("shop") == (3, 0, pytest.approx(60))
     off = Limits(rate_key_sending=0, rate_project_sending=0).all.callers[Kind.SENDING]
     assert off.admit(KEY) is None
     assert Limits(rate_project_sending=0).all.callers[Kind.SENDING].admit(KEY) == (60_000, 59_999, pytest.approx(0.001))

@@ -38,6 +38,7 @@ log = structlog.stdlib.get_logger(__name__)
 AWAY_SECONDS = 1.0
 """When to come back while the database is away."""
 
+_REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
 _GONE = "client disconnected prematurely"
 _MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
 """Litestar tells of these two in words only."""
@@ -102,9 +103,11 @@ def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
 def problem_body(problem: ProblemError, identifier: str, status: HTTPStatus | None = None) -> Problem:
     """An error in the shape of all errors; `status` only where it is not the error's own."""
     status = status or HTTPStatus(problem.status)
+    # A refusal of the caller is a text to compatible clients, whatever it points to.
+    wrong = [] if status in _REFUSALS else [field.message for field in problem.errors]
     return Problem(
         status_code=status.value,
-        message=[field.message for field in problem.errors] or problem.message,
+        message=wrong or problem.message,
         error=status.phrase,
         title=status.phrase,
         detail=problem.message,
@@ -120,7 +123,7 @@ def _answer_to(request: Request[Any, Any, Any], error: Exception) -> tuple[HTTPS
             # The caller's doing, and nobody reads the answer: nothing for the log, which anybody could fill so.
             problem = _cut_off(request)
         case ValidationException():
-            problem = _invalid_parameters(error)
+            problem = _invalid_parameters(request, error)
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return HTTPStatus(error.status_code), ProblemError(_explain_status(request, error))
         case _:
@@ -137,16 +140,29 @@ def _cut_off(request: Request[Any, Any, Any]) -> ProblemError:
     return TooLateError(f"The body did not come within {seconds:g} seconds (MSGCORE_BODY_SECONDS)")
 
 
-def _invalid_parameters(error: ValidationException) -> ProblemError:
+def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> ProblemError:
     """Litestar's complaints about path and query parameters, and about a body that is missing."""
     if missing := _MISSING.match(error.detail):
         return InvalidInputError.of([FieldError(f"/{missing[1]}/{missing[2]}", f"{missing[2]} is required")])
     found = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
     # Beside a wrong parameter, Litestar complains of a body that is missing even where it may be.
-    errors = [parameter_error(complaint) for complaint in found if complaint.get("key") != "data"]
+    errors = [_parameter_error(request, complaint) for complaint in found if complaint.get("key") != "data"]
     if errors:
         return InvalidInputError.of(errors)
     return InvalidInputError("the request needs a JSON body" if found else error.detail)
+
+
+def _parameter_error(request: Request[Any, Any, Any], complaint: dict[str, Any]) -> FieldError:
+    """What is wrong with a parameter of the handler, or of what it depends on."""
+    handler = request.route_handler
+    depends_on = [each.parsed_fn_signature for each in handler.resolve_dependencies().values()]
+    for signature in (handler.parsed_fn_signature, *depends_on):
+        declared = signature.parameters.get(complaint.get("key", ""))
+        if declared is not None:
+            error = parameter_error(complaint, declared)
+            given = request.query_params.get(error.pointer.removeprefix("/query/"))
+            return parameter_error(complaint, declared, given)
+    return parameter_error(complaint)
 
 
 def _explain_status(request: Request[Any, Any, Any], error: HTTPException) -> str:

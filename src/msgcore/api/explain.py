@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
+from litestar.typing import FieldDefinition
 from msgspec import inspect
 
 from msgcore.core.errors import FieldError
@@ -27,6 +28,7 @@ _PARSED: Final[Mapping[type[inspect.Type], tuple[type, str]]] = {
 }
 """What strings are read as, and how it is called."""
 _UNDERSCORE = re.compile(r"_([a-z])")
+_UNKNOWN_NAME = re.compile(r"^Invalid enum value '(.*)'", re.DOTALL)
 _MSGSPEC_PATH = re.compile(r" - at `.*`$")
 
 
@@ -40,15 +42,27 @@ def nul_characters(value: Any) -> list[FieldError]:
     return list(islice(_find_nul(value, _Place()), MAX_ERRORS))
 
 
-def parameter_error(complaint: dict[str, Any]) -> FieldError:
-    """One of Litestar's complaints about a path, query or header parameter."""
+def parameter_error(
+    complaint: dict[str, Any], declared: FieldDefinition | None = None, given: str | None = None
+) -> FieldError:
+    """One of Litestar's complaints about a path, query or header parameter.
+
+    `declared` is what the handler says of it, `given` what the query has there.
+    """
     name = str(complaint.get("key", "request"))
     source = complaint.get("source") or "query"
     where = getattr(source, "value", source)
     if where == "query":  # the handler's own name for it
         name = _UNDERSCORE.sub(lambda match: match[1].upper(), name)
     message = str(complaint.get("message", "is not allowed"))
-    return FieldError(f"/{where}/{name}", f"{name} {_in_words(message)}")
+    return FieldError(f"/{where}/{name}", f"{name} {_in_words(message, declared, given)}")
+
+
+def not_this(given: str | None) -> str:
+    """What a parameter is, behind the words that say what it must be."""
+    if given is None:
+        return ""
+    return f", not '{given if len(given) <= _LONGEST_NAME else given[:_LONGEST_NAME] + '...'}'"
 
 
 class _Place:
@@ -257,14 +271,31 @@ _MSGSPEC_WORDS = (
 )
 
 
-def _in_words(message: str) -> str:
+def _in_words(message: str, declared: FieldDefinition | None, given: str | None) -> str:
     """Msgspec's sentence about a single parameter, without its types."""
     message = _MSGSPEC_PATH.sub("", message)
     for pattern, words in _MSGSPEC_WORDS:
         match = pattern.search(message)
         if match is not None:
-            return match.expand(words)
-    return f"is not allowed here ({message[:1].lower()}{message[1:]})"
+            return match.expand(words) + (not_this(given) if words.startswith("must be") else "")
+    if declared is None:
+        return f"is not allowed here ({message[:1].lower()}{message[1:]})"
+    unknown = _UNKNOWN_NAME.search(message)  # it tells which of several
+    described = cast("str | None", getattr(declared.kwarg_definition, "description", None))
+    meaning = f" ({described})" if described else ""
+    allowed = _describe(_single(inspect.type_info(declared.annotation)))
+    return f"must be {allowed}{not_this(unknown[1] if unknown else given)}{meaning}"
+
+
+def _single(expected: inspect.Type) -> inspect.Type:
+    """What one value of a parameter is that may be missing, or there several times."""
+    match expected:
+        case inspect.UnionType():
+            return _single(next(each for each in expected.types if not isinstance(each, inspect.NoneType)))
+        case inspect.ListType():
+            return _single(expected.item_type)
+        case _:
+            return expected
 
 
 def undecodable(error: Exception) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import QueryParameter
 
-from msgcore.api.explain import nul_characters
+from msgcore.api.explain import not_this, nul_characters
 from msgcore.core.content import Wire
 from msgcore.core.errors import FieldError, InvalidInputError
 from msgcore.services.pausing import LONGEST_REASON
@@ -55,7 +55,7 @@ def read_moment(name: str, pointer: str, text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        error = FieldError(pointer, f"{name} must be an ISO 8601 time such as 2030-01-31T12:00:00Z")
+        error = FieldError(pointer, f"{name} must be an ISO 8601 time such as 2030-01-31T12:00:00Z{not_this(text)}")
         raise InvalidInputError.of([error]) from None
 
 

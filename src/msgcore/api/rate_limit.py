@@ -1,7 +1,7 @@
 """Rate limits at the API: which limit a request counts for, and what the answers tell of it.
 
 The headers are those of the original, `X-RateLimit-Limit`, `-Remaining` and `-Reset` (in seconds), about the budget
-that is tightest; a refusal has `Retry-After` too.
+that is spent first; a refusal has `Retry-After` too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgcore.api.client_address import address_group, client_address
 from msgcore.api.errors import problem_body
 from msgcore.api.request_id import request_id
 from msgcore.core.errors import RateLimitedError, UnauthenticatedError
-from msgcore.core.rate import Allowance
+from msgcore.core.rate import Allowance, spent_first
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.request_limits import CallerLimits, Kind, RequestLimits
 
@@ -70,8 +70,9 @@ class RateGate:
     def count_person(self, scope: Scope, scopes: tuple[ApiScope, ...], caller: Principal, project_id: str) -> None:
         """The same request, for the project of a person who may make it; a key's is counted already."""
         if caller.project_id is None:
-            with _noting_refusal(scope):
-                self._limits.callers[kind_of(scope, scopes)].admit_person(project_id)
+            with _noting_refusal(scope) as kept:
+                of_project = self._limits.callers[kind_of(scope, scopes)].admit_person(project_id)
+                kept[_COUNTED] = spent_first(kept.get(_COUNTED), of_project)
 
     def open_batch(self, scope: Scope, project_id: str) -> None:
         """A batch, before it is read."""

@@ -81,7 +81,10 @@ class SessionController(Controller):
 def _required(request: ApiRequest) -> Session:
     session = session_of(request.scope)
     if session is None:
-        raise NotFoundError(f"There is no session, the request is by a token: POST {PLACE}/exchange makes one of it")
+        raise NotFoundError(
+            f"There is no session, the request is by a token: POST {PLACE} signs in with a password and begins one, "
+            f"POST {PLACE}/exchange makes one of the token"
+        )
     return session
 
 

@@ -20,7 +20,7 @@ async def change_address(settings: Settings, old: str, new: str) -> None:
     Raises NotFoundError for an address that no account has, InvalidInputError for one that is none, and ConflictError
     for one that is taken, or an account whose address is its issuer's.
     """
-    if errors := email_errors(normal_email(new)):
+    if errors := email_errors(normal_email(new), "NEW"):
         raise InvalidInputError.of(errors)
     now = SystemClock().now()
     async with operator_database(settings) as database:

@@ -24,6 +24,13 @@ class Allowance(NamedTuple):
     whole_in: float
 
 
+def spent_first(one: Allowance | None, other: Allowance | None) -> Allowance | None:
+    """That of two budgets, if there are any, which allows fewer more; of equal ones, that which is whole sooner."""
+    if one is None or other is None:
+        return one or other
+    return one if one[1:] <= other[1:] else other
+
+
 class RateLimit:
     """At most `most` a minute for each name, at once or spread; no more than twice that in any one minute.
 

@@ -101,13 +101,14 @@ class FileKeys:
     removing: ClassVar[str | None] = None
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._data_dir = settings.data_dir
         self._more = _further_keys(settings)
         self._seen: tuple[int, int, int] | None = None
 
     def load(self) -> Keys:
         """Raises StartupError."""
-        return self._keys(load_or_make(self._data_dir))
+        return self._keys(load_or_make(self._settings))
 
     def news(self) -> Keys | None:
         """Looks whether the file is another one."""
@@ -117,16 +118,17 @@ class FileKeys:
             seen = (found.st_ino, found.st_mtime_ns, found.st_size)
             if seen == self._seen:
                 return None
-            stored = secrets_file.read(self._data_dir)
+            keys = self._keys(secrets_file.read(self._data_dir))
         except (OSError, StartupError) as error:
             logger.warning("the secrets file cannot be read again, so its keys stay as they are: %s", error)
             return None
         self._seen = seen
-        return self._keys(stored)
+        return keys
 
     def _keys(self, stored: StoredSecrets) -> Keys:
         retired = (bytes.fromhex(each.key) for each in stored.retired_keys)
-        return Keys(bytes.fromhex(stored.encryption_key), (*self._more, *retired))
+        active = secrets_file.encryption_key(self._data_dir, stored)
+        return Keys(bytes.fromhex(active), (*self._more, *retired))
 
 
 def _further_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from msgcore.config import Settings
 from msgcore.core.errors import InvalidInputError
 from msgcore.security import secrets_file
@@ -38,10 +40,8 @@ def add_key(settings: Settings, now: datetime) -> str:
     made = secrets.token_hex(32)
 
     def renewed(stored: StoredSecrets) -> StoredSecrets:
-        old = RetiredKey(key=stored.encryption_key, retired_at=now)
-        return StoredSecrets(
-            jwt_secret=stored.jwt_secret, encryption_key=made, retired_keys=[*stored.retired_keys, old]
-        )
+        old = RetiredKey(key=secrets_file.encryption_key(settings.data_dir, stored), retired_at=now)
+        return replace(stored, encryption_key=made, retired_keys=[*stored.retired_keys, old])
 
     secrets_file.change(settings.data_dir, renewed)
     return key_id(bytes.fromhex(made))
@@ -65,7 +65,7 @@ def prune_keys(settings: Settings, used: Collection[str], now: datetime) -> Sequ
         for each in stored.retired_keys:
             _require_unused(each, used, now)
             removed.append(key_id(bytes.fromhex(each.key)))
-        return StoredSecrets(jwt_secret=stored.jwt_secret, encryption_key=stored.encryption_key)
+        return replace(stored, retired_keys=[])
 
     secrets_file.change(settings.data_dir, pruned)
     return removed

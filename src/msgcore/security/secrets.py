@@ -1,7 +1,7 @@
 """The two secrets of an installation: what signs logins, and what encrypts credentials.
 
-Each comes from its setting, or from a command that a setting names. What is not set is made on the first start and
-kept in `secrets.json` in the data directory, readable by its owner only.
+Each comes from its setting, or from a command that a setting names. Which of them does not is made on the first start
+and kept in `secrets.json` in the data directory, readable by its owner only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgcore.config import Settings
 from msgcore.security.key_providers import key_provider
-from msgcore.security.secrets_file import load_or_make
+from msgcore.security.secrets_file import load_or_make, signing_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +32,7 @@ def load_secrets(settings: Settings) -> Secrets:
     """
     keys = key_provider(settings).load()
     given = settings.jwt_secret
-    signing = load_or_make(settings.data_dir).jwt_secret if given is None else given.get_secret_value()
+    if given is not None:
+        return Secrets(given.get_secret_value(), keys.active, keys.others)
+    signing = signing_secret(settings.data_dir, load_or_make(settings))
     return Secrets(signing, keys.active, keys.others)

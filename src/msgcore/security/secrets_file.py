@@ -1,4 +1,7 @@
-"""The file in the data directory that keeps the secrets which no setting gives: made once, changed as a whole."""
+"""The file in the data directory that keeps the secrets which no setting gives: made once, changed as a whole.
+
+What a setting gave when it was made is not in it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Annotated
 
 import msgspec
 
+from msgcore.config import Settings
 from msgcore.core.errors import StartupError
 from msgcore.core.private import private_repr
 from msgcore.core.private_files import keep_private
@@ -31,13 +35,13 @@ class RetiredKey(msgspec.Struct, rename="camel"):
     retired_at: datetime
 
 
-class StoredSecrets(msgspec.Struct, rename="camel"):
-    """What the file holds; the key as hex digits."""
+class StoredSecrets(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What the file holds; the key as hex digits. None stands for what comes from elsewhere."""
 
     __repr__ = private_repr
 
-    jwt_secret: Annotated[str, msgspec.Meta(min_length=32)]
-    encryption_key: HexKey
+    jwt_secret: Annotated[str, msgspec.Meta(min_length=32)] | None = None
+    encryption_key: HexKey | None = None
     retired_keys: list[RetiredKey] = []
 
 
@@ -52,15 +56,15 @@ def prepare_data_dir(data_dir: Path) -> None:
             raise PermissionError(None, "not writable")
 
 
-def load_or_make(data_dir: Path) -> StoredSecrets:
-    """What the file holds, made now where there is none yet. Raises StartupError."""
-    prepare_data_dir(data_dir)
-    path = data_dir / SECRETS_FILE
-    with _explained(data_dir):
+def load_or_make(settings: Settings) -> StoredSecrets:
+    """What the file holds, made now where there is none yet, of what no setting gives. Raises StartupError."""
+    prepare_data_dir(settings.data_dir)
+    path = settings.data_dir / SECRETS_FILE
+    with _explained(settings.data_dir):
         if not path.exists():
-            _create(path)
+            _create(path, _new(settings))
         keep_private(path)
-    return read(data_dir)
+    return read(settings.data_dir)
 
 
 def read(data_dir: Path) -> StoredSecrets:
@@ -77,6 +81,16 @@ def read(data_dir: Path) -> StoredSecrets:
         ) from None
 
 
+def signing_secret(data_dir: Path, stored: StoredSecrets) -> str:
+    """What signs logins. Raises StartupError where the file has none."""
+    return _found(stored.jwt_secret, data_dir, "jwtSecret", "MSGCORE_JWT_SECRET")
+
+
+def encryption_key(data_dir: Path, stored: StoredSecrets) -> str:
+    """What encrypts. Raises StartupError where the file has none: another one would not open what there is."""
+    return _found(stored.encryption_key, data_dir, "encryptionKey", "MSGCORE_ENCRYPTION_KEY")
+
+
 def change(data_dir: Path, made_of: Callable[[StoredSecrets], StoredSecrets]) -> None:
     """Put what `made_of` makes of the file in its place. Of several who do so, each begins with what the other left.
 
@@ -89,13 +103,29 @@ def change(data_dir: Path, made_of: Callable[[StoredSecrets], StoredSecrets]) ->
             draft.replace(path)
 
 
-def _create(path: Path) -> None:
+def _found(value: str | None, data_dir: Path, name: str, variable: str) -> str:
+    if value is None:
+        raise StartupError(
+            f"{data_dir / SECRETS_FILE} has no {name}, and {variable} is not set; set it as it was, "
+            "or restore the file from a backup"
+        )
+    return value
+
+
+def _new(settings: Settings) -> StoredSecrets:
+    given = settings.encryption_key or settings.encryption_key_command
+    return StoredSecrets(
+        jwt_secret=secrets.token_urlsafe(48) if settings.jwt_secret is None else None,
+        encryption_key=secrets.token_hex(32) if given is None else None,
+    )
+
+
+def _create(path: Path, made: StoredSecrets) -> None:
     """Write new secrets so that the file appears whole or not at all.
 
     Of two processes that start at once, one wins: `link` refuses a name that exists, where
     `rename` would put the second one's key over a key that is already in use.
     """
-    made = StoredSecrets(jwt_secret=secrets.token_urlsafe(48), encryption_key=secrets.token_hex(32))
     with _draft(path, msgspec.json.encode(made)) as draft, suppress(FileExistsError):
         path.hardlink_to(draft)
 

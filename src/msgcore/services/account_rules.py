@@ -48,15 +48,15 @@ def is_email(email: str) -> bool:
     return _EMAIL.fullmatch(email) is not None
 
 
-def email_errors(email: str) -> list[FieldError]:
-    """What is wrong with the e-mail address of a new account."""
+def email_errors(email: str, name: str = "email") -> list[FieldError]:
+    """What is wrong with the e-mail address of an account, which is given by this name."""
     if not is_email(email):
-        return [FieldError("/email", "email must be an e-mail address such as ann@example.com")]
+        return [FieldError(f"/{name}", f"{name} must be an e-mail address such as ann@example.com")]
     # Others look the same and are not: letters of other scripts, full width, no width, written from right to left.
     if not (email.isascii() and email.isprintable()):
         return [
             FieldError(
-                "/email", "email must have plain ASCII characters alone; write a domain of other scripts as xn--..."
+                f"/{name}", f"{name} must have plain ASCII characters alone; write a domain of other scripts as xn--..."
             )
         ]
     return []

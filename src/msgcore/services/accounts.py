@@ -148,7 +148,9 @@ class AccountService:
         attempt = await self._guard.begin(address, row.email)
         if not (await self._passwords.verify(current, row.password_hash)).matches:
             await self._note(Principal("jwt", user_id), "user.password_change_failed", user_id)
-            raise UnauthenticatedError("The current password is wrong")
+            wrong = "The current password is wrong"
+            told = FieldError("/currentPassword", "currentPassword must be the password that the account has now")
+            raise UnauthenticatedError(wrong, errors=[told])
         await self._guard.succeeded(attempt)
         changed = {"password_hash": await self._passwords.hash(new), "spared_token": digest(spared)}
         await self._end_tokens(user_id, changed, "user.password_changed")

@@ -17,7 +17,7 @@ from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
-from msgcore.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from msgcore.core.errors import FieldError, ForbiddenError, NotFoundError, UnauthenticatedError
 from msgcore.core.scopes import MINIMUM_ROLE, ApiScope, Principal, Role
 from msgcore.security.api_keys import may_be_api_key
 from msgcore.security.digests import digest
@@ -99,7 +99,10 @@ class Authenticator:
             return self.recall(api_key) or await self._check_key(api_key)
         if bearer:
             return (await self.check_login(bearer)).principal
-        raise UnauthenticatedError("Authentication is required: send X-API-Key: <key> or Authorization: Bearer <token>")
+        raise UnauthenticatedError(
+            "Authentication is required: send X-API-Key: <key>, Authorization: Bearer <token>, "
+            "or the cookie that POST /api/v1/auth/session answers"
+        )
 
     # --- what
 
@@ -113,14 +116,20 @@ class Authenticator:
             if project_id is not None and project_id != principal.project_id:
                 raise _no_project(project_id)
             if scope not in principal.scopes:
-                raise ForbiddenError(f"This API key lacks the scope {scope.value}: make one that has it")
+                raise ForbiddenError(
+                    f"This API key lacks the scope {scope.value}: let somebody who has it make a key with it "
+                    f"(POST /api/v1/projects/{principal.project_id}/keys)"
+                )
         elif project_id is not None:
             role = await self.role_of(principal, project_id)
             if role is None:
                 raise _no_project(project_id)
             if role < MINIMUM_ROLE[scope]:
                 needed = MINIMUM_ROLE[scope].label
-                raise ForbiddenError(f"This needs the role {needed} in the project; yours is {role.label}")
+                raise ForbiddenError(
+                    f"This needs the role {needed} in the project; yours is {role.label}: let an admin or owner of it "
+                    f"change that (PATCH /api/v1/projects/{project_id}/members/{principal.id})"
+                )
 
     async def allows(self, principal: Principal, *, project_id: str, scope: ApiScope) -> bool:
         """Whether the caller may do this in a project of theirs."""
@@ -159,13 +168,13 @@ class Authenticator:
     async def _check_key(self, api_key: str) -> Principal:
         key_hash = digest(api_key)
         if not may_be_api_key(api_key) or key_hash in self._unknown_keys:
-            raise UnauthenticatedError("Invalid API key")
+            raise _no_key()
         before = self._changes
         async with self._database.read() as connection:
             known = await _load_key(connection, key_hash)
         if known is None:
             self._unknown_keys[key_hash] = True
-            raise UnauthenticatedError("Invalid API key")
+            raise _no_key()
         if self._keeps and self._changes == before:  # else it may have been read too early
             self._keys[key_hash] = known
         now = self._clock.now()
@@ -229,6 +238,14 @@ def person(row: Any) -> Principal:
 
 def _is_over(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and moment <= now
+
+
+def _no_key() -> UnauthenticatedError:
+    remedy = (
+        "X-API-Key is no key of this server: check that it was copied whole, from where it was shown when it was made, "
+        "and that its project still exists; POST /api/v1/projects/:project/keys makes another one"
+    )
+    return UnauthenticatedError("Invalid API key", errors=[FieldError("/header/X-API-Key", remedy)])
 
 
 def _no_project(project_id: str) -> NotFoundError:

@@ -147,18 +147,18 @@ class InviteService:
     async def join(self, principal: Principal, token: str) -> tuple[str, str]:
         """Let who is signed in into the project that a link is for, whatever address it was made for; works once.
 
-        The project and the role. Raises NotFoundError for a link that is none or ended, and ConflictError for somebody
-        who is in the project, whose link stays as it is, or where that has too many members.
+        The project and the role. Raises UnauthenticatedError for a link that is none or ended, and ConflictError for
+        somebody who is in the project, whose link stays as it is, or where that has too many members.
         """
         async with self._database.write() as connection:
             invite = await store.find_invite_by_digest(connection, digest(token), self._clock.now())
             if invite is None:
-                raise NotFoundError(_INVALID)
+                raise UnauthenticatedError(_INVALID)
             owner_id = await store.lock_members(connection, invite.project_id)
             if await is_in(connection, invite.project_id, principal.id, owner_id):
                 raise ConflictError("You are in this project already: the invitation is for somebody else")
             if not await store.take_invite(connection, invite.id, self._clock.now()):
-                raise NotFoundError(_INVALID)
+                raise UnauthenticatedError(_INVALID)
             await self._members.join(connection, principal, invite.project_id, principal.id, Role.parse(invite.role))
             if principal.email == invite.email:
                 await self._make_known(connection, invite, principal.id)

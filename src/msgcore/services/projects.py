@@ -199,7 +199,11 @@ class ProjectService:
         Raises ForbiddenError unless its owner or an administrator asks, NotFoundError, and ConflictError while it has
         keys that nobody revoked.
         """
-        if principal.kind == "api-key" or await self._authenticator.role_of(principal, project_id) != Role.OWNER:
+        if principal.kind == "api-key":
+            raise ForbiddenError(
+                "API keys cannot delete a project: let its owner or an administrator sign in and do it"
+            )
+        if await self._authenticator.role_of(principal, project_id) != Role.OWNER:
             raise ForbiddenError("Only the project's owner or an administrator can delete it")
         async with self._database.write() as connection:
             # Events and logs of the project go on meanwhile: what writes them also writes those of others.

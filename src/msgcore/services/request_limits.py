@@ -15,7 +15,7 @@ from typing import Final
 from msgcore.config import Settings
 from msgcore.core.clock import Clock
 from msgcore.core.errors import RateLimitedError
-from msgcore.core.rate import WINDOW, Allowance, RateLimit
+from msgcore.core.rate import WINDOW, Allowance, RateLimit, spent_first
 from msgcore.core.scopes import Principal
 
 Note = Callable[[str, RateLimit, str, float], None]
@@ -97,26 +97,28 @@ class CallerLimits:
     def admit(self, caller: Principal) -> Allowance | None:
         """Count a request; that of a key counts for its project too. Raises RateLimitedError.
 
-        Returns what is left of the budget that is used up most, if there is any.
+        Returns what is left of the budget that is spent first, if there is any.
         """
         now, own, of_project, project_id = self._now(), self._own, self._of_project, caller.project_id
-        whole_in = -1.0 if own is None else own.take(caller.id, now)
-        tightest = own
-        if of_project is not None and project_id is not None:
-            try:
-                project_whole_in = of_project.take(project_id, now)
-            except RateLimitedError:
-                if own is not None:
-                    own.spend(caller.id, now, -1)
-                raise
-            if project_whole_in > whole_in:
-                whole_in, tightest = project_whole_in, of_project
-        return None if tightest is None else tightest.limit.allowance(whole_in)
+        left = None if own is None else own.limit.allowance(own.take(caller.id, now))
+        if of_project is None or project_id is None:
+            return left
+        try:
+            whole_in = of_project.take(project_id, now)
+        except RateLimitedError:
+            if own is not None:
+                own.spend(caller.id, now, -1)
+            raise
+        return spent_first(left, of_project.limit.allowance(whole_in))
 
-    def admit_person(self, project_id: str) -> None:
-        """Count a person's request for a project, once it is sure that it is theirs. Raises RateLimitedError."""
-        if self._of_project is not None:
-            self._of_project.take(project_id, self._now())
+    def admit_person(self, project_id: str) -> Allowance | None:
+        """Count a person's request for a project, once it is sure that it is theirs; what is left of its budget.
+
+        Raises RateLimitedError.
+        """
+        if self._of_project is None:
+            return None
+        return self._of_project.limit.allowance(self._of_project.take(project_id, self._now()))
 
 
 class RequestLimits:

@@ -7,6 +7,7 @@ there is one or not, and for the network address that asks.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -93,9 +94,9 @@ class SignInGuard:
 def _refuse_blocked(rows: dict[str, Any], now: datetime) -> None:
     until = max((row.blocked_until for row in rows.values() if row.blocked_until is not None), default=now)
     if until > now:
-        seconds = (until - now).total_seconds()
+        seconds = math.ceil((until - now).total_seconds())
         raise QueueFullError(
-            f"Too many failed attempts to sign in: try again in {seconds:.0f} seconds", retry_after=seconds
+            f"Too many failed attempts to sign in: try again in {seconds} seconds", retry_after=seconds
         )
 
 
