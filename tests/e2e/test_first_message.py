@@ -228,5 +228,5 @@ class TestClearErrorsAtStart:
 
     def test_a_second_worker_on_the_same_database(self, stopped: GatewayProcess) -> None:
         stopped.start()
-        with pytest.raises(RuntimeError, match="MSGCORE_REDIS_URL"):
+        with pytest.raises(RuntimeError, match="MSGCORE_DATABASE_URL"):
             GatewayProcess(data_dir=stopped.data_dir).start()

@@ -38,23 +38,25 @@ from store.ledger_rows import NOW, PROJECT, add_project
 
 SECRET = "s" * 40
 CLOCK = SystemClock()
-TOKEN = Tokens(SECRET, CLOCK).issue(new_id(), email="a@example.com", is_admin=False, signed_in_at=CLOCK.now())
 LINKS = AttachmentLinks(SECRET, base_url="https://gateway.example.com", seconds=900, clock=CLOCK)
-EXPIRES, SIGNATURE = LINKS.url_of("17").partition("?expires=")[2].split("&signature=")
 METRICS = MetricsAccess(load_settings({"MSGCORE_METRICS_TOKEN": SECRET}))
 
-COMPARED: dict[str, tuple[Callable[[str], object], str, str]] = {
-    proof.name: (proof.verify, proof.right, proof.wrong_at(1)) for proof in proofs() if proof.platform not in PUBLIC
-} | {
-    "a login": (Tokens(SECRET, CLOCK).read, TOKEN, TOKEN[:-8] + "AAAAAAAA"),
-    "a file's address": (lambda text: LINKS.check("17", int(EXPIRES), text), SIGNATURE, SIGNATURE[:-1] + "0"),
-    "metrics": (lambda text: METRICS.check(f"Bearer {text}"), SECRET, SECRET[:-1] + "t"),
-}
+
+def compared() -> dict[str, tuple[Callable[[str], object], str, str]]:
+    """What is secret: its check, what is right, and what is wrong. Made when asked, as some of it is good for minutes."""
+    signed = {p.name: (p.verify, p.right, p.wrong_at(1)) for p in proofs() if p.platform not in PUBLIC}
+    token = Tokens(SECRET, CLOCK).issue(new_id(), email="a@example.com", is_admin=False, signed_in_at=CLOCK.now())
+    expires, signature = LINKS.url_of("17").partition("?expires=")[2].split("&signature=")
+    return signed | {
+        "a login": (Tokens(SECRET, CLOCK).read, token, token[:-8] + "AAAAAAAA"),
+        "a file's address": (lambda text: LINKS.check("17", int(expires), text), signature, signature[:-1] + "0"),
+        "metrics": (lambda text: METRICS.check(f"Bearer {text}"), SECRET, SECRET[:-1] + "t"),
+    }
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", compared())
 def test_the_comparison_in_constant_time_decides_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check, right, wrong = COMPARED[name]
+    check, right, wrong = compared()[name]
     check(right)
     with pytest.raises((SignatureError, ProblemError)):
         check(wrong)

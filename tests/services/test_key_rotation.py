@@ -114,8 +114,9 @@ async def test_everything_comes_under_the_new_key_and_what_cannot_be_read_is_tol
     assert again == Rotated(done=2, left=0, unreadable=0), "it goes on with what is left"
 
 
-async def test_what_is_changed_meanwhile_keeps_the_change(database: Database) -> None:
+async def test_what_is_changed_meanwhile_keeps_the_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a process that does not know of the new key yet, which is what an interrupted transaction looks like."""
+    monkeypatch.setattr(key_rotation, "REST_SECONDS", 0.01)
     old, ring = Keyring(OLD), Keyring(NEW, [OLD])
     await add_project(database)
     await put(database, ACCOUNT, old.encrypt(b"{}", context=ACCOUNT))
