@@ -138,9 +138,14 @@ class ValkeyCluster:
         deadline = time.monotonic() + PATIENCE
         for node in self.nodes:
             with node.client() as client:
-                while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok" or int(
-                    client.execute_command("CLUSTER INFO")["cluster_known_nodes"]
-                ) < len(self.nodes):
+                while not self._is_joined(client):
                     if time.monotonic() > deadline:
                         raise TimeoutError("the cluster did not form")
                     time.sleep(0.05)
+
+    def _is_joined(self, client: redis.Redis) -> bool:
+        """Whether a node knows all slots, and is linked both ways to each other one: what is published needs that."""
+        links = client.execute_command("CLUSTER LINKS")
+        return client.execute_command("CLUSTER INFO")["cluster_state"] == "ok" and len(links) == 2 * (
+            len(self.nodes) - 1
+        )
