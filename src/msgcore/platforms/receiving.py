@@ -101,7 +101,7 @@ class Inbound(ABC):
         """Raises SignatureError unless the platform itself made this request, and did so just now."""
 
     def secrets(self, account: Account) -> Sequence[str]:
-        """What the platform is told to prove itself with, where that is not a credential: it is not shown to anybody."""
+        """What the platform is told to prove itself with, beside credentials; nobody is shown it."""
         del account
         return ()
 
