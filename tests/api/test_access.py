@@ -150,6 +150,28 @@ def test_texts_of_messages_ask_for_messages_read(running: Running) -> None:
     running.key.ask("DELETE", f"projects/shop/webhooks/{hook_id}")
 
 
+def test_what_platforms_say_of_messages_asks_for_messages_read(running: Running) -> None:
+    box = running.add_sandbox("words")
+    path = f"projects/shop/platforms/{box}"
+    for to in ("fail-permanent", "auth-failure"):
+        body = {"targets": [{"platformId": box, "type": "user", "id": to}], "content": {"text": "hi"}}
+        assert running.key.ask("POST", "projects/shop/messages/send", body).status == 201
+    deadline = time.monotonic() + PATIENCE
+    while {line["category"] for line in running.key.ask("GET", f"{path}/logs").body["logs"]} < {"message", "auth"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    readers = [(running.make_key("platforms:read"), False), (running.make_key("platforms:read", "messages:read"), True)]
+    for reader, sees in (*readers, (running.admin, True)):
+        for where in (f"{path}/logs", "projects/shop/platforms/logs"):
+            told = [line for line in reader.ask("GET", where).body["logs"] if line["platformId"] == box]
+            assert {line["error"] is not None for line in told if line["category"] in ("message", "auth")} == {sees}
+            assert ("recipient" in str(told)) is sees
+        listed = [each for each in reader.ask("GET", "projects/shop/platforms").body if each["id"] == box]
+        for shown in (*listed, reader.ask("GET", path).body):
+            assert (shown["pausedBy"], "recipient" in shown["pausedReason"]) == ("credentials", sees)
+    running.key.ask("DELETE", path)
+
+
 def test_only_who_may_change_a_platform_learns_where_it_posts(running: Running) -> None:
     path = f"projects/shop/platforms/{running.add_sandbox('addresses')}"
     token = running.key.ask("GET", path).body["webhookUrl"].rpartition("/")[2]

@@ -124,6 +124,10 @@ class TestPosting:
         expected = {"event": "message.received", "responseCode": 200, "responseBody": "ok", "error": None}
         expected |= {"attempts": 1, "payload": body, "nextAttemptAt": None}
         assert {name: shown[name] for name in expected} == expected
+        made = ask(running, project, "POST", "/keys", {"name": "r", "scopes": ["webhooks:read"]})
+        reader = running.nobody.as_key(made["key"])
+        (hidden,) = reader.ask("GET", f"projects/{project}/webhooks/{hook['id']}/deliveries").body["deliveries"]
+        assert (hidden["responseBody"], hidden["payload"]["data"]) == (None, None), "it may repeat the payload"
         assert shown["deliveredAt"] >= shown["createdAt"]
         assert shown["durationMs"] >= 0
         stats = ask(running, project, "GET", f"/webhooks/{hook['id']}")["stats"]

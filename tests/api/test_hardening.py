@@ -299,13 +299,18 @@ def test_who_is_slow_or_takes_too_much_room_is_let_go(tmp_path: Path) -> None:
         def connect() -> socket.socket:
             return socket.create_connection(("127.0.0.1", gateway.port), PATIENCE)
 
-        webhook = b"POST /api/v1/webhooks/sandbox/x" + HEAD
-        late = [(POST, b"Content-Length: 100\r\n\r\n{"), (POST, b"Transfer-Encoding: chunked\r\n\r\nff\r\n{"),
-                (webhook, b"Content-Length: 100\r\n\r\n")]  # fmt: skip
-        for head, rest in late:
+        box = f"/api/v1/projects/shop/platforms/{gateway.add_platform(key, 'sandbox', {}, 'shop')}"
+        address = json.loads(ask(gateway, "GET", box, x_api_key=key)[2])["webhookUrl"].partition("/api/")[2].encode()
+        webhook, unknown = b"POST /api/" + address + HEAD, b"POST /api/v1/webhooks/sandbox/x" + HEAD
+        late = [(408, POST, b"Content-Length: 100\r\n\r\n{"),
+                (408, POST, b"Transfer-Encoding: chunked\r\n\r\nff\r\n{"),
+                (408, webhook, b"Content-Length: 100\r\n\r\n"),
+                (408, webhook, b"Transfer-Encoding: chunked\r\n\r\nff\r\n{"),
+                (404, unknown, b"Content-Length: 100\r\n\r\n")]  # fmt: skip
+        for status, head, rest in late:
             with connect() as client:
                 found, answer = say(client, head + rest)
-                assert (found, b"connection: close" in answer, client.recv(1)) == (408, True, b"")
+                assert (found, b"connection: close" in answer, client.recv(1)) == (status, True, b"")
         # More than there is room for, each of which would stay for ever: all go, and the next one is served.
         idle = [connect() for _ in range(100)]
         for number, client in enumerate(idle):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
@@ -164,6 +165,40 @@ class TestRefusals:
         answers = [running.nobody.ask("POST", path, report(text="x")) for path in wrong]
         assert {answer.status for answer in answers} == {404}
         assert len({answer.body["message"] for answer in answers}) == 1
+
+    @pytest.mark.parametrize("length", ["Content-Length: 15000000", "Transfer-Encoding: chunked"])
+    def test_nothing_is_read_for_an_unknown_address(self, running: Running, length: str) -> None:
+        for platform in ("telegram", "nothing"):
+            connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+            connection.putrequest("POST", f"/api/v1/webhooks/{platform}/{uuid4()}")
+            connection.putheader(*length.split(": "))
+            connection.endheaders()  # and no body comes: there is an answer all the same
+            with closing(connection), connection.getresponse() as answer:
+                assert (answer.status, answer.getheader("connection")) == (404, "close")
+
+    def test_large_bodies_for_one_address_are_few_at_a_time(self, running: Running) -> None:
+        platform_id = running.add_sandbox("large")
+        path = path_of(running, platform_id)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n".encode()
+        refused = f"projects/shop/platforms/{platform_id}/logs?category=webhook&level=warn"
+        with ExitStack() as clients:
+            for _ in range(4):
+                client = clients.enter_context(
+                    socket.create_connection(("127.0.0.1", running.gateway.port), timeout=PATIENCE)
+                )
+                with suppress(ConnectionError):
+                    client.sendall(head + b" " * 15_900_000)
+            deadline = time.monotonic() + PATIENCE
+            while not (lines := running.key.ask("GET", refused).body["logs"]):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert {line["metadata"]["status"] for line in lines} == {503}
+            assert running.nobody.ask("POST", path, report(text="small")).status == 200
+        large = report(text="large") | {"raw": "x" * 9_000_000}
+        while (answer := running.nobody.ask("POST", path, large)).status == 503:  # until it saw that they are gone
+            assert answer.headers["retry-after"] == "5"
+            assert time.monotonic() < deadline
+        assert answer.status == 200, answer
 
     def test_a_switched_off_platform_receives_nothing(self, running: Running) -> None:
         platform_id = running.add_sandbox()

@@ -118,6 +118,7 @@ class Plot:
         self.gateway, self.echo = gateway, echo
         self.planted: dict[str, str] = {"password": PASSWORD, "userinfo": USERINFO, "redis": REDIS_PASSWORD}
         self.planted |= {"metrics": METRICS_TOKEN, "s3": S3_SECRET}
+        self.addresses: dict[str, str] = {}
         self.ids: dict[str, list[str]] = {}
         self.made: dict[str, dict[str, Any]] = {}
         nobody = ApiClient(gateway.url, {})
@@ -171,9 +172,27 @@ class Plot:
             self.require_hidden(f"POST {declaration.name}", str(made))
             self.ids.setdefault("platform_id", []).append(made.body["id"])
             self.made[declaration.name] = made.body | {"credentials": body["credentials"]}
+            self._plant_ways_in(declaration.name, made.body)
             sent = self.send(declaration.name, text="hello", subject="s")
             assert sent.status == 201, (declaration.name, sent)
             self.ids.setdefault("job_id", []).append(sent.body["jobId"])
+
+    def _plant_ways_in(self, name: str, made: dict[str, Any]) -> None:
+        """What platforms are told so that they can post to us. Whoever may change a platform is shown its address."""
+        self.addresses[f"{name}, address"] = made["webhookUrl"].rpartition("/")[2]
+        account = Account(made["id"], "shop", name, self.made[name]["credentials"])
+        inbound = PlatformRegistry().inbound(name)
+        for secret in () if inbound is None else inbound.secrets(account):
+            self.planted[f"{name}, secret of its webhook"] = secret
+
+    def ask_for_posts(self) -> None:
+        """Have the platforms told the addresses and secrets: they refuse, and repeat them."""
+        for name in ("telegram", "whatsapp-evo"):
+            for _ in range(2):  # the echo has two ways to fail
+                path = f"projects/shop/platforms/{self.made[name]['id']}/register-webhook"
+                refused = self.key.ask("POST", path)
+                assert (refused.status, "cannot POST" in str(refused)) == (400, True), refused
+                self.require_hidden(f"{name}'s refusal", str(refused), self.planted | self.addresses)
 
     def subscribe(self) -> None:
         """Webhooks for events: a secret that was given, one that was made, and addresses that hold a password."""
@@ -214,7 +233,8 @@ class Plot:
                 for caller in (self.admin, self.key):
                     status, told, body = get(caller, path)
                     assert status < 500, (path, told)
-                    self.require_hidden(path, told)
+                    shows_addresses = template in (f"{_PROJECT}/platforms", f"{_PROJECT}/platforms/{{platform_id}}")
+                    self.require_hidden(path, told, self.planted | ({} if shows_addresses else self.addresses))
                     if status == 200:
                         shown.add(template)
                         self._learn(template, body)
@@ -232,8 +252,8 @@ class Plot:
         if name is not None and found:
             self.ids.setdefault(name, found[:2])
 
-    def require_hidden(self, where: str, text: str) -> None:
-        for name, secret in self.planted.items():
+    def require_hidden(self, where: str, text: str, planted: dict[str, str] | None = None) -> None:
+        for name, secret in (planted or self.planted).items():
             assert secret not in text, f"{name} stands in {where}: {around(text, secret)}"
 
     def _paths(self, template: str) -> list[str]:
@@ -320,6 +340,7 @@ def test_planted(tmp_path: Path, echo: str, postgres_server: PostgresServer) -> 
     names = [declaration.name for declaration in PlatformRegistry().declarations()]
     settings = {
         **{f"MSGCORE_{name.upper().replace('-', '_')}_BASE_URL": echo for name in names},
+        "MSGCORE_API_URL": "http://gateway.example.com",  # some platforms are told only what they can reach
         "MSGCORE_LOG_LEVEL": "debug",
         "MSGCORE_METRICS_TOKEN": METRICS_TOKEN,
         "MSGCORE_S3_ACCESS_KEY_ID": "id",
@@ -335,6 +356,7 @@ def test_planted(tmp_path: Path, echo: str, postgres_server: PostgresServer) -> 
             plot.configure_everything()
             plot.subscribe()
             plot.tell()
+            plot.ask_for_posts()
             wait_until_all_failed(url, len(names) - 1)
             shown = plot.walk()
             assert shown >= SHOWING, SHOWING - shown
@@ -356,6 +378,7 @@ def test_planted(tmp_path: Path, echo: str, postgres_server: PostgresServer) -> 
             log = gateway.log.read_text()
     assert "Fatal Python error: Aborted" in log
     assert "Traceback" in log
+    plot.require_hidden("the log", log, plot.addresses)
     assert plot.made["email"]["id"] in stored
     plot.require_hidden("the database", stored)
     kept_files = {file: file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}

@@ -1,7 +1,7 @@
 """The short way for what platforms post: see `fast_send` for why there is one.
 
 This application, around the whole API, answers a request to a platform's webhook directly when it is plain: a
-method that the platform uses, and one body that is complete. Whatever else it meets it hands on untouched to the
+method that the platform uses, and one small body that is complete. Whatever else it meets it hands on untouched to the
 API, whose handler `InboundWebhooksController.receive` is the full description; errors it leaves to the API to answer.
 """
 
@@ -24,13 +24,14 @@ _PREFIX: Final = "/api/v1/webhooks/"
 _TEMPLATE: Final = f"{_PREFIX}{{platform}}/{{webhook_token}}"
 _PARTS: Final = 2
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"content-encoding", b"expect"))
+"""Headers of requests of which nothing is read here: the API finds out first whether there is such an address."""
 
 
 class FastReceive:
     """An ASGI application that takes plain requests of platforms, and passes all else on to `api`."""
 
     def __init__(self, api: ASGIApp, receiver: Receiver, gate: RateGate, *, largest: int) -> None:
-        """`largest` is how many bytes a body may have."""
+        """`largest` is how many bytes a body may have that is read here, of whomever."""
         self._api = api
         self._receiver = receiver
         self._gate = gate
@@ -42,14 +43,18 @@ class FastReceive:
         if place is None or cast("dict[str, Any]", scope)["method"] not in self._receiver.methods(place[0]):
             await self._api(scope, receive, send)
             return
-        first = cast("dict[str, Any]", await receive())
+        headers = self._plain_headers(scope)
         try:
             self._gate.count_platform(scope, place[1])
         except RateLimitedError as problem:
             scope["path_template"] = _TEMPLATE
             await refuse_request(scope, send, problem)
             return
-        request = self._plain(scope, first)
+        if headers is None:
+            await self._api(scope, receive, self._noting(scope, place[1], send))
+            return
+        first = cast("dict[str, Any]", await receive())
+        request = self._complete(scope, headers, first)
         answer = None if request is None else await self._take(scope, place, request)
         if answer is None:
             await self._api(scope, replaying(first, receive), self._noting(scope, place[1], send))
@@ -82,15 +87,20 @@ class FastReceive:
             fail_request(scope, error)
             return None
 
-    def _plain(self, scope: Scope, message: dict[str, Any]) -> InboundRequest | None:
-        """The request, or None for one that is not plain, or whose body is not complete."""
-        body: bytes = message.get("body", b"")  # a disconnect has none
+    def _plain_headers(self, scope: Scope) -> dict[str, str] | None:
+        """The headers of a request, or None for one that is not plain, or has a large body."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             if name in _UNUSUAL:
                 return None
             headers[name.decode("latin-1")] = value.decode("latin-1")
-        if headers.get("content-length", "0") != str(len(body)) or len(body) > self._largest:
+        announced = headers.get("content-length", "0")
+        return headers if announced.isdecimal() and int(announced) <= self._largest else None
+
+    def _complete(self, scope: Scope, headers: dict[str, str], message: dict[str, Any]) -> InboundRequest | None:
+        """The request, or None for one whose body is not complete."""
+        body: bytes = message.get("body", b"")  # a disconnect has none
+        if headers.get("content-length", "0") != str(len(body)):
             return None
         return InboundRequest(
             method=cast("dict[str, Any]", scope)["method"],

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from litestar import Controller, get
 from litestar.params import FromPath, QueryParameter
 
-from msgcore.api.access import Injected, requires
+from msgcore.api.access import ApiRequest, Injected, requires
 from msgcore.api.answers import Answer, Pagination, Timestamp
 from msgcore.api.parameters import EndDate, Limit, Offset, StartDate, read_moment
 from msgcore.core.clock import to_iso
-from msgcore.core.scopes import ApiScope
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.platform_logs import LogPage, PlatformLogService
 from msgcore.store.platform_logs import LogFilter
 
@@ -25,6 +25,9 @@ PlatformName = Annotated[
     str | None, QueryParameter(max_length=32, pattern=r"^[a-z0-9-]*$", description="Only of this platform")
 ]
 
+_OF_MESSAGES: Final = frozenset(("message", "auth"))
+"""Categories whose errors may repeat a message."""
+
 
 class LoggedPlatform(Answer):
     """The configured platform that an entry is about."""
@@ -35,7 +38,11 @@ class LoggedPlatform(Answer):
 
 
 class LogEntry(Answer):
-    """One thing that happened."""
+    """One thing that happened.
+
+    The `error` of sending and of refused credentials (`message` and `auth`) has the platform's words, which may repeat
+    what was sent: it is null for keys without `messages:read`.
+    """
 
     id: str
     project_id: str
@@ -90,6 +97,7 @@ class PlatformLogsController(Controller):
     @get("/logs", opt=requires(ApiScope.PLATFORMS_READ), summary="List platform logs")
     async def list_all(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         platform_logs: Injected[PlatformLogService],
         platform: PlatformName = None,
@@ -110,11 +118,12 @@ class PlatformLogsController(Controller):
             until=_moment("endDate", end_date),
         )
         page = await platform_logs.list(chosen, limit=limit, offset=offset)
-        return _answer(page, limit, offset)
+        return _answer(request.user, page, limit, offset)
 
     @get("/{platform_id:str}/logs", opt=requires(ApiScope.PLATFORMS_READ), summary="List the logs of one platform")
     async def list_of_platform(
         self,
+        request: ApiRequest,
         project: FromPath[str],
         platform_id: FromPath[str],
         platform_logs: Injected[PlatformLogService],
@@ -134,7 +143,7 @@ class PlatformLogsController(Controller):
             until=_moment("endDate", end_date),
         )
         page = await platform_logs.list_of_platform(chosen, platform_id, limit=limit, offset=offset)
-        return _answer(page, limit, offset)
+        return _answer(request.user, page, limit, offset)
 
     @get("/logs/stats", opt=requires(ApiScope.PLATFORMS_READ), summary="Count platform logs")
     async def stats(self, project: FromPath[str], platform_logs: Injected[PlatformLogService]) -> LogStatsAnswer:
@@ -155,14 +164,14 @@ def _moment(name: str, text: str | None) -> datetime | None:
     return read_moment(name, f"/query/{name}", text)
 
 
-def _answer(page: LogPage, limit: int, offset: int) -> LogsAnswer:
+def _answer(reader: Principal, page: LogPage, limit: int, offset: int) -> LogsAnswer:
     return LogsAnswer(
-        logs=[_entry(row) for row in page.rows],
+        logs=[_entry(reader, row) for row in page.rows],
         pagination=Pagination(total=page.total, limit=limit, offset=offset, has_more=page.has_more),
     )
 
 
-def _entry(row: Any) -> LogEntry:
+def _entry(reader: Principal, row: Any) -> LogEntry:
     config = None
     if row.is_active is not None:
         config = LoggedPlatform(id=row.platform_id, platform=row.platform, is_active=row.is_active)
@@ -175,7 +184,7 @@ def _entry(row: Any) -> LogEntry:
         category=row.category,
         message=row.message,
         metadata=row.metadata,
-        error=row.error,
+        error=None if row.category in _OF_MESSAGES and not reader.reads_messages else row.error,
         timestamp=to_iso(row.timestamp),
         platform_config=config,
     )

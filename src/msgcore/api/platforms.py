@@ -17,7 +17,7 @@ from msgcore.api.parameters import Limit, PauseRequest
 from msgcore.core.clock import to_iso
 from msgcore.core.content import Wire
 from msgcore.core.private import private_repr
-from msgcore.core.scopes import ApiScope
+from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.pausing import PauseService, pause_of
 from msgcore.services.platforms import NewPlatform, PlatformService, PlatformView
@@ -135,7 +135,7 @@ class PlatformsController(Controller):
             is_active=data.is_active,
             test_mode=data.test_mode,
         )
-        return PlatformAnswer(**_fields(await platforms.create(request.user, project, new)))
+        return PlatformAnswer(**_fields(request.user, await platforms.create(request.user, project, new)))
 
     @get(opt=requires(ApiScope.PLATFORMS_READ), summary="List configured platforms")
     async def list_all(
@@ -148,7 +148,7 @@ class PlatformsController(Controller):
         """Oldest first, without credentials."""
         views = await platforms.list(project)
         may_post = await authenticator.allows(request.user, project_id=project, scope=ApiScope.PLATFORMS_WRITE)
-        return [PlatformAnswer(**_fields(view if may_post else view.masked())) for view in views]
+        return [PlatformAnswer(**_fields(request.user, view if may_post else view.masked())) for view in views]
 
     @get("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_READ), summary="Get a configured platform")
     async def show(
@@ -162,7 +162,9 @@ class PlatformsController(Controller):
         """With masked credentials."""
         view = await platforms.get(project, platform_id)
         may_post = await authenticator.allows(request.user, project_id=project, scope=ApiScope.PLATFORMS_WRITE)
-        return PlatformDetails(**_fields(view if may_post else view.masked()), credentials=view.credentials)
+        return PlatformDetails(
+            **_fields(request.user, view if may_post else view.masked()), credentials=view.credentials
+        )
 
     @patch("/{platform_id:str}", opt=requires(ApiScope.PLATFORMS_WRITE), summary="Change a configured platform")
     async def update(
@@ -175,7 +177,9 @@ class PlatformsController(Controller):
     ) -> PlatformAnswer:
         """New credentials, or switching it on, also resume a platform whose credentials were refused."""
         changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
-        return PlatformAnswer(**_fields(await platforms.update(request.user, project, platform_id, changes)))
+        return PlatformAnswer(
+            **_fields(request.user, await platforms.update(request.user, project, platform_id, changes))
+        )
 
     @delete(
         "/{platform_id:str}",
@@ -211,7 +215,7 @@ class PlatformsController(Controller):
     ) -> PlatformAnswer:
         """Messages to it are accepted and wait until it is resumed; what is being sent at this moment is finished."""
         await pausing.pause_platform(request.user, project, platform_id, data and data.reason)
-        return PlatformAnswer(**_fields(await platforms.get(project, platform_id)))
+        return PlatformAnswer(**_fields(request.user, await platforms.get(project, platform_id)))
 
     @post(
         "/{platform_id:str}/resume",
@@ -229,7 +233,7 @@ class PlatformsController(Controller):
     ) -> PlatformAnswer:
         """Whoever paused it; what waited is sent. One in a paused project goes on when the project does."""
         await pausing.resume_platform(request.user, project, platform_id)
-        return PlatformAnswer(**_fields(await platforms.get(project, platform_id)))
+        return PlatformAnswer(**_fields(request.user, await platforms.get(project, platform_id)))
 
     @post(
         "/{platform_id:str}/register-webhook",
@@ -302,8 +306,11 @@ class PlatformsController(Controller):
         return MessageAnswer(message=f"{removed} messages removed")
 
 
-def _fields(view: PlatformView) -> dict[str, Any]:
+def _fields(reader: Principal, view: PlatformView) -> dict[str, Any]:
     row, pause = view.row, pause_of(view.row)
+    reason = None if pause is None else pause.reason
+    if pause is not None and pause.by == "credentials" and not reader.reads_messages:
+        reason = "the platform refused the credentials"  # its own words may repeat what was sent
     return {
         "id": row.id,
         "platform": row.platform,
@@ -314,7 +321,7 @@ def _fields(view: PlatformView) -> dict[str, Any]:
         "paused": pause is not None,
         "paused_at": None if pause is None else to_iso(pause.at),
         "paused_by": None if pause is None else pause.by,
-        "paused_reason": None if pause is None else pause.reason,
+        "paused_reason": reason,
         "webhook_url": view.webhook_url,
         "created_at": to_iso(row.created_at),
         "updated_at": to_iso(row.updated_at),

@@ -37,7 +37,8 @@ class ReplayRequest(Wire):
 class WebhookDeliveryAnswer(Answer):
     """One event for one webhook. `payload` is the body; `eventId` is what its `webhook-id` header says.
 
-    The `data` of `payload`, which holds messages, is null for keys without `messages:read`.
+    The `data` of `payload`, which holds messages, and `responseBody`, which may repeat them, are null for keys without
+    `messages:read`.
 
     `responseCode`, `responseBody` (its first 4,096 characters), `error` and `durationMs` are of the last attempt.
     """
@@ -143,15 +144,14 @@ class WebhookDeliveriesController(Controller):
 
 
 def _answer(row: Any, reader: Principal) -> WebhookDeliveryAnswer:
-    # Every role that may see webhooks may read messages.
-    may_read = reader.kind == "jwt" or ApiScope.MESSAGES_READ in reader.scopes
+    may_read = reader.reads_messages
     return WebhookDeliveryAnswer(
         id=row.id,
         event_id=row.event_id or row.id,
         event=row.event,
         status=row.status,
         response_code=row.response_code,
-        response_body=row.response_body,
+        response_body=row.response_body if may_read else None,
         error=row.error,
         attempts=row.attempts,
         duration_ms=row.duration_ms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -48,6 +49,7 @@ class InboundWebhooksController(Controller):
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
         ),
     )
     async def receive(
@@ -58,26 +60,35 @@ class InboundWebhooksController(Controller):
         if request.method not in methods:
             told = f"{platform} does not use {request.method} here, only {', '.join(methods)}"
             raise MethodError(told, allowed=methods)
-        try:
-            body = await _body_of(request)
-        except ProblemError as problem:
-            raise await receiver.refuse(platform, webhook_token, problem) from None
-        came = InboundRequest(
-            method=request.method,
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
-            query=request.scope["query_string"].decode("latin-1"),
-            body=body,
-            received_at=receiver.clock.now(),
-        )
-        answer = await receiver.receive(platform, webhook_token, came)
+        await receiver.require_known(platform, webhook_token)  # nothing is read for who knows no address
+        with receiver.room.holding(webhook_token) as take:
+            try:
+                body = await _body_of(request, take)
+            except ProblemError as problem:
+                raise await receiver.refuse(platform, webhook_token, problem) from None
+            came = InboundRequest(
+                method=request.method,
+                headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
+                query=request.scope["query_string"].decode("latin-1"),
+                body=body,
+                received_at=receiver.clock.now(),
+            )
+            answer = await receiver.receive(platform, webhook_token, came)
         return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
 
 
-async def _body_of(request: AnyRequest) -> bytes:
-    """Raises UnsupportedCodingError and TooLargeError, before the body is read where its headers tell."""
+async def _body_of(request: AnyRequest, take: Callable[[int], None]) -> bytes:
+    """The body; `take` is told of each piece.
+
+    Raises UnsupportedCodingError and TooLargeError, before it is read where its headers tell, and what `take` does.
+    """
     refuse_coded(request.headers.get("content-encoding"))
     try:
-        return await request.body()
+        pieces: list[bytes] = []
+        async for piece in request.stream():
+            take(len(piece))
+            pieces.append(piece)
+        return b"".join(pieces)
     except RequestEntityTooLarge:
         limit = request.route_handler.resolve_request_max_body_size()
         raise TooLargeError(f"The body is larger than {limit} bytes (MSGCORE_MAX_BODY_BYTES)") from None

@@ -97,6 +97,7 @@ def build_reader(shared: Shared, bus: EventBus) -> Reader:
 def build_receiver(shared: Shared, reader: Reader) -> Receiver:
     """What takes the requests of platforms, for a process with an API."""
     return Receiver(
+        largest_body=shared.settings.max_body_bytes,
         database=shared.database,
         tokens=TokenDirectory(shared.database, shared.accounts),
         accounts=shared.accounts,

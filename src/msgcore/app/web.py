@@ -20,6 +20,7 @@ from msgcore.app.changes import Changes
 from msgcore.app.scheduling import Scheduling
 from msgcore.app.shared import Shared
 from msgcore.dispatch.redis import RedisConnection
+from msgcore.inbound.body_room import FREE
 from msgcore.inbound.bus import EventBus
 from msgcore.inbound.receiver import Receiver
 from msgcore.services.actions import ActionService
@@ -120,7 +121,7 @@ def build_web(
     limits = build_limits(shared, redis, resources)
     api, gate = create_api(services, shared.settings, limits), RateGate(limits)
     fast_send = FastSend(api, services.authenticator, services.sending, gate, largest=min(largest, LARGE))
-    fast_receive = FastReceive(fast_send, services.receiver, gate, largest=largest)
+    fast_receive = FastReceive(fast_send, services.receiver, gate, largest=min(largest, FREE))
     secured = SecuredAnswers(fast_receive, shared.settings)
     answering = CountedRequests(WholeBodies(secured, seconds=shared.settings.body_seconds), shared.metrics, usage)
     return behind_trusted_proxies(answering, shared.settings)

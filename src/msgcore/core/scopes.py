@@ -86,3 +86,8 @@ class Principal:
     ends_at: datetime | None = None
     email: str | None = None
     is_admin: bool = False
+
+    @property
+    def reads_messages(self) -> bool:
+        """Whether they may see the texts of messages in a project where they may see anything: every role may."""
+        return self.kind == "jwt" or ApiScope.MESSAGES_READ in self.scopes

@@ -14,6 +14,7 @@ from msgcore.core.errors import NotFoundError, ProblemError, UnauthenticatedErro
 from msgcore.core.ids import new_id
 from msgcore.core.tasks import end
 from msgcore.dispatch.accounts import AccountDirectory, AccountRecord
+from msgcore.inbound.body_room import BodyRoom
 from msgcore.inbound.refusals import RefusalLog
 from msgcore.inbound.spool import Spool, SpoolFullError
 from msgcore.inbound.tokens import TokenDirectory
@@ -45,7 +46,7 @@ LARGEST_BATCH = 8_000_000
 LARGE = 32 * 1024
 """Bytes from which on a body is looked at on another thread, so that nobody else waits for it."""
 LARGE_AT_ONCE = 2
-REFUSALS = {401: "forged", 413: "too_large"}
+REFUSALS = {401: "forged", 413: "too_large", 503: "lost"}
 """The words of metrics for what is refused with these statuses; anything else is `unreadable`."""
 
 
@@ -63,9 +64,11 @@ class Receiver:
         clock: Clock,
         on_stored: Callable[[str], None],
         metrics: Metrics,
+        largest_body: int,
     ) -> None:
         """`on_stored` is told the id of a platform that has something to be read."""
         self.clock = clock
+        self.room = BodyRoom(largest_body)
         self._database = database
         self._tokens = tokens
         self._accounts = accounts
@@ -96,6 +99,10 @@ class Receiver:
         """The HTTP methods that a platform uses; POST for one that is not known."""
         inbound = self._registry.inbound(platform)
         return ("POST",) if inbound is None else inbound.methods
+
+    async def require_known(self, platform: str, token: str) -> None:
+        """To be asked before a body is read. Raises NotFoundError for an unknown address."""
+        await self._find(platform, token)
 
     async def receive(self, platform: str, token: str, request: InboundRequest) -> InboundAnswer:
         """Take one request; returns when it is safe.
@@ -138,7 +145,7 @@ class Receiver:
         return await self._aside(request, partial(inbound.reply, request))
 
     async def refuse(self, platform: str, token: str, problem: ProblemError) -> ProblemError:
-        """What answers a request whose body is not even read because of `problem`; it is logged.
+        """What answers a request whose body is not read, or not to its end, because of `problem`; it is logged.
 
         Raises NotFoundError for an unknown address.
         """

@@ -143,7 +143,8 @@ INBOUND_REQUESTS = Metric(
     "counter",
     ("platform", "result"),
     "Requests of platforms to known addresses: taken, answered (a hand-shake), forged (not signed as it should be), "
-    "unreadable, too_large, lost (neither the database nor the disk could take it; platforms send again)",
+    "unreadable, too_large, lost (neither the database nor the disk could take it, or "
+    "too many large ones came; platforms send again)",
 )
 ENVELOPES = Metric(
     "msgcore_inbound_envelopes",

@@ -15,6 +15,7 @@ from msgcore.platforms.registry import PlatformRegistry
 
 if TYPE_CHECKING:
     from msgcore.platforms.base import Account
+    from msgcore.platforms.receiving import Inbound
 
 MASK = "***"
 SHORTEST = 4
@@ -45,6 +46,12 @@ def _secrets_of(account: Account) -> Iterator[str]:
         value = account.credentials.get(name)
         if isinstance(value, str) and len(value) >= SHORTEST:
             yield value
+    token = account.webhook_url.rpartition("/")[2]  # platforms are told the address, and post there as themselves
+    if len(token) >= SHORTEST:
+        yield token
+    inbound = _inbound(account.platform)
+    if inbound is not None:
+        yield from inbound.secrets(account)
 
 
 def _spellings(account: Account, secret: str) -> Iterator[str]:
@@ -52,6 +59,11 @@ def _spellings(account: Account, secret: str) -> Iterator[str]:
     for user in account.credentials.values():  # basic authentication, with whichever field is the user
         if isinstance(user, str):
             yield base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+
+@cache
+def _inbound(platform: str) -> Inbound | None:
+    return PlatformRegistry().inbound(platform)
 
 
 @cache

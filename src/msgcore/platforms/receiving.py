@@ -100,6 +100,11 @@ class Inbound(ABC):
     def verify(self, account: Account, request: InboundRequest) -> None:
         """Raises SignatureError unless the platform itself made this request, and did so just now."""
 
+    def secrets(self, account: Account) -> Sequence[str]:
+        """What the platform is told to prove itself with, beside credentials; nobody is shown it."""
+        del account
+        return ()
+
     def handshake(self, account: Account, request: InboundRequest) -> InboundAnswer | None:
         """The answer to a verified request that only asks whether we are there; None for all others."""
         del account, request

@@ -78,6 +78,10 @@ class TelegramInbound(Inbound):
 
     signature = "X-Telegram-Bot-Api-Secret-Token, which setWebhook was given"
 
+    def secrets(self, account: Account) -> Sequence[str]:
+        """What `webhook_secret` makes."""
+        return (webhook_secret(account),)
+
     def verify(self, account: Account, request: InboundRequest) -> None:
         """By the secret of the account."""
         given = request.headers.get(SECRET_HEADER, "")

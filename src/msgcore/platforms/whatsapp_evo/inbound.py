@@ -91,6 +91,10 @@ class WhatsAppEvoInbound(Inbound):
 
     signature = f"{SECRET_HEADER}, which webhook/set was given"
 
+    def secrets(self, account: Account) -> Sequence[str]:
+        """What `webhook_secret` makes."""
+        return (webhook_secret(account),)
+
     def verify(self, account: Account, request: InboundRequest) -> None:
         """By the secret of the account."""
         given = request.headers.get(SECRET_HEADER.lower(), "")

@@ -102,7 +102,8 @@ class WorkLog:
                     "platform": item.platform,
                     "level": "error",
                     "category": "auth",
-                    "message": f"Paused: the platform refused the credentials ({reason})",
+                    "message": "Paused: the platform refused the credentials",
+                    "error": reason,
                     "timestamp": now,
                 },
             )
