@@ -29,6 +29,11 @@ async def lock_key(connection: AsyncConnection, project_id: str, key_id: str) ->
     return (await connection.execute(_of_project(project_id, key_id).with_for_update(key_share=True))).one_or_none()
 
 
+def end_of(key: Row[Any]) -> datetime | None:
+    """Until when a key works: it expires, was rolled or revoked. None: until it is revoked."""
+    return min((at for at in (key.expires_at, key.revoked_at) if at is not None), default=None)
+
+
 async def list_keys(connection: AsyncConnection, project_id: str, now: datetime) -> Sequence[Row[Any]]:
     """The keys of a project that are not revoked at this moment, oldest first."""
     query = (
