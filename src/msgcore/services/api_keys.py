@@ -146,13 +146,21 @@ class ApiKeyService:
             "key_suffix": made.suffix,
             "name": name,
             "expires_at": expires_at,
-            "created_by": principal.id if principal.kind == "jwt" else None,
+            "created_by": await _person_behind(connection, principal),
             "created_at": now,
         }
         await store.insert_key(connection, row, scopes)
         told = {"name": name, "scopes": scopes, "expires_at": expires_at, "rolled_from": rolled_from}
         await record_audit(connection, principal, "api_key.created", key_id, project_id=project_id, now=now, after=told)
         return IssuedKey(key_id, made.secret, name, made.prefix, scopes, expires_at, now)
+
+
+async def _person_behind(connection: AsyncConnection, principal: Principal) -> str | None:
+    """Who makes a key; if a key does, then who made that. None if they are no more."""
+    if principal.kind == "jwt":
+        return principal.id
+    maker = await store.find_maker(connection, principal.id)
+    return None if maker is None else str(maker.id)
 
 
 async def _lock(connection: AsyncConnection, project_id: str, key_id: str) -> Any:
