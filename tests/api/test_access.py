@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
-from servers.api_client import Reply
+from servers.api_client import ApiClient, Reply
 from servers.patience import PATIENCE
 
 READS = [
@@ -124,6 +124,41 @@ def test_a_key_grants_no_more_time_than_it_has(running: Running) -> None:
     assert short.ask("POST", f"{keys}/{rolled.body['id']}/roll").status == 403
     successor = running.nobody.as_key(rolled.body["key"])
     assert successor.ask("POST", keys, {"name": "k", "scopes": scopes, "expiresInDays": 1}).status == 201
+
+
+def test_invitations_end_with_the_key_that_made_them(running: Running) -> None:
+    keys, invites = "projects/shop/keys", "projects/shop/members/invites"
+    scopes = [scope for scope in ALL_SCOPES if scope.endswith(":read")] + ["members:write"]
+
+    def issue(**asked: int) -> tuple[str, ApiClient, str | None]:
+        made = running.admin.ask("POST", keys, {"name": "k", "scopes": scopes, **asked}).body
+        return made["id"], running.nobody.as_key(made["key"]), made["expiresAt"]
+
+    def invite(key: ApiClient, name: str) -> str:
+        asked = {"email": f"{name}@short.example.com", "role": "viewer"}
+        made = key.ask("POST", "projects/shop/members/invite", asked)
+        assert made.status == 201, made
+        return str(made.body["expiresAt"])
+
+    def listed(name: str) -> str:
+        found = running.admin.ask("GET", invites).body
+        return next(str(each["expiresAt"]) for each in found if each["email"] == f"{name}@short.example.com")
+
+    _, short, end = issue(expiresInDays=1)
+    assert invite(short, "short") == end
+    _, long, end = issue(expiresInDays=30)
+    assert invite(long, "long") < str(end)
+    key_id, endless, _ = issue()
+    week = invite(endless, "before")
+    rolled = running.admin.ask("POST", f"{keys}/{key_id}/roll").body["oldKeyRevokedAt"]
+    assert (listed("before"), invite(endless, "after")) == (rolled, rolled)
+    assert rolled < week
+    link = endless.ask("POST", "projects/shop/members/invite", {"email": "in@short.example.com", "role": "viewer"})
+    token = link.body["inviteLink"].rpartition("/")[2]
+    joined = running.nobody.ask("POST", "auth/accept-invite", {"token": token, "name": "Ina", "password": PASSWORD})
+    [added] = running.admin.ask("GET", "projects/shop/audit?action=member.added&limit=1").body["entries"]
+    assert added["subject"]["id"] == joined.body["user"]["id"]
+    assert added["after"] == {"role": "viewer", "invited_by": key_id}, "so that it can be found out who came in by it"
 
 
 def test_texts_of_messages_ask_for_messages_read(running: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,11 @@ from servers.api_client import Reply
 from servers.patience import PATIENCE
 
 DASHBOARD, EVIL = "https://dashboard.example.com", "https://evil.example.com"
-SETTINGS = {"MSGCORE_CORS_ORIGINS": f"{DASHBOARD},https://*.example.org", "MSGCORE_LOG_LEVEL": "debug"}
+SETTINGS = {
+    "MSGCORE_CORS_ORIGINS": f"{DASHBOARD},https://*.example.org",
+    "MSGCORE_FRONTEND_URL": "https://app.example.net",
+    "MSGCORE_LOG_LEVEL": "debug",
+}
 PLACE, PROFILE = "auth/session", "auth/profile"
 
 
@@ -143,6 +148,53 @@ def test_a_header_counts_and_the_cookie_beside_it_does_not(shared: Browser) -> N
 def test_a_session_makes_no_other_one(shared: Browser) -> None:
     reply = shared.ask("POST", f"{PLACE}/exchange")
     assert (reply.status, "Authorization: Bearer" in reply.body["message"]) == (403, True)
+
+
+# --- pages of others, where no credential is needed
+
+JOIN, JOINING = "auth/accept-invite", {"token": "x", "name": "Eve", "password": "weakweak"}
+SIGNING_UP = {"email": "eve@example.com", "password": PASSWORD}
+PAGES: dict[str, tuple[dict[str, str], bool, bool]] = {
+    "no browser": ({}, True, True),
+    "an own page": ({"Origin": "$own", "Sec_Fetch_Site": "same-origin"}, True, True),
+    "at another of its names": ({"Origin": "http://localhost:$port", "Host": "localhost:$port"}, True, True),
+    "the public address": ({"Origin": "http://localhost:$port", "Host": "10.0.0.1"}, True, True),
+    "the dashboard": ({"Origin": "https://app.example.net", "Sec_Fetch_Site": "same-site"}, True, True),
+    "a listed origin": ({"Origin": DASHBOARD, "Sec_Fetch_Site": "cross-site"}, True, True),
+    "an origin like a pattern of the list": ({"Origin": "https://a.example.org"}, True, True),
+    "a rebound name": ({"Origin": "http://evil.example:$port", "Host": "evil.example:$port"}, False, True),
+    "a name that is none": ({"Origin": "http://[evil", "Host": "[evil"}, False, True),
+    "a foreign page": ({"Origin": EVIL, "Sec_Fetch_Site": "cross-site"}, False, False),
+    "one that says it is none": ({"Origin": EVIL, "Sec_Fetch_Site": "same-origin"}, False, False),
+    "a hidden origin": ({"Origin": "null"}, False, False),
+    "almost a listed one": ({"Origin": f"{DASHBOARD}.evil.example"}, False, False),
+    "a foreign site without an origin": ({"Sec_Fetch_Site": "cross-site"}, False, False),
+    "a neighbour": ({"Sec_Fetch_Site": "same-site"}, False, False),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_of_others_make_no_account_and_sign_nobody_in(running: Running, name: str) -> None:
+    given, signs_up, joins = PAGES[name]
+    own, port = running.nobody.url, str(running.gateway.port)
+    headers = {key: text.replace("$own", own).replace("$port", port) for key, text in given.items()}
+    replies = [
+        running.nobody.ask("POST", *asked, **headers) for asked in (("auth/signup", SIGNING_UP), (JOIN, JOINING))
+    ]
+    assert [reply.status for reply in replies] == [409 if signs_up else 403, 400 if joins else 403], replies
+    assert all("MSGCORE_API_URL" in reply.body["message"] for reply in replies if reply.status == 403)
+    if not joins:
+        assert running.nobody.ask("POST", "auth/login", {"email": EMAIL, "password": "x"}, **headers).status == 403
+
+
+def test_a_body_without_a_type_is_json_unless_a_page_sends_it(running: Running) -> None:
+    """A page may send it anywhere: the browser asks nobody for leave."""
+    for origin, status in ((None, 409), (running.nobody.url, 400), (EVIL, 400)):
+        connection = http.client.HTTPConnection("127.0.0.1", running.gateway.port, timeout=PATIENCE)
+        headers = {} if origin is None else {"Origin": origin}
+        connection.request("POST", "/api/v1/auth/signup", json.dumps(SIGNING_UP), headers)
+        assert connection.getresponse().status == status
+        connection.close()
 
 
 # --- the end

@@ -21,6 +21,7 @@ from msgcore.config import load_settings
 from msgcore.core.clock import SystemClock
 from msgcore.core.errors import ProblemError
 from msgcore.core.ids import new_id
+from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.platforms.receiving import SignatureError
 from msgcore.security.digests import digest
 from msgcore.security.links import AttachmentLinks
@@ -146,6 +147,12 @@ async def test_whoever_fails_costs_the_same(database: Database) -> None:
 
     almost = token[:-2] + "AA"
     assert await work.of(accept("x" * 44)) == await work.of(accept(almost))
+
+    def add(name: str) -> Callable[[], Awaitable[object]]:
+        caller = Principal("api-key", new_id(), project_id=PROJECT, scopes=frozenset(ApiScope))
+        return lambda: members.add(caller, PROJECT, f"{name}@example.com", Role.VIEWER)
+
+    assert await work.of(add("nobody")) == await work.of(add("known"))
 
     key = f"msc_dev_{token[:43]}"
     assert await work.of(lambda: authenticator.authenticate(key, None)) != ([], 0)

@@ -23,9 +23,9 @@ from msgcore.services.projects import NewProject, ProjectService
 from msgcore.store.audit import AuditFilter
 from msgcore.store.database import Database
 from msgcore.store.tables import projects
-from msgcore.store.users import update_user
+from msgcore.store.users import insert_user, update_user
 from servers.clock import FakeClock
-from store.ledger_rows import PROJECT, add_project
+from store.ledger_rows import NOW, PROJECT, add_project
 
 TRIES = 5
 
@@ -151,11 +151,33 @@ async def test_nobody_makes_things_without_an_end(
 
 
 async def test_administrators_alone_make_projects_where_it_is_set_so(database: Database, owner: Principal) -> None:
+    """With keys too: those of another admin, in a project that an administrator owns, do not."""
     office = Office.open(database, FakeClock(), creators="administrators")
-    key = Principal("api-key", new_id(), project_id=PROJECT, scopes=frozenset(["projects:write"]))
-    for caller in (owner, key):
-        with pytest.raises(ForbiddenError, match="Only administrators"):
-            await office.projects.create(caller, NewProject("New", "new"))
+    other = Principal("jwt", new_id())
+    row = {"id": other.id, "email": "other@example.com", "is_admin": False, "created_at": NOW, "updated_at": NOW}
+    async with database.write() as connection:
+        await insert_user(connection, row)
+
+    async def key_of(maker: Principal) -> Principal:
+        scopes = frozenset(["projects:write", "keys:write"])
+        made = await office.keys.create(maker, PROJECT, name="k", scopes=sorted(scopes), expires_in=None)
+        return Principal("api-key", made.id, project_id=PROJECT, scopes=scopes)
+
+    keys = [await key_of(owner), await key_of(other)]
+    keys += [await key_of(key) for key in keys]
+    own, foreign = keys[::2], keys[1::2]
+
+    async def refused(*callers: Principal) -> None:
+        for caller in callers:
+            with pytest.raises(ForbiddenError, match=r"Only administrators .*MSGCORE_PROJECT_CREATION"):
+                await office.projects.create(caller, NewProject("New", "new"))
+
+    await refused(owner, other, *keys)
     async with database.write() as connection:
         await update_user(connection, owner.id, {"is_admin": True})
-    await office.projects.create(owner, NewProject("New", "new"))
+    await refused(other, *foreign)
+    for number, caller in enumerate((owner, *own)):
+        await office.projects.create(caller, NewProject("New", f"new{number}"))
+    async with database.write() as connection:
+        await update_user(connection, owner.id, {"is_admin": False})
+    await refused(*own)

@@ -33,6 +33,7 @@ from msgcore.api.methods import send_allowed
 from msgcore.api.metrics import MetricsAccess, MetricsController
 from msgcore.api.openapi import complete_operations, openapi_config
 from msgcore.api.opt_outs import OptOutsController
+from msgcore.api.page_guard import PageGuard
 from msgcore.api.platform_catalog import PlatformCatalogController
 from msgcore.api.platform_logs import PlatformLogsController
 from msgcore.api.platforms import PlatformsController
@@ -98,6 +99,7 @@ def create_api(services: Services, settings: Settings, limits: RequestLimits) ->
     injected["metrics_access"] = MetricsAccess(settings)
     gate = injected["rate_gate"] = RateGate(limits)
     sessions = injected["session_guard"] = SessionGuard(services.sessions, settings)
+    injected["page_guard"] = PageGuard(settings)
     injected["event_sockets"] = EventSockets(services, limits, largest=settings.max_body_bytes)
     own_port = settings.metrics_port is not None
     signing_in = Router(

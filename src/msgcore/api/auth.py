@@ -12,6 +12,7 @@ from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiReq
 from msgcore.api.answers import Answer, MessageAnswer
 from msgcore.api.client_address import address_group, client_address
 from msgcore.api.documented import problems
+from msgcore.api.page_guard import PageGuard
 from msgcore.api.parameters import AccountEmail
 from msgcore.api.session_guard import session_of
 from msgcore.core.content import Wire
@@ -165,39 +166,55 @@ class AuthController(Controller):
     path = "/api/v1/auth"
     tags = ("Auth",)
 
-    @post("/signup", opt=PUBLIC, summary="Sign up the first administrator")
+    @post(
+        "/signup",
+        opt=PUBLIC,
+        summary="Sign up the first administrator",
+        responses=problems(HTTPStatus.FORBIDDEN),
+    )
     async def sign_up(
         self,
         request: AnyRequest,
         data: JsonBody[SignUp],
         accounts: Injected[AccountService],
+        page_guard: Injected[PageGuard],
     ) -> AuthAnswer:
         """Open until somebody has signed up; after that by invitation only."""
+        page_guard.refuse_unproven(request.scope)
         return _auth_answer(await accounts.sign_up(data.email, data.password, data.name, address=_address(request)))
 
     @post(
         "/login",
         opt=PUBLIC,
         summary="Sign in with e-mail address and password",
-        responses=problems(HTTPStatus.UNAUTHORIZED),
+        responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
     )
     async def sign_in(
         self,
         request: AnyRequest,
         data: JsonBody[SignIn],
         accounts: Injected[AccountService],
+        page_guard: Injected[PageGuard],
     ) -> AuthAnswer:
         """The token is valid for seven days."""
+        page_guard.refuse_foreign(request.scope)
         return _auth_answer(await accounts.sign_in(data.email, data.password, address=_address(request)))
 
-    @post("/accept-invite", opt=PUBLIC, summary="Accept an invitation", responses=problems(HTTPStatus.UNAUTHORIZED))
+    @post(
+        "/accept-invite",
+        opt=PUBLIC,
+        summary="Accept an invitation",
+        responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    )
     async def accept_invite(
         self,
         request: AnyRequest,
         data: JsonBody[AcceptInvite],
         invites: Injected[InviteService],
+        page_guard: Injected[PageGuard],
     ) -> AuthAnswer:
         """Makes an account that is a member of the project, and signs it in. Who has one signs in and joins instead."""
+        page_guard.refuse_foreign(request.scope)
         return _auth_answer(await invites.accept(data.token, data.name, data.password, address=_address(request)))
 
     @post("/join", opt=USERS_ONLY, summary="Accept an invitation as who is signed in")

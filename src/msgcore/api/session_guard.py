@@ -33,7 +33,7 @@ PLACE: Final = "/api/v1/auth/session"
 
 _COOKIE: Final = "msgcore_session"
 _CSRF: Final = CSRF_HEADER.lower().encode()
-_OWN_SITES: Final = frozenset((b"same-origin", b"none", b""))
+OWN_SITES: Final = frozenset((b"same-origin", b"none", b""))
 """`Sec-Fetch-Site` of own pages, the address bar, and what is no browser. `same-site` are neighbours, not we."""
 
 _SESSION: Final = "msgcore.session"
@@ -45,11 +45,11 @@ class SessionGuard:
 
     def __init__(self, sessions: SessionService, settings: Settings) -> None:
         self._sessions = sessions
-        self._secure = urlsplit(settings.api_url).scheme == "https" or settings.tls_cert is not None
+        self._secure = _is_secure(settings)
         self.cookie_name = f"__Host-{_COOKIE}" if self._secure else _COOKIE
         self._wanted = self.cookie_name.encode()
-        self._scheme = b"https://" if self._secure else b"http://"
-        self._origins = listed_origins(settings) | {_origin(settings.api_url)}
+        self._scheme = own_scheme(settings)
+        self._origins = listed_origins(settings) | {web_origin(settings.api_url)}
 
     def offered(self, scope: Scope) -> str | None:
         """The token in the cookie; none too if there are several, one of which somebody else must have set."""
@@ -70,7 +70,7 @@ class SessionGuard:
         self.refuse_foreign(scope)
         session = await self._sessions.check(token)
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-            _require_csrf(_header(scope, _CSRF), session)
+            _require_csrf(header_of(scope, _CSRF), session)
         await self._sessions.note_use(session)
         cast("dict[str, Any]", scope)[_SESSION] = session
         return session.principal
@@ -81,12 +81,12 @@ class SessionGuard:
 
     def refuse_foreign(self, scope: Scope) -> None:
         """Raise ForbiddenError for what a page of another origin asks for."""
-        origin = _header(scope, b"origin")
+        origin = header_of(scope, b"origin")
         if origin:
-            if origin in self._origins or origin == self._scheme + _header(scope, b"host"):
+            if origin in self._origins or origin == self._scheme + header_of(scope, b"host"):
                 return
             shown = origin[:100].decode("latin-1")
-        elif scope["type"] == "http" and _header(scope, b"sec-fetch-site") in _OWN_SITES:
+        elif scope["type"] == "http" and header_of(scope, b"sec-fetch-site") in OWN_SITES:
             return
         else:
             shown = "an origin that is not told"
@@ -125,13 +125,22 @@ def listed_origins(settings: Settings) -> frozenset[bytes]:
     return frozenset(origin.encode() for origin in settings.cors_origins if "*" not in origin)
 
 
+def own_scheme(settings: Settings) -> bytes:
+    """How the origins begin at which the gateway is called."""
+    return b"https://" if _is_secure(settings) else b"http://"
+
+
+def _is_secure(settings: Settings) -> bool:
+    return urlsplit(settings.api_url).scheme == "https" or settings.tls_cert is not None
+
+
 def _require_csrf(given: bytes, session: Session) -> None:
     if not hmac.compare_digest(given, session.csrf_token.encode()):
         wrong = f"{CSRF_HEADER} is not that of this session" if given else f"{CSRF_HEADER} is missing"
         raise ForbiddenError(f"{wrong}: send the csrfToken that GET {PLACE} answers, with whatever changes something")
 
 
-def _origin(url: str) -> bytes:
+def web_origin(url: str) -> bytes:
     """The origin of a URL as browsers write it: in lower case, and without the scheme's own port."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -139,5 +148,6 @@ def _origin(url: str) -> bytes:
     return f"{parts.scheme}://{host}{port}".encode()
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes:
+def header_of(scope: Scope, wanted: bytes) -> bytes:
+    """The first header of this name, which is in lower case; empty if there is none."""
     return next((value for name, value in scope["headers"] if name == wanted), b"")

@@ -20,6 +20,7 @@ from msgcore.services.most import refuse_another
 from msgcore.store import api_keys as store
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
+from msgcore.store.members import shorten_invites
 from msgcore.store.projects import hold_project
 
 _SCOPES = frozenset(ApiScope)
@@ -95,7 +96,7 @@ class ApiKeyService:
         return True
 
     async def roll(self, principal: Principal, project_id: str, key_id: str) -> tuple[IssuedKey, datetime]:
-        """A successor with the same name, scopes and expiry, and when the old key ends.
+        """A successor with the same name, scopes and expiry, and when the old key ends, with its invitations.
 
         Raises NotFoundError for a key that is revoked, was rolled or has expired, and ForbiddenError when the
         caller would get scopes that it does not have, or a key that lives longer than it does.
@@ -112,6 +113,7 @@ class ApiKeyService:
                 raise NotFoundError(f"API key {key_id} has expired: make a new one")
             ends_at = min(now + OVERLAP, old.expires_at or now + OVERLAP)
             await store.revoke_key(connection, old.id, ends_at)
+            await shorten_invites(connection, old.id, ends_at)
             told, now = {"ends_at": ends_at}, self._clock.now()
             await record_audit(
                 connection, principal, "api_key.rolled", old.id, project_id=project_id, now=now, after=told
@@ -144,13 +146,21 @@ class ApiKeyService:
             "key_suffix": made.suffix,
             "name": name,
             "expires_at": expires_at,
-            "created_by": principal.id if principal.kind == "jwt" else None,
+            "created_by": await _person_behind(connection, principal),
             "created_at": now,
         }
         await store.insert_key(connection, row, scopes)
         told = {"name": name, "scopes": scopes, "expires_at": expires_at, "rolled_from": rolled_from}
         await record_audit(connection, principal, "api_key.created", key_id, project_id=project_id, now=now, after=told)
         return IssuedKey(key_id, made.secret, name, made.prefix, scopes, expires_at, now)
+
+
+async def _person_behind(connection: AsyncConnection, principal: Principal) -> str | None:
+    """Who makes a key; if a key does, then who made that. None if they are no more."""
+    if principal.kind == "jwt":
+        return principal.id
+    maker = await store.find_maker(connection, principal.id)
+    return None if maker is None else str(maker.id)
 
 
 async def _lock(connection: AsyncConnection, project_id: str, key_id: str) -> Any:

@@ -27,7 +27,7 @@ from msgcore.services.account_rules import refuse_ended
 from msgcore.services.key_usage import KeyUsage
 from msgcore.services.oidc_users import OidcUsers
 from msgcore.services.standing import role_in_project
-from msgcore.store.api_keys import find_key_by_digest, scopes_of_keys
+from msgcore.store.api_keys import end_of, find_key_by_digest, scopes_of_keys
 from msgcore.store.database import Database
 from msgcore.store.key_news import KeyNews
 from msgcore.store.projects import find_role
@@ -226,7 +226,7 @@ async def _load_key(connection: AsyncConnection, key_hash: str) -> _KnownKey | N
         name=row.name,
         project_id=row.project_id,
         scopes=frozenset(scopes.get(row.id, ())),
-        ends_at=min((at for at in (row.expires_at, row.revoked_at) if at is not None), default=None),
+        ends_at=end_of(row),
     )
     return _KnownKey(principal, row.expires_at, row.revoked_at)
 

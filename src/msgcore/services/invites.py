@@ -26,10 +26,11 @@ from msgcore.security.passwords import Passwords
 from msgcore.services.account_rules import email_errors, normal_email, password_errors
 from msgcore.services.accounts import AccountService, SignedIn, User
 from msgcore.services.ended_invites import note_ends
-from msgcore.services.members import MemberService, is_in, is_known
+from msgcore.services.members import MemberService, is_in, stands
 from msgcore.services.sign_in_guard import SignInGuard
 from msgcore.services.standing import require_standing
 from msgcore.store import members as store
+from msgcore.store.api_keys import end_of, lock_key
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.users import find_user_by_email, insert_user
@@ -82,20 +83,23 @@ class InviteService:
     async def invite(self, principal: Principal, project_id: str, email: str, role: Role) -> Invited:
         """Invite an address; a user who has it and whom the caller knows becomes a member at once.
 
-        An earlier invitation to the same address ends. Raises InvalidInputError for a member, ForbiddenError for a
-        role above the caller's, and ConflictError where too many wait.
+        An earlier invitation to the same address ends, and one that a key makes ends with the key. Raises
+        InvalidInputError for a member, ForbiddenError for a role above the caller's, and ConflictError where too many
+        wait.
         """
         email = normal_email(email)
         if errors := email_errors(email):
             raise InvalidInputError.of(errors)
         async with self._database.write() as connection:
+            end = await _end_of_caller(connection, principal, project_id, self._clock.now())
             owner_id = await store.lock_members(connection, project_id)
             await require_standing(connection, principal, project_id, role)
             user = await find_user_by_email(connection, email)
-            if user is not None and await is_in(connection, project_id, user.id, owner_id):
+            is_member, known = await stands(connection, principal, project_id, user, owner_id)
+            if is_member:
                 raise InvalidInputError.of([FieldError("/email", f"{email} is a member of this project already")])
-            if user is None or not await is_known(connection, principal, user):
-                return await self._issue(connection, principal, project_id, email, role)
+            if user is None or not known:
+                return await self._issue(connection, principal, project_id, email, role, end)
             await self._members.join(connection, principal, project_id, user.id, role)
             return Invited(email)
 
@@ -159,20 +163,26 @@ class InviteService:
                 raise ConflictError("You are in this project already: the invitation is for somebody else")
             if not await store.take_invite(connection, invite.id, self._clock.now()):
                 raise UnauthenticatedError(_INVALID)
-            await self._members.join(connection, principal, invite.project_id, principal.id, Role.parse(invite.role))
+            await self._enter(connection, principal, invite)
             if principal.email == invite.email:
                 await self._make_known(connection, invite, principal.id)
         return invite.project_id, invite.role
 
     async def _issue(
-        self, connection: AsyncConnection, principal: Principal, project_id: str, email: str, role: Role
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        project_id: str,
+        email: str,
+        role: Role,
+        end: datetime | None,
     ) -> Invited:
         now = self._clock.now()
         replaced = await store.delete_stale_invites(connection, project_id, email, now)
         await note_ends(connection, principal, project_id, replaced, now)
         if await store.count_invites(connection, project_id, now) >= MOST_OPEN:
             raise ConflictError(f"{MOST_OPEN} invitations to this project wait to be accepted: revoke some first")
-        token, expires_at = secrets.token_urlsafe(TOKEN_BYTES), now + LIFETIME
+        token, expires_at = secrets.token_urlsafe(TOKEN_BYTES), min(now + LIFETIME, end or now + LIFETIME)
         invite_id = new_id()
         row = {
             "id": invite_id,
@@ -199,8 +209,12 @@ class InviteService:
         row = {"id": user.id, "email": user.email, "name": user.name, "password_hash": password_hash}
         await insert_user(connection, row | {"is_admin": False, "created_at": now, "updated_at": now})
         await record_audit(connection, joined, "user.signed_up", user.id, project_id=None, now=now)
-        await self._members.join(connection, joined, invite.project_id, user.id, Role.parse(invite.role))
+        await self._enter(connection, joined, invite)
         await self._make_known(connection, invite, user.id)
+
+    async def _enter(self, connection: AsyncConnection, principal: Principal, invite: Any) -> None:
+        role = Role.parse(invite.role)
+        await self._members.join(connection, principal, invite.project_id, principal.id, role, invite.invited_by)
 
     async def _make_known(self, connection: AsyncConnection, invite: Any, user_id: str) -> None:
         """Let who made an invitation know the account of this very address that accepted it.
@@ -209,3 +223,19 @@ class InviteService:
         """
         if invite.invited_by is not None:
             await store.make_known(connection, user_id, invite.invited_by, self._clock.now())
+
+
+async def _end_of_caller(
+    connection: AsyncConnection, principal: Principal, project_id: str, now: datetime
+) -> datetime | None:
+    """Until when a key works, which nobody ends meanwhile; None for a person, or if it works on.
+
+    Else whoever has a key for a while could come in later. Raises UnauthenticatedError for one that has just ended.
+    """
+    if principal.kind != "api-key":
+        return None
+    key = await lock_key(connection, project_id, principal.id)
+    end = None if key is None else end_of(key)
+    if key is None or (end is not None and end <= now):
+        raise UnauthenticatedError("This API key has ended: make a new one")
+    return end

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +22,17 @@ from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
 from msgcore.store.projects import list_members
 from msgcore.store.users import find_user_by_email
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """Stands where there is no account."""
+
+    id: str = str(UUID(int=0))
+    oidc_issuer: None = None
+
+
+_NOBODY: Final = _Nobody()
 
 
 class MemberService:
@@ -44,10 +57,11 @@ class MemberService:
             owner_id = await store.lock_members(connection, project_id)
             await require_standing(connection, principal, project_id, role)
             user = await find_user_by_email(connection, normal_email(email))
-            if user is not None and await is_in(connection, project_id, user.id, owner_id):
+            is_member, known = await stands(connection, principal, project_id, user, owner_id)
+            if user is not None and is_member:
                 member = await _find(connection, principal, project_id, user.id, owner_id)
                 await self._change(connection, principal, member, role)
-            elif user is not None and await is_known(connection, principal, user):
+            elif user is not None and known:
                 await self.join(connection, principal, project_id, user.id, role)
             else:
                 raise NotFoundError(
@@ -82,9 +96,15 @@ class MemberService:
             )
 
     async def join(
-        self, connection: AsyncConnection, principal: Principal, project_id: str, user_id: str, role: Role
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        project_id: str,
+        user_id: str,
+        role: Role,
+        invited_by: str | None = None,
     ) -> None:
-        """Write a new member down, with the project's members locked.
+        """Write a new member down, with the project's members locked; `invited_by` made the link that they came by.
 
         Raises ConflictError where there are too many, and IntegrityError for somebody who is one.
         """
@@ -92,9 +112,8 @@ class MemberService:
         refuse_another("members", await store.count_members(connection, project_id))
         row = {"id": new_id(), "project_id": project_id, "user_id": user_id, "role": role.label}
         await store.insert_member(connection, row | {"created_at": now, "updated_at": now})
-        await record_audit(
-            connection, principal, "member.added", user_id, project_id=project_id, now=now, after={"role": role.label}
-        )
+        told = {"role": role.label} | ({"invited_by": invited_by} if invited_by else {})
+        await record_audit(connection, principal, "member.added", user_id, project_id=project_id, now=now, after=told)
 
     async def _change(self, connection: AsyncConnection, principal: Principal, member: Any, role: Role) -> None:
         now, project_id = self._clock.now(), member.project_id
@@ -125,8 +144,20 @@ async def is_known(connection: AsyncConnection, principal: Principal, user: Any)
     is that the account came in by a link that the caller made for this address, and handed over; or that an issuer
     verified it, to administrators, since others are not to learn who has an account.
     """
-    proven = user.oidc_issuer is not None and principal.is_admin
-    return proven or await store.is_known(connection, user.id, principal.id)
+    has_met = await store.is_known(connection, user.id, principal.id)
+    return has_met or (user.oidc_issuer is not None and principal.is_admin)
+
+
+async def stands(
+    connection: AsyncConnection, principal: Principal, project_id: str, user: Any, owner_id: str | None
+) -> tuple[bool, bool]:
+    """Whether the account of an address is in a project, and whether the caller knows it; neither if there is none.
+
+    The database is asked the same in any case, so that the time does not tell who has an account.
+    """
+    asked = _NOBODY if user is None else user
+    is_member = await is_in(connection, project_id, asked.id, owner_id)
+    return is_member, await is_known(connection, principal, asked)
 
 
 async def _find(

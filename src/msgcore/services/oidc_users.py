@@ -15,7 +15,7 @@ from msgcore.core.ids import new_id
 from msgcore.core.scopes import Principal
 from msgcore.security.digests import digest
 from msgcore.security.oidc_tokens import OidcLogin, read_token, signature_of
-from msgcore.services.account_rules import is_email, normal_email, tokens_end
+from msgcore.services.account_rules import email_errors, is_email, normal_email, tokens_end
 from msgcore.services.oidc_issuer import OidcIssuer
 from msgcore.store.audit import record_audit
 from msgcore.store.database import Database
@@ -61,6 +61,9 @@ class OidcUsers:
                 "There is no account for this token yet, and none can be made: it has no e-mail address that the "
                 "identity provider has verified (the claims email and email_verified)"
             )
+        if errors := email_errors(email):
+            told = "; ".join(error.message for error in errors)
+            raise ForbiddenError(f"There is no account for this token yet, and none can be made: {told}")
         try:
             async with self._database.write() as connection:
                 await self._join(connection, login, issuer, email, token)

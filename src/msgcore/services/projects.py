@@ -26,7 +26,7 @@ from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.most import refuse_another
 from msgcore.store import projects as store
-from msgcore.store.api_keys import count_unrevoked_keys, list_keys
+from msgcore.store.api_keys import count_unrevoked_keys, find_maker, list_keys
 from msgcore.store.audit import AuditEntry, AuditFilter, find_last, record_all, record_audit
 from msgcore.store.database import Database
 from msgcore.store.members import lock_members
@@ -96,8 +96,8 @@ class ProjectService:
         self, connection: AsyncConnection, principal: Principal, project_id: str, new: NewProject
     ) -> None:
         owner = await self._lock_owner(connection, principal)
-        if self._creators == "administrators" and not owner.is_admin:
-            raise ForbiddenError("Only administrators make projects in this installation: ask one of them")
+        if self._creators == "administrators":
+            await _require_administrator(connection, principal, owner)
         refuse_another("projects", await store.count_owned(connection, owner.id))
         now = await self._beginning(connection, project_id)
         if new.is_default:
@@ -232,6 +232,19 @@ class ProjectService:
         if owner is None:
             raise UnauthenticatedError("The user of this token no longer exists: sign in again")
         return owner
+
+
+async def _require_administrator(connection: AsyncConnection, principal: Principal, owner: Any) -> None:
+    """Check that an administrator asks, or made the key that asks: others make keys of an administrator's project too.
+
+    Raises ForbiddenError.
+    """
+    person = owner if principal.kind == "jwt" else await find_maker(connection, principal.id)
+    if person is None or not person.is_admin:
+        raise ForbiddenError(
+            "Only administrators make projects in this installation (MSGCORE_PROJECT_CREATION), by themselves or with "
+            "keys that they made: ask one of them"
+        )
 
 
 def _checked_id(new: NewProject) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.store.key_news import tell_key
-from msgcore.store.tables import api_key_scopes, api_keys
+from msgcore.store.tables import api_key_scopes, api_keys, users
 
 
 async def find_key_by_digest(connection: AsyncConnection, digest: str) -> Row[Any] | None:
@@ -27,6 +27,17 @@ async def find_key(connection: AsyncConnection, project_id: str, key_id: str) ->
 async def lock_key(connection: AsyncConnection, project_id: str, key_id: str) -> Row[Any] | None:
     """A key of a project, which nobody else ends until this transaction does."""
     return (await connection.execute(_of_project(project_id, key_id).with_for_update(key_share=True))).one_or_none()
+
+
+async def find_maker(connection: AsyncConnection, key_id: str) -> Row[Any] | None:
+    """The user who made a key, or the first of the keys by which it was made."""
+    query = select(users).join(api_keys, api_keys.c.created_by == users.c.id).where(api_keys.c.id == key_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+def end_of(key: Row[Any]) -> datetime | None:
+    """Until when a key works: it expires, was rolled or revoked. None: until it is revoked."""
+    return min((at for at in (key.expires_at, key.revoked_at) if at is not None), default=None)
 
 
 async def list_keys(connection: AsyncConnection, project_id: str, now: datetime) -> Sequence[Row[Any]]:

@@ -128,6 +128,12 @@ async def delete_invites_above(
     return await _delete_invites(connection, delete(invites).where(made), now)
 
 
+async def shorten_invites(connection: AsyncConnection, invited_by: str, end: datetime) -> None:
+    """Let the invitations that a user or a key made end at this moment, if not before."""
+    later = (invites.c.invited_by == invited_by) & (invites.c.expires_at > end)
+    await connection.execute(update(invites).where(later).values(expires_at=end))
+
+
 async def _delete_invites(connection: AsyncConnection, statement: Delete, now: datetime) -> Sequence[Any]:
     gone = await connection.execute(
         statement.returning(invites.c.id, invites.c.role, invites.c.accepted_at, invites.c.expires_at)
