@@ -367,7 +367,7 @@ class TestBeingApart:
         self, running: Running, project: str, sink: WebhookSink
     ) -> None:
         down = subscribe(running, project, f"http://127.0.0.1:{free_port()}/", "message.received")
-        gone, fine = subscribe(running, project, sink.url("/gone")), subscribe(running, project, sink.url("/fine"))
+        gone, fine = (subscribe(running, project, sink.url(path), "message.received") for path in ("/gone", "/fine"))
         sink.answer = lambda posted: 410 if posted.path == "/gone" else 200
         box = add_sandbox(running, project)
         job = send(running, project, box, "ann")
