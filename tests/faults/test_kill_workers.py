@@ -119,7 +119,9 @@ def test_workers_and_redis_die(
     assert len(senders.accepted) == MESSAGES // SENDERS * SENDERS
     assert not missing
     assert left == 0
-    assert [lane for lane, texts in sink.lanes.items() if texts != sorted(texts)] == [], "order within a lane"
+    # What comes a second time may be a dead worker's request, which waited at the receiver meanwhile.
+    first_arrivals = {lane: list(dict.fromkeys(texts)) for lane, texts in sink.lanes.items()}
+    assert [lane for lane, texts in first_arrivals.items() if texts != sorted(texts)] == [], "order within a lane"
     assert duplicates <= uncertain, "a duplicate that no interrupted attempt explains"
 
 
