@@ -579,6 +579,16 @@ class TestCountsAndWaiting:
         assert await claim_ids(harness) == ["1"]
 
 
+class TestRoutesWithoutBudget:
+    async def test_all_that_waited_for_a_route_goes_on_at_once(self, harness: Harness) -> None:
+        await harness.scheduler.enqueue([Ticket(str(n), "a", route="edit") for n in range(4)])
+        [lease] = await harness.scheduler.claim(1)
+        await harness.scheduler.finish([Wait(lease, 2.5, Scope.ROUTE)])
+        assert await claim_ids(harness) == []
+        await harness.advance(2.5)
+        assert len(await claim_ids(harness)) == 4
+
+
 class TestSlowAccounts:
     async def test_an_account_leaves_places_to_others(self, harness: Harness) -> None:
         await harness.scheduler.enqueue([*tickets(*map(str, range(100)), account="slow")])

@@ -114,10 +114,15 @@ local function fire(member)
   end
 end
 
+-- What one makes ready may be followed by another at the same moment: a route without a budget parks one behind another.
 local function fire_timers()
-  local due = call('ZRANGEBYSCORE', P .. 'timers', '-inf', reach, 'LIMIT', 0, STEPS)
-  if #due > 0 then call('ZREM', P .. 'timers', unpack(due)) end
-  for _, member in ipairs(due) do fire(member) end
+  local left = STEPS
+  repeat
+    local due = call('ZRANGEBYSCORE', P .. 'timers', '-inf', reach, 'LIMIT', 0, left)
+    if #due > 0 then call('ZREM', P .. 'timers', unpack(due)) end
+    for _, member in ipairs(due) do fire(member) end
+    left = left - #due
+  until #due == 0 or left <= 0
 end
 
 -- When a delivery may go out that may do so from `at` on by all but its route; nil when it must wait and is parked.
