@@ -124,7 +124,7 @@ async def requeue(
     due = [row for row in rows if row.fallback_rank is None]
     return Requeued(
         [row.id for row in rows],
-        [_open_delivery(row, now) for row in due],
+        [OpenDelivery.of_project(row, now) for row in due],
     )
 
 
@@ -215,8 +215,3 @@ def _take(connection: Connection, chosen: DeadLetterFilter, after: str, limit: i
         .limit(limit)
     )
     return connection.execute(query.with_for_update()).all()  # SQLite has no row locks, and leaves that out
-
-
-def _open_delivery(row: Any, now: datetime) -> OpenDelivery:
-    where = (row.platform_id, row.platform, row.lane, row.rank)
-    return OpenDelivery(row.id, *where, now, tried=False, tenant=row.project_id)

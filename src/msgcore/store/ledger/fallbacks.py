@@ -257,7 +257,7 @@ def _carry_out(connection: Connection, plan: _Plan, now: datetime) -> Advanced:
     return Advanced(
         activated=[
             Takeover(
-                _open_delivery(row, now),
+                OpenDelivery.of_project(row, now, is_due=True),
                 row.message_id,
                 row.project_id,
                 reason,
@@ -292,8 +292,3 @@ def _timeline_row(delivery_id: str, reason: str, now: datetime) -> dict[str, Any
         "started_at": now,
         "finished_at": now,
     }
-
-
-def _open_delivery(row: Any, now: datetime) -> OpenDelivery:
-    where = (row.platform_id, row.platform, row.lane, row.rank)
-    return OpenDelivery(row.id, *where, now, tried=False, is_due=True, tenant=row.project_id)

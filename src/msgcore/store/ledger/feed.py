@@ -40,6 +40,21 @@ class OpenDelivery(msgspec.Struct, frozen=True):
     is_due: bool = False
     tenant: str = ""
 
+    @classmethod
+    def of_project(cls, row: Any, due_at: datetime, *, is_due: bool = False) -> OpenDelivery:
+        """A project's delivery, by its row, that nobody tried since it was put in, or put back."""
+        return cls(
+            id=row.id,
+            platform_id=row.platform_id,
+            platform=row.platform,
+            lane=row.lane,
+            rank=row.rank,
+            due_at=due_at,
+            tried=False,
+            is_due=is_due,
+            tenant=row.project_id,
+        )
+
 
 _POSTED_OF = select(webhooks.c.project_id).where(webhooks.c.id == deliveries.c.platform_id).scalar_subquery()
 _COLUMNS = (

@@ -70,7 +70,7 @@ def _reschedule(connection: Connection, message_id: str, due_at: datetime, now: 
     if rows:
         _look_at_fallbacks_later(connection, standbys, due_at)
     total = connection.execute(select(func.count()).select_from(deliveries).where(of_message)).scalar_one()
-    return Rescheduled([_open_delivery(row, due_at) for row in rows], total - len(found))
+    return Rescheduled([OpenDelivery.of_project(row, due_at) for row in rows], total - len(found))
 
 
 def _look_at_fallbacks_later(connection: Connection, standbys: Sequence[Any], due_at: datetime) -> None:
@@ -88,8 +88,3 @@ def _check_expiry(rows: Sequence[Any], due_at: datetime) -> None:
             raise InvalidInputError.of(
                 [FieldError("/scheduled", f"scheduled must be before the message's options.expiresAt, {until}")]
             )
-
-
-def _open_delivery(row: Any, due_at: datetime) -> OpenDelivery:
-    where = (row.platform_id, row.platform, row.lane, row.rank)
-    return OpenDelivery(row.id, *where, due_at, tried=False, tenant=row.project_id)
