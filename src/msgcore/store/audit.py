@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.ids import earliest_id, new_id
 from msgcore.core.origin import Origin, current_origin
 from msgcore.core.scopes import Principal
 from msgcore.store.database import Database
+from msgcore.store.purging import purge_by_id
 from msgcore.store.system_state import put_state
 from msgcore.store.tables import api_keys, audit_logs, users
 
@@ -28,7 +29,6 @@ Actor: TypeAlias = Principal | Literal["anonymous"] | None
 MOST_BYTES = 16 * 1024
 """Of what `before` or `after` may hold; of more, only the names are kept."""
 
-PURGED_AT_ONCE = 5000
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
@@ -164,13 +164,11 @@ async def list_audit(
 
 async def purge(database: Database, before: datetime) -> int:
     """Delete up to 5,000 entries from before a moment; returns how many, to be called while any were."""
-    old = select(audit_logs.c.id).where(audit_logs.c.id < earliest_id(before)).order_by(audit_logs.c.id)
     async with database.write() as connection:
         # As the triggers compare it: SQLite as text, PostgreSQL as a time in UTC.
         moment = before.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
         await put_state(connection, _KEPT_FROM, moment)
-        result = await connection.execute(delete(audit_logs).where(audit_logs.c.id.in_(old.limit(PURGED_AT_ONCE))))
-        return result.rowcount
+        return await purge_by_id(connection, audit_logs, before)
 
 
 def _id_of(moment: datetime, *, later: timedelta = timedelta(0)) -> str:

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, String, case, delete, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, String, case, func, select, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import UpdateBase
 
-from msgcore.core.ids import earliest_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
+from msgcore.store.purging import purge_by_id
 from msgcore.store.tables import api_key_usage, api_keys
 
 Interval: TypeAlias = Literal["hour", "day"]
 
-PURGED_AT_ONCE = 5000
 _FIRST_ERROR = 400
 _SAME = ("api_key_id", "timestamp", "endpoint", "method", "status_code")
 
@@ -105,10 +104,8 @@ async def last_address(connection: AsyncConnection, chosen: UsageFilter) -> str 
 
 async def purge(database: Database, before: datetime) -> int:
     """Forget up to 5,000 rows of hours before a moment; returns how many, to be called while any were."""
-    old = select(api_key_usage.c.id).where(api_key_usage.c.id < earliest_id(before)).order_by(api_key_usage.c.id)
     async with database.write() as connection:
-        chosen = delete(api_key_usage).where(api_key_usage.c.id.in_(old.limit(PURGED_AT_ONCE)))
-        return (await connection.execute(chosen)).rowcount
+        return await purge_by_id(connection, api_key_usage, before)
 
 
 def read_moment(text: str) -> datetime:

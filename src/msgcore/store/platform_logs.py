@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, literal, select
+from sqlalchemy import ColumnElement, Row, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from msgcore.core.ids import earliest_id
 from msgcore.store.database import Database
+from msgcore.store.purging import purge_by_id
 from msgcore.store.tables import platform_logs, project_platforms
 
 MOST_COUNTED = 10_000
 """Counting stops here, so that a long log does not make its list slow."""
-PURGED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,5 @@ async def summarize_logs(connection: AsyncConnection, project_id: str) -> Sequen
 
 async def purge(database: Database, before: datetime) -> int:
     """Delete up to 5,000 entries from before a moment; returns how many, to be called while any were."""
-    old = select(platform_logs.c.id).where(platform_logs.c.id < earliest_id(before)).order_by(platform_logs.c.id)
     async with database.write() as connection:
-        chosen = delete(platform_logs).where(platform_logs.c.id.in_(old.limit(PURGED_AT_ONCE)))
-        return (await connection.execute(chosen)).rowcount
+        return await purge_by_id(connection, platform_logs, before)
