@@ -10,7 +10,7 @@ from litestar import Controller, get, patch, post
 
 from msgcore.api.access import PUBLIC, SIGNED_IN, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer
-from msgcore.api.client_address import address_group, client_address
+from msgcore.api.client_address import caller_group
 from msgcore.api.documented import problems
 from msgcore.api.page_guard import PageGuard
 from msgcore.api.parameters import AccountEmail
@@ -181,7 +181,9 @@ class AuthController(Controller):
     ) -> AuthAnswer:
         """Open until somebody has signed up; after that by invitation only."""
         page_guard.refuse_unproven(request.scope)
-        return _auth_answer(await accounts.sign_up(data.email, data.password, data.name, address=_address(request)))
+        return _auth_answer(
+            await accounts.sign_up(data.email, data.password, data.name, address=caller_group(request.scope))
+        )
 
     @post(
         "/login",
@@ -198,7 +200,7 @@ class AuthController(Controller):
     ) -> AuthAnswer:
         """The token is valid for seven days."""
         page_guard.refuse_foreign(request.scope)
-        return _auth_answer(await accounts.sign_in(data.email, data.password, address=_address(request)))
+        return _auth_answer(await accounts.sign_in(data.email, data.password, address=caller_group(request.scope)))
 
     @post(
         "/accept-invite",
@@ -215,7 +217,9 @@ class AuthController(Controller):
     ) -> AuthAnswer:
         """Makes an account that is a member of the project, and signs it in. Who has one signs in and joins instead."""
         page_guard.refuse_foreign(request.scope)
-        return _auth_answer(await invites.accept(data.token, data.name, data.password, address=_address(request)))
+        return _auth_answer(
+            await invites.accept(data.token, data.name, data.password, address=caller_group(request.scope))
+        )
 
     @post("/join", opt=USERS_ONLY, summary="Accept an invitation as who is signed in")
     async def join(
@@ -263,7 +267,7 @@ class AuthController(Controller):
             request.user.id,
             data.current_password,
             data.new_password,
-            address=_address(request),
+            address=caller_group(request.scope),
             spared=session.token if session else bearer_token(request.headers.get("authorization", "")) or "",
         )
         return MessageAnswer(message="Password updated successfully")
@@ -273,11 +277,6 @@ class AuthController(Controller):
         """All tokens and sessions of the user end at once, the one that asks too."""
         await accounts.sign_out_everywhere(request.user.id)
         return MessageAnswer(message="Signed out everywhere")
-
-
-def _address(request: AnyRequest) -> str:
-    """What the caller's address is counted by."""
-    return address_group(client_address(request.scope))
 
 
 def _auth_answer(signed_in: SignedIn) -> AuthAnswer:

@@ -41,6 +41,11 @@ def address_group(address: str) -> str:
     return str(IPv6Network((int(parsed), _ONE_SITE), strict=False))
 
 
+def caller_group(scope: Scope) -> str:
+    """What a request's caller is counted by."""
+    return address_group(client_address(scope))
+
+
 class TrustedProxies:
     """An ASGI application around all others that takes a trusted proxy's word for who calls."""
 

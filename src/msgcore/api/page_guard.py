@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from litestar.config.cors import CORSConfig
 from litestar.types import Scope
 
-from msgcore.api.session_guard import OWN_SITES, header_of, own_scheme, web_origin
+from msgcore.api.web_origin import OWN_SITES, header_of, is_called_at, own_scheme, web_origin
 from msgcore.config import Settings
 from msgcore.core.errors import ForbiddenError
 
@@ -37,7 +37,7 @@ class PageGuard:
     def refuse_foreign(self, scope: Scope) -> None:
         """Raise ForbiddenError for what a page of another origin asks for."""
         origin = header_of(scope, b"origin")
-        if not (self._is_known(scope, origin) or self._is_called_at(scope, origin)):
+        if not (self._is_known(scope, origin) or is_called_at(scope, origin, self._scheme)):
             raise _refusal(origin)
 
     def refuse_unproven(self, scope: Scope) -> None:
@@ -47,7 +47,7 @@ class PageGuard:
         literal address, `localhost` and the name in `MSGCORE_API_URL` are not theirs to rebind.
         """
         origin = header_of(scope, b"origin")
-        proven = self._is_called_at(scope, origin) and self._is_of_safe_host(origin.decode("latin-1"))
+        proven = is_called_at(scope, origin, self._scheme) and self._is_of_safe_host(origin.decode("latin-1"))
         if not (proven or self._is_known(scope, origin)):
             raise _refusal(origin)
 
@@ -55,9 +55,6 @@ class PageGuard:
         if not origin:
             return header_of(scope, b"sec-fetch-site") in OWN_SITES
         return origin in self._own or self._allowed.is_origin_allowed(origin.decode("latin-1"))
-
-    def _is_called_at(self, scope: Scope, origin: bytes) -> bool:
-        return origin == self._scheme + header_of(scope, b"host")
 
     def _is_of_safe_host(self, origin: str) -> bool:
         with suppress(ValueError):  # no URL, or a name and no address

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 from litestar.types import Message, Scope, Send
 
-from msgcore.api.client_address import address_group, client_address
+from msgcore.api.client_address import caller_group
 from msgcore.api.errors import problem_body
 from msgcore.api.request_id import request_id
 from msgcore.core.errors import RateLimitedError, UnauthenticatedError
@@ -45,13 +45,13 @@ class RateGate:
     def count_platform(self, scope: Scope, token: str) -> None:
         """A request to a webhook's address, of somebody who has not tried too many that there are not."""
         cast("dict[str, Any]", scope)[_COUNTED] = None
-        self._limits.refuse_guesser(address_group(client_address(scope)), token)
+        self._limits.refuse_guesser(caller_group(scope), token)
         self._limits.admit_platform(token)
 
     def note_platform(self, scope: Scope, token: str, status: int) -> None:
         """Whether it was one, by the status of the answer: each invented one has a budget of its own."""
         if status == HTTPStatus.NOT_FOUND:
-            self._limits.failed(address_group(client_address(scope)), token)
+            self._limits.failed(caller_group(scope), token)
         elif status < HTTPStatus.INTERNAL_SERVER_ERROR:  # else nobody knows
             self._limits.worked(token)
 
@@ -60,7 +60,7 @@ class RateGate:
         if _COUNTED in scope:
             return
         with _noting_refusal(scope) as kept:
-            kept[_COUNTED] = self._limits.admit_stranger(address_group(client_address(scope)))
+            kept[_COUNTED] = self._limits.admit_stranger(caller_group(scope))
 
     def count_caller(self, scope: Scope, scopes: tuple[ApiScope, ...], caller: Principal) -> None:
         """A request of somebody who is known, before it is looked whether they may make it."""
@@ -86,7 +86,7 @@ class RateGate:
     @contextmanager
     def guessing(self, scope: Scope, credential: str) -> Generator[None]:
         """Around an authentication: counts it for the address if it fails."""
-        address = address_group(client_address(scope))
+        address = caller_group(scope)
         with _noting_refusal(scope):
             self._limits.refuse_guesser(address, credential)
         try:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import hmac
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 from litestar.types import Scope
 
+from msgcore.api.web_origin import OWN_SITES, header_of, is_called_at, is_secure, own_scheme, web_origin
 from msgcore.config import Settings
 from msgcore.core.errors import ForbiddenError
 from msgcore.core.scopes import Principal
@@ -33,11 +33,7 @@ PLACE: Final = "/api/v1/auth/session"
 
 _COOKIE: Final = "msgcore_session"
 _CSRF: Final = CSRF_HEADER.lower().encode()
-OWN_SITES: Final = frozenset((b"same-origin", b"none", b""))
-"""`Sec-Fetch-Site` of own pages, the address bar, and what is no browser. `same-site` are neighbours, not we."""
-
 _SESSION: Final = "msgcore.session"
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 class SessionGuard:
@@ -45,7 +41,7 @@ class SessionGuard:
 
     def __init__(self, sessions: SessionService, settings: Settings) -> None:
         self._sessions = sessions
-        self._secure = _is_secure(settings)
+        self._secure = is_secure(settings)
         self.cookie_name = f"__Host-{_COOKIE}" if self._secure else _COOKIE
         self._wanted = self.cookie_name.encode()
         self._scheme = own_scheme(settings)
@@ -83,7 +79,7 @@ class SessionGuard:
         """Raise ForbiddenError for what a page of another origin asks for."""
         origin = header_of(scope, b"origin")
         if origin:
-            if origin in self._origins or origin == self._scheme + header_of(scope, b"host"):
+            if origin in self._origins or is_called_at(scope, origin, self._scheme):
                 return
             shown = origin[:100].decode("latin-1")
         elif scope["type"] == "http" and header_of(scope, b"sec-fetch-site") in OWN_SITES:
@@ -125,29 +121,7 @@ def listed_origins(settings: Settings) -> frozenset[bytes]:
     return frozenset(origin.encode() for origin in settings.cors_origins if "*" not in origin)
 
 
-def own_scheme(settings: Settings) -> bytes:
-    """How the origins begin at which the gateway is called."""
-    return b"https://" if _is_secure(settings) else b"http://"
-
-
-def _is_secure(settings: Settings) -> bool:
-    return urlsplit(settings.api_url).scheme == "https" or settings.tls_cert is not None
-
-
 def _require_csrf(given: bytes, session: Session) -> None:
     if not hmac.compare_digest(given, session.csrf_token.encode()):
         wrong = f"{CSRF_HEADER} is not that of this session" if given else f"{CSRF_HEADER} is missing"
         raise ForbiddenError(f"{wrong}: send the csrfToken that GET {PLACE} answers, with whatever changes something")
-
-
-def web_origin(url: str) -> bytes:
-    """The origin of a URL as browsers write it: in lower case, and without the scheme's own port."""
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}".encode()
-
-
-def header_of(scope: Scope, wanted: bytes) -> bytes:
-    """The first header of this name, which is in lower case; empty if there is none."""
-    return next((value for name, value in scope["headers"] if name == wanted), b"")

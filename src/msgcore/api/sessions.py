@@ -9,7 +9,7 @@ from litestar import Controller, Response, delete, get, post
 from msgcore.api.access import PUBLIC, USERS_ONLY, AnyRequest, ApiRequest, Injected, JsonBody, bearer_token
 from msgcore.api.answers import Answer, MessageAnswer, Timestamp
 from msgcore.api.auth import SignedInUser, SignIn
-from msgcore.api.client_address import address_group, client_address
+from msgcore.api.client_address import caller_group
 from msgcore.api.documented import problems
 from msgcore.api.session_guard import PLACE, SessionGuard, session_of
 from msgcore.core.clock import to_iso
@@ -49,7 +49,7 @@ class SessionController(Controller):
     ) -> Response[SessionAnswer]:
         """For pages in a browser: the cookie is out of scripts' reach. It ends after seven days, or 12 hours unused."""
         session_guard.refuse_foreign(request.scope)
-        address = address_group(client_address(request.scope))
+        address = caller_group(request.scope)
         session = await sessions.sign_in(data.email, data.password, address=address)
         return Response(_answer(session), cookies=[session_guard.cookie(session)])
 
