@@ -23,11 +23,14 @@ from msgcore.inbound.bus import EventBus
 from msgcore.inbound.files import FileKeeper, FilePolicy
 from msgcore.inbound.reader import Reader
 from msgcore.platforms.registry import PlatformRegistry
+from msgcore.platforms.sandbox import SandboxAdapter
+from msgcore.platforms.sandbox.inbound import SandboxInbound
 from msgcore.security.keyring import Keyring
 from msgcore.setting_kinds import PROGRAMS
 from msgcore.store.database import Database
-from msgcore.store.inbound import RawRequest, keep, purge_set_aside
+from msgcore.store.inbound import RawRequest, keep, peek, purge_set_aside
 from msgcore.store.tables import events, inbound_requests, message_attachments, project_platforms, received_messages
+from servers.deliveries import make_account
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project
 
@@ -122,6 +125,28 @@ async def test_several_readers_keep_the_order_and_read_everything_once(inbox: In
         await inbox.keep(request(f"{number}a"), request(f"{number}b"))
         await asyncio.sleep(0)
     assert await inbox.texts() == [f"{number}{letter}" for number in range(30) for letter in "ab"]
+
+
+async def test_a_reader_that_comes_late_forgets_nothing_that_came_since(inbox: Inbox) -> None:
+    """SQLite numbers what comes next as what the other reader has just forgotten."""
+
+    async def seen() -> list[recording.Reading]:
+        waiting = await peek(inbox.database, ACCOUNT, 10)
+        return recording.read(SandboxAdapter, SandboxInbound(), make_account("sandbox", {}), waiting.requests)
+
+    async def write(readings: list[recording.Reading]) -> int:
+        written = await inbox.database.transact(
+            lambda connection: recording.record(connection, SandboxAdapter, ACCOUNT, readings, NOW)
+        )
+        return written.events
+
+    await inbox.keep(request("first"))
+    one, other = await seen(), await seen()
+    assert await write(one)
+    await inbox.keep(request("second"))
+    assert not await write(other)
+    inbox.start()
+    assert await inbox.texts() == ["first", "second"]
 
 
 @pytest.mark.usefixtures("poison")
