@@ -24,7 +24,7 @@ class EventBus:
     """Between whoever appends events and whoever waits for them, in this process and over Redis in the others.
 
     What is not heard, because Redis is away or there is none between several processes, is found by
-    looking into the log every now and then.
+    looking into the log every now and then. What Redis did not take is told as soon as it takes it.
     """
 
     def __init__(self, redis: RedisConnection | None = None) -> None:
@@ -32,7 +32,8 @@ class EventBus:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: list[Callable[[str], None]] = []
         self._listening: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._untold: set[str] = set()
+        self._telling: asyncio.Task[None] | None = None
         self._gathered: set[str] = set()
         self._gathering = False
 
@@ -43,6 +44,9 @@ class EventBus:
 
     async def stop(self) -> None:
         """Stop hearing, and let everybody who waits go."""
+        if self._telling is not None:
+            await asyncio.wait([self._telling], timeout=RETRY_SECONDS)
+        await end(self._telling)
         await end(self._listening)
         self.wake_all()
 
@@ -51,9 +55,9 @@ class EventBus:
         ids = list(project_ids)
         self._wake(ids)
         if self._redis is not None and ids:
-            task = asyncio.create_task(_publish(self._redis, SEPARATOR.join(ids)))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            self._untold.update(ids)
+            if self._telling is None or self._telling.done():
+                self._telling = asyncio.create_task(self._tell(self._redis), name="tell of events")
 
     def announce_soon(self, project_ids: Iterable[str]) -> None:
         """The same, but soon after another time together with what comes until then."""
@@ -98,6 +102,17 @@ class EventBus:
             for listener in self._listeners:
                 listener(project_id)
 
+    async def _tell(self, redis: RedisConnection) -> None:
+        """Tell the others, of all projects that have something new at once."""
+        while self._untold:
+            told, self._untold = self._untold, set()
+            try:
+                await redis.tell(CHANNEL, SEPARATOR.join(told))
+            except SchedulerAwayError:
+                # They listen again sooner than this process speaks again: its connections may all be dead still.
+                self._untold |= told
+                await asyncio.sleep(RETRY_SECONDS)
+
     async def _listen(self, redis: RedisConnection) -> None:
         while True:
             try:
@@ -138,10 +153,3 @@ class Subscription:
             return False
         self._news.clear()
         return True
-
-
-async def _publish(redis: RedisConnection, told: str) -> None:
-    try:
-        await redis.tell(CHANNEL, told)
-    except SchedulerAwayError:
-        return  # they look into the log by themselves
