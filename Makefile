@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
+# Where it is set, each of the hundreds of processes of a test run would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve demo test coverage test-faults test-fuzz test-model lint format typecheck audit sbom docs bench lock clean
 

@@ -18,6 +18,7 @@ from servers.gateway import GatewayProcess
 from servers.ntfy import NtfyServer, program
 from servers.postgres import PostgresServer
 from servers.processes import fork
+from servers.reused_database import ReusedDatabase
 from servers.synapse import SynapseServer
 
 GatewayProcess.start_process = staticmethod(fork)
@@ -108,19 +109,22 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a fresh PostgreSQL database without tables."""
-    yield from _copy(postgres_server, "template1")
+    name = f"test_{uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def reused_postgres(postgres_server: PostgresServer, migrated_postgres: str) -> ReusedDatabase:
+    """A migrated PostgreSQL database, lent to one test after the other."""
+    return ReusedDatabase(postgres_server, migrated_postgres)
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer, migrated_postgres: str) -> Iterator[str]:
-    """The URL of a fresh, migrated PostgreSQL database."""
-    yield from _copy(postgres_server, migrated_postgres)
-
-
-def _copy(server: PostgresServer, template: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    yield server.create_database(name, template=template)
-    server.drop_database(name)
+def postgres_url(reused_postgres: ReusedDatabase) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database that is as new."""
+    with reused_postgres.lend() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

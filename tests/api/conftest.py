@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,11 +44,13 @@ class Running:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     database_url = None
+    folder = tmp_path_factory.mktemp("gateway")
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         name = f"api_{request.module.__name__.rpartition('.')[2]}"
-        database_url = server.create_database(name)
-    folder = tmp_path_factory.mktemp("gateway")
+        database_url = server.create_database(name, template=request.getfixturevalue("migrated_postgres"))
+    else:
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), folder / "msgcore.db")
     settings = {"MSGCORE_SHUTDOWN_SECONDS": "0.5", **MEASURED} | getattr(request.module, "SETTINGS", {})
     with GatewayProcess(data_dir=folder, database_url=database_url, **settings) as gateway:
         nobody = ApiClient(gateway.url, {})

@@ -10,18 +10,20 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
 from servers.gateway import free_port
 from servers.guarded import GuardedServer
 from servers.patience import PATIENCE
+
+T = TypeVar("T")
 
 
 class PostgresServer(GuardedServer):
@@ -99,8 +101,12 @@ class PostgresServer(GuardedServer):
 
     def execute(self, statement: str) -> None:
         """Run a statement as the superuser. Callable with and without a running event loop."""
+        self.run(self.url, lambda connection: connection.execute(statement))
+
+    def run(self, url: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Do something over a connection of its own. Callable with and without a running event loop."""
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, _execute(self.url, statement)).result()
+            return thread.submit(asyncio.run, _run(url, work)).result()
 
     def _url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -137,10 +143,10 @@ class PostgresServer(GuardedServer):
         return True
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _run(url: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
     connection = await asyncpg.connect(url, ssl=False, timeout=PATIENCE)
     try:
-        await connection.execute(statement)
+        return await work(connection)
     finally:
         await connection.close()
 

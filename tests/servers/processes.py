@@ -28,6 +28,7 @@ MEASURED = {name: os.environ.get(name, "") for name in MEASURE}
 """And of one whose coverage is, where that of the tests is."""
 
 IMPORTED = "msgcore.cli.serve"
+PRELOADED = "servers.preloaded"
 
 _forks = multiprocessing.get_context("forkserver")
 
@@ -78,12 +79,16 @@ def run(arguments: list[str], environ: Mapping[str, str], answer: str = "") -> s
 
 def _fork(arguments: list[str], environ: Mapping[str, str], *streams: Path) -> Process:
     importlib.import_module(IMPORTED)  # once here as well: a fork does not measure the lines that run at import
-    measured = {name: os.environ.pop(name) for name in MEASURE if name in os.environ}
+    before = os.environ.copy()
+    for name in MEASURE:
+        os.environ.pop(name, None)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # Python 3.11 does not hand it over
     try:
-        _forks.set_forkserver_preload([IMPORTED])
+        _forks.set_forkserver_preload([PRELOADED])
         forkserver.ensure_running()
     finally:
-        os.environ |= measured
+        os.environ.clear()
+        os.environ |= before
     return _Fork(_forks.Process(target=_run, args=(arguments, dict(environ), Path.cwd(), *streams), daemon=True))
 
 
@@ -108,6 +113,7 @@ class _Fork:
 
 
 def _run(arguments: list[str], environ: dict[str, str], folder: Path, *streams: Path) -> None:
+    assert PRELOADED in sys.modules, "what should have been imported before is not: each start takes a second more"
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
