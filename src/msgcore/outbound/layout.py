@@ -143,11 +143,16 @@ def lay_out(content: Content, options: SendOptions, shows: Shows) -> Layout:
     blocks = (*_written(content, shows, layout), *_beside(content, shows, layout))
     layout.degradations += ignored(options, shows)
     # Before it is cut: that takes time, and this much is refused anyway. Twice, since code may be escaped less.
-    if shows.measure(shows.dialect.escape(visible(blocks))) > 2 * MOST_PIECES * shows.text:
+    length = shows.measure(shows.dialect.escape(visible(blocks)))
+    if length > 2 * MOST_PIECES * shows.text:
         layout.errors.append(_TOO_LONG)
         return layout
     body = shows.buttons.body if layout.buttons and shows.buttons is not None else None
-    layout.texts = [shows.dialect.write(piece) for piece in _pieces(blocks, shows, body)]
+    whole = shows.dialect.write(blocks) if length <= shows.text else ""
+    if whole and shows.measure(whole) <= (shows.text if body is None else min(body, shows.text)):
+        layout.texts = [whole]
+    else:
+        layout.texts = [shows.dialect.write(piece) for piece in _pieces(blocks, shows, body)]
     if len(layout.texts) > 1:
         _note_length(options, shows, layout)
     if body is None:

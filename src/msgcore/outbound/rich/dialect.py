@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ ORDER = (Mark.SPOILER, Mark.BOLD, Mark.ITALIC, Mark.UNDERLINE, Mark.STRIKE, Mark
 """Marks from the outermost to the innermost: code comes last, since nothing within it is read."""
 INDENT = 4
 """The most spaces before a line of a list."""
+
+_WRITTEN_LINE = re.compile(r"\n(?=[^\n])")
+"""The start of a line on which there is something."""
 
 
 def as_is(text: str) -> str:
@@ -83,7 +87,7 @@ class Dialect:
                 before, after = self.code
                 return before.replace("{language}", language) + self.escape_code(text) + after
             case Quote(blocks):
-                return self._quote(self.write(_unquoted(blocks) if self.quote[1] else blocks))
+                return self._quote(blocks)
             case Listing(items):
                 return "\n".join(filter(None, map(self._item, items)))
             case Table(rows):
@@ -107,23 +111,32 @@ class Dialect:
             return self.inline(tuple(Run(run.text, run.marks | {Mark.BOLD}, run.link) for run in runs))
         return f"{before.replace('{level}', '#' * min(level, 3))}{self.inline(runs)}{after}"
 
-    def _quote(self, text: str) -> str:
+    def _quote(self, blocks: Blocks, around: str = "") -> str:
+        """Blocks in a quote, whose lines begin with the signs of the quotes around it: each line is written once."""
         before, after = self.quote
         if after:
-            return f"{before}{text}{after}"
-        return "\n".join(f"{before}{line}".rstrip() if line.strip() else self.quote_blank for line in text.split("\n"))
+            return f"{before}{self.write(_unquoted(blocks))}{after}"
+        blank = (around + self.quote_blank).rstrip() if around else self.quote_blank
+        before = around + before
+        quoted: list[str] = []
+        for block in blocks:
+            if isinstance(block, Quote):
+                quoted.append(self._quote(block.blocks, before))
+            elif text := self.block(block):
+                lines = (f"{before}{line}".rstrip() if line.strip() else blank for line in text.split("\n"))
+                quoted.append("\n".join(lines))
+        return f"\n{blank}\n".join(quoted) or blank
 
     def _item(self, item: Item) -> str:
         mark = self.bullet if item.number is None else f"{item.number}. "
-        inner = "\n".join(filter(None, map(self.block, item.blocks)))
-        first, *rest = inner.split("\n")
+        first, line_feed, rest = "\n".join(filter(None, map(self.block, item.blocks))).partition("\n")
         indent = " " * min(INDENT, len(mark))
-        return "\n".join((f"{mark}{first}".rstrip(), *(f"{indent}{line}" if line else line for line in rest)))
+        return f"{mark}{first}".rstrip() + _WRITTEN_LINE.sub(rf"\n{indent}", line_feed + rest)
 
     def _marked(self, runs: Runs) -> str:
         """Runs of one link: marks are opened and closed like brackets, and never around space alone."""
         written = _Written(self)
-        for run in _lines(runs) if self.per_line else runs:
+        for run in self._lines(runs) if self.per_line else runs:
             text = run.text.lstrip()
             lead = run.text[: len(run.text) - len(text)]
             wanted = [mark for mark in ORDER if mark in run.marks and mark in self.marks] if text else []
@@ -134,6 +147,18 @@ class Dialect:
                 written.text((self.escape_code if Mark.CODE in wanted else self.escape)(text))
         written.keep([])
         return "".join(written.pieces)
+
+    def _lines(self, runs: Runs) -> Iterable[Run]:
+        """Runs with signs end with their lines, and the line feeds between them."""
+        for run in runs:
+            if run.marks.isdisjoint(self.marks):
+                yield run
+                continue
+            for number, line in enumerate(run.text.split("\n")):
+                if number:
+                    yield Run("\n")
+                if line:
+                    yield run._replace(text=line)
 
 
 class _Written:
@@ -179,16 +204,6 @@ class _Written:
 
     def _last(self) -> str:
         return self.pieces[-1][-1:] if self.pieces else ""
-
-
-def _lines(runs: Runs) -> Iterable[Run]:
-    """Runs that end with their lines, and the line feeds between them."""
-    for run in runs:
-        for number, line in enumerate(run.text.split("\n")):
-            if number:
-                yield Run("\n")
-            if line:
-                yield run._replace(text=line)
 
 
 def _by_link(runs: Runs) -> Iterable[tuple[str | None, Runs]]:

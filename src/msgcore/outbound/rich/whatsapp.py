@@ -14,12 +14,13 @@ from msgcore.outbound.rich.tree import Mark
 HAIR_SPACE = "\u200a"
 _SIGNS = "*_~`"
 _LOOKS_LIKE_BACKTICK = "\u02cb"
+_SIGN = re.compile(r"[*_~`]")
 _TOKEN = re.compile(r"https?://\S+|[*_~`]")
 
 
 def escape(text: str) -> str:
     """Text that shows its signs. Addresses stay as they are: WhatsApp reads no signs in them."""
-    return "\n".join(map(_line, text.split("\n")))
+    return "\n".join(map(_line, text.split("\n"))) if _SIGN.search(text) else text
 
 
 def _line(line: str) -> str:
