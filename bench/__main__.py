@@ -17,6 +17,7 @@ from bench import (
     receive,
     scheduler,
     streams,
+    texts,
     timing,
     transport,
 )
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "transport": transport.main,
     "streams": streams.main,
     "accounts": accounts.main,
+    "texts": texts.main,
     "timing": timing.main,
 }
 
@@ -51,7 +53,7 @@ def main() -> None:
         transport.main([])
         for database in ("sqlite", "postgresql"):
             each = (accept.main, delivery.main, both.main, latency.main, fairness.main, limits.main, receive.main)
-            for run in (*each, streams.main, accounts.main):
+            for run in (*each, streams.main, accounts.main, texts.main):
                 run(["--database", database])
     else:
         raise SystemExit(f"usage: python -m bench [{'|'.join(BENCHMARKS)}] [options]")

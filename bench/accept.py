@@ -10,6 +10,7 @@ already.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -18,6 +19,8 @@ from bench.http_load import LoadResult, load, request_bytes
 from bench.places import Place, add_place, benchmark_parser, start_server
 
 TEXT = "x" * 420
+Made = Callable[[str, int], bytes]
+"""A body, of the id of a platform and a number."""
 
 
 def message(platform_id: str, number: int) -> bytes:
@@ -31,7 +34,7 @@ def message(platform_id: str, number: int) -> bytes:
     ).encode()
 
 
-def bare_endpoint(requests: int, stack: ExitStack, *relay: str) -> LoadResult:
+def bare_endpoint(requests: int, stack: ExitStack, *relay: str, made: Made = message) -> LoadResult:
     """The same body to a Litestar endpoint that decodes it and answers: no login, no I/O.
 
     With a URL, the endpoint also posts each body there afterwards.
@@ -39,8 +42,7 @@ def bare_endpoint(requests: int, stack: ExitStack, *relay: str) -> LoadResult:
     url = start_server("bench.bare_litestar", "/", stack, *relay) + "/send"
     headers = {"content-type": "application/json"}
     numbers = count()
-    made = (request_bytes("POST", url, headers, message("p" * 36, next(numbers))) for _ in range(requests))
-    return load(url, made)
+    return load(url, (request_bytes("POST", url, headers, made("p" * 36, next(numbers))) for _ in range(requests)))
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,15 @@ class Sending:
     key: str
     platform_id: str
     project: str = "bench"
+    made: Made = message
 
     def send(self, requests: int, *, start: int = 0) -> LoadResult:
         """The same bodies to the gateway's send endpoint."""
         target = f"{self.url}/api/v1/projects/{self.project}/messages/send"
         headers = {"content-type": "application/json", "x-api-key": self.key}
         numbers = count(start)
-        made = (
-            request_bytes("POST", target, headers, message(self.platform_id, next(numbers))) for _ in range(requests)
-        )
-        return load(target, made)
+        bodies = (self.made(self.platform_id, next(numbers)) for _ in range(requests))
+        return load(target, (request_bytes("POST", target, headers, body) for body in bodies))
 
 
 def main(arguments: list[str]) -> None:

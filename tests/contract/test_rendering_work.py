@@ -6,13 +6,15 @@ Work is counted in calls, as the profiler sees them, so that no clock is asked.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import convert
 
-from msgcore.core.content import MOST_EMBEDDED, Content, Embed, SendOptions
+from msgcore.core.content import MOST_EMBEDDED, Content, Embed, EmbedFooter, SendOptions
 from msgcore.outbound.layout import AS_GIVEN, MOST_PIECES, Layout, lay_out
 from msgcore.outbound.markdown import DEEPEST
 from msgcore.outbound.rich.dialect import PLAIN, text_of
@@ -25,6 +27,8 @@ SHORT = 250
 """Characters."""
 MOST = 14
 """How many times the work eight times as much may take. Quadratic work would take 64 times as much."""
+CALLS_AT_ONCE = 100_000
+"""For a text that is rendered on the event loop, which takes some 8 ms: matrix reads what it has written once more."""
 MESSAGES = 3
 """How many messages a text becomes in these tests, however long it is: what a cut costs grows with the message."""
 
@@ -112,6 +116,18 @@ def test_attributes_are_found_in_time() -> None:
     assert read_html(f"<img {'a' * 1_000_000} alt=b>") == read_html("<img alt=b>")
 
 
+@pytest.mark.parametrize("name", [*MARKDOWN_TEXTS, *HTML_TEXTS])
+def test_what_is_rendered_on_the_event_loop_is_little(name: str) -> None:
+    kind, text = ("markdown", MARKDOWN_TEXTS[name]) if name in MARKDOWN_TEXTS else ("html", HTML_TEXTS[name])
+
+    def content(length: int) -> Content:
+        return convert({"subject": "s", kind: text(length)}, Content)
+
+    longest = bisect_left(range(20 * SHORT), True, key=lambda length: content(length).is_long()) - 1  # noqa: FBT003
+    rendered = content(longest)
+    assert work(lambda: REGISTRY.render("matrix", rendered, SendOptions())) < CALLS_AT_ONCE
+
+
 CUT = ("- a\n", "- > a\n", "> a\n\nb\n\n", "a\n\n", "_a_ ", "abc de. ")
 
 
@@ -141,6 +157,7 @@ def test_what_is_nested_too_deep_is_text_and_not_lost() -> None:
 
 @pytest.mark.parametrize("name", REGISTRY.names)
 def test_embeds_have_a_limit_together(name: str) -> None:
-    embeds = [Embed(description="x" * (MOST_EMBEDDED // 2)), Embed(description="x" * (MOST_EMBEDDED // 2 + 1))]
+    half = "x" * (MOST_EMBEDDED // 2)
+    embeds = [Embed(description=half), Embed(description=half[:-5], title="xx", footer=EmbedFooter(text="xxxx"))]
     errors = REGISTRY.check_content(name, Content(subject="s", text="t", embeds=embeds))
     assert [error.pointer for error in errors] == ["/content/embeds"]

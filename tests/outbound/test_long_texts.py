@@ -6,9 +6,11 @@ import asyncio
 import sys
 import threading
 
-from msgcore.core.content import LONG_CONTENT
+from msgcore.core.content import WORK_AT_ONCE
 from msgcore.outbound.long_texts import SHARE_SECONDS, LongTexts
 from servers.deliveries import make_content
+
+NORMAL = "- The **parcel** has [left](https://example.com/p/4711) our house, and *will* be there on `Friday`\n"
 
 
 class Gate:
@@ -57,11 +59,19 @@ async def test_a_stop_does_not_wait_and_begins_nothing() -> None:
     assert [isinstance(each, asyncio.CancelledError) for each in ended] == [False, False, True, True]
 
 
-async def test_short_texts_are_read_at_once() -> None:
+async def test_what_takes_little_is_done_at_once() -> None:
     texts = LongTexts()
-    short, long = (make_content(text="x" * length) for length in (LONG_CONTENT, LONG_CONTENT + 1))
-    assert await texts.run("one", short, threading.get_ident) == threading.get_ident()
-    assert await texts.run("one", long, threading.get_ident) != threading.get_ident()
-    embedded = make_content(embeds=[{"description": "x" * LONG_CONTENT, "fields": [{"name": "n", "value": "v"}]}])
-    assert await texts.run("one", embedded, threading.get_ident) != threading.get_ident()
+    sign = "*" * WORK_AT_ONCE
+    quick = ({"text": "x" * 4500}, {"markdown": 15 * NORMAL}, {"html": f"<p>{'x' * 4000}</p>"})
+    slow = (
+        *({"text": "x" * 10_000}, {"text": "x\n\n" * 200}, {"markdown": 30 * NORMAL}, {"html": "<li>x" * 300}),
+        *({"markdown": sign}, {"embeds": [{"title": sign}]}, {"embeds": [{"footer": {"text": sign}}]}),
+        {"embeds": [{"fields": [{"name": "n", "value": "v"}] * 63}]},
+        *({"attachments": [{"url": "https://a.example/b", "caption": sign}]}, {"buttons": [{"text": sign}]}),
+        {"poll": {"question": sign, "options": ["a", "b"]}},
+    )
+    for given in quick:
+        assert await texts.run("one", make_content(**given), threading.get_ident) == threading.get_ident(), given
+    for given in slow:
+        assert await texts.run("one", make_content(**given), threading.get_ident) != threading.get_ident(), given
     texts.close()

@@ -6,15 +6,23 @@ does not have (`location`, `expiresAt`, `ordering`, `fallback`, ...) stand besid
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-LONG_CONTENT = 500
-"""Characters of text that are rendered at once, in some 7 ms (spiteful quotes: 10 to 30); more in a thread."""
+WORK_AT_ONCE = 250
+"""What is rendered at once (see `Content.work`), in some 6 ms at worst; more in a thread."""
 MOST_EMBEDDED = 100_000
-"""Characters of all embeds together."""
+"""Characters of all embeds together, with their addresses."""
+
+_SIGNS = b"\r\n*_~`[]!<>&\\|#-+="
+"""Where markdown or HTML may begin something, and what is escaped: other characters are passed over in no time."""
+_BYTES = 32
+"""Of text without signs, which count as one sign."""
+_PART = 2
+"""What each text counts besides, such as a field of an embed."""
 
 MAX_TARGETS = 10_000
 """Targets in one request (dispatch contract, point 13)."""
@@ -198,19 +206,50 @@ class Content(Wire):
         return bool(written or self.attachments or self.buttons or self.embeds or self.has_special())
 
     def length(self) -> int:
-        """Characters of all its texts: from some on, whatever reads them takes a thread."""
+        """Characters of all its texts."""
         return sum(len(text or "") for text in (self.text, self.markdown, self.html)) + self.embedded()
 
     def embedded(self) -> int:
         """Characters of its embeds."""
-        return sum(
-            len(embed.description or "") + sum(len(each.name) + len(each.value) for each in embed.fields or ())
-            for embed in self.embeds or ()
-        )
+        return sum(map(len, _texts(self.embeds)))
+
+    def work(self) -> int:
+        """What it costs to render: mostly signs and lines, 5 to 25 microseconds each; long ones are not counted."""
+        formatted = (self.subject, self.text, self.markdown, self.html, self.embeds)
+        beside = (self.attachments, self.buttons, self.location, self.contact, self.poll)
+        return sum(_work(text) for part in (*formatted, *beside) if part for text in _texts(part))
+
+    def is_long(self) -> bool:
+        """Whether whatever reads its texts takes a thread."""
+        return self.work() > WORK_AT_ONCE
 
     def has_special(self) -> bool:
         """Whether it holds a location, a contact or a poll."""
         return self.location is not None or self.contact is not None or self.poll is not None
+
+
+def _texts(part: object) -> Iterator[str]:
+    """All texts in a part of a content, but no files."""
+    match part:
+        case str():
+            yield part
+        case Attachment():
+            yield from filter(None, (part.url, part.filename, part.caption))
+        case list():
+            for each in cast("list[object]", part):
+                yield from _texts(each)
+        case msgspec.Struct():
+            for name in part.__struct_fields__:
+                yield from _texts(getattr(part, name))
+        case _:
+            pass
+
+
+def _work(text: str) -> int:
+    if len(text) > _BYTES * WORK_AT_ONCE:  # too much anyway
+        return len(text) // _BYTES
+    written = text.encode(errors="replace")
+    return _PART + len(written) // _BYTES + len(written) - len(written.translate(None, _SIGNS))
 
 
 class Fallback(Wire):

@@ -10,8 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from msgcore.core.content import LONG_CONTENT
-
 if TYPE_CHECKING:
     from msgcore.core.content import Content
 
@@ -37,10 +35,10 @@ class LongTexts:
     async def run(
         self, project_id: str, content: Content, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """The result of work on a content: at once where its texts are short, else as `aside`. Raises what it does."""
-        if content.length() <= LONG_CONTENT:
-            return work(*args, **kwargs)
-        return await self.aside(project_id, work, *args, **kwargs)
+        """The result of work on a content: at once where that takes little, else as `aside`. Raises what it does."""
+        if content.is_long():
+            return await self.aside(project_id, work, *args, **kwargs)
+        return work(*args, **kwargs)
 
     async def aside(self, project_id: str, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The result of work that is done in a thread when it is the project's turn. Raises what the work does."""

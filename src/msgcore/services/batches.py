@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from msgcore.core.clock import Clock
-from msgcore.core.content import LONG_CONTENT, MAX_TARGETS, SendRequest
+from msgcore.core.content import MAX_TARGETS, WORK_AT_ONCE, SendRequest
 from msgcore.core.deliveries import PENDING_STATES, DeliveryState
 from msgcore.core.errors import FieldError, InvalidInputError, NotFoundError
 from msgcore.core.ids import canonical_id, new_id
@@ -213,7 +213,7 @@ class BatchService:
         every = (target for request in draft.requests.values() for target in request.every_target())
         addresses = await self._sending.look_up(project_id, every)
         checked: list[Checked] = []
-        length = 0
+        work = 0
         for index, request in draft.requests.items():
             if is_gone():
                 raise InvalidInputError(_LEFT)
@@ -221,9 +221,9 @@ class BatchService:
                 checked.append(await self._sending.check(project_id, request, addresses))
             except InvalidInputError as error:
                 draft.blame(index, error)
-            length += request.content.length()
-            if index % BREATH == 0 or length > LONG_CONTENT:
-                length = 0
+            work += request.content.work()
+            if index % BREATH == 0 or work > WORK_AT_ONCE:
+                work = 0
                 await asyncio.sleep(0)
         if draft.is_wrong:
             raise draft.refusal()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgcore.outbound.markdown import MARKDOWN
 from msgcore.outbound.rich.tree import (
+    NO_MARKS,
     Block,
     Blocks,
     Code,
@@ -135,6 +136,7 @@ class Inline:
 
     _pieces: list[tuple[Look, list[str]]] = field(default_factory=list[tuple[Look, list[str]]])
     _open: Counter[Mark] = field(default_factory=Counter[Mark])
+    _marks: frozenset[Mark] = NO_MARKS
     _links: list[str] = field(default_factory=list[str])
     is_empty: bool = True
     """Whether nothing but space was written."""
@@ -143,7 +145,7 @@ class Inline:
         """Text with the marks that are open, and these."""
         if not text:
             return
-        look = (frozenset((*+self._open, *more)), self._links[-1] if self._links else None)
+        look = (self._marks.union(more), self._links[-1] if self._links else None)
         if self._pieces and self._pieces[-1][0] == look:
             self._pieces[-1][1].append(text)
         else:
@@ -163,10 +165,13 @@ class Inline:
     def open(self, mark: Mark) -> None:
         """From here on."""
         self._open[mark] += 1
+        self._marks |= {mark}
 
     def close(self, mark: Mark) -> None:
         """Up to here; a mark that is not open is none."""
         self._open[mark] = max(0, self._open[mark] - 1)
+        if not self._open[mark]:
+            self._marks -= {mark}
 
     def open_link(self, address: str) -> None:
         """From here on, what is written leads there."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from msgcore.core.content import LONG_CONTENT, TargetType
+from msgcore.core.content import TargetType
 from msgcore.core.errors import FieldError, TemporaryError
 from msgcore.core.limits import RateLimits
 from msgcore.core.stop_words import MAILS
@@ -199,7 +199,7 @@ class EmailAdapter(PlatformAdapter):
         async with pool.slot:
             files = await self._load_files(content)
             work = (account.credentials, delivery, files, self.services.clock.now())
-            large = files or content.length() > LONG_CONTENT
+            large = files or content.is_long()
             aside = self.services.long_texts.aside
             mail = await aside(account.project_id, render, *work) if large else render(*work)
             refused = await pool.send(mail)
