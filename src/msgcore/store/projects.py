@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.events import realm_of
+from msgcore.store.events import kept_projects
 from msgcore.store.key_news import tell_project
 from msgcore.store.tables import (
     api_keys,
@@ -52,6 +53,14 @@ async def hold_project(connection: AsyncConnection, project_id: str) -> Row[Any]
     """A project, which nobody begins to delete until the transaction ends; others who ask for it wait for that."""
     query = select(projects).where(projects.c.id == project_id)
     return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+
+
+async def keep_project(connection: AsyncConnection, project_id: str) -> None:
+    """Let nobody delete a project until the transaction ends; whoever does already is waited for.
+
+    For transactions that lock what hangs on a project and write to its log: in this order, as deleting it does.
+    """
+    await connection.run_sync(kept_projects, (project_id,))
 
 
 async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
