@@ -108,8 +108,10 @@ class Walk:
     def projects(self) -> None:
         admin = self.running.admin
         self.do(admin, "POST /api/v1/projects", {"id": "brief", "name": "x"}, "project.created", project="brief")
-        self.do(admin, "PATCH PROJECT", {"name": "y"}, "project.updated", project="brief")
-        assert self.entries(projectId="brief")[0]["before"] == {"name": "x"}
+        changes = {"name": "y", "isDefault": False, "settings": {"their_own": {"is_kept": 1}}}
+        self.do(admin, "PATCH PROJECT", changes, "project.updated", project="brief")
+        [changed] = self.entries(projectId="brief", action="project.updated")
+        assert (changed["before"], changed["after"]) == ({"name": "x", "isDefault": False, "settings": None}, changes)
         self.do(admin, "POST PROJECT/pause", None, "project.paused")
         self.do(admin, "POST PROJECT/resume", None, "project.resumed")
         self.do(admin, "DELETE PROJECT", None, "project.deleted", project="brief")
@@ -168,6 +170,7 @@ class Walk:
             self.do(key, f"POST PROJECT/{operation}", body, "dead_letters.requeued", job_id=job)
         assert finished(self.running, job)["status"] == "failed"
         self.do(key, "POST PROJECT/dead-letters/purge", {"jobId": job}, "dead_letters.purged")
+        assert self.entries(action="dead_letters.purged")[0]["before"]["jobId"] == job
 
     def webhooks(self) -> None:
         key = self.running.key
@@ -239,6 +242,23 @@ class Walk:
         self.do(client, "POST /api/v1/auth/logout-all", None, "user.signed_out_everywhere")
 
 
+NOT_OF_REQUESTS = {"rolledFrom", "by", "deliveryId", "aliasId"}
+"""What entries have beside the names of requests and answers."""
+
+
+def names_of(log: str) -> set[str]:
+    entries = [json.loads(line) for line in log.splitlines()]
+    return {name for entry in entries for told in (entry["before"], entry["after"]) for name in told or ()}
+
+
+def spoken(running: Running) -> set[str]:
+    """All names of fields and parameters of the API."""
+    document = running.nobody.ask("GET", "/docs/openapi.json").body
+    ways = [way for path in document["paths"].values() for way in path.values()]
+    parameters = {parameter["name"] for way in ways for parameter in way.get("parameters", ())}
+    return parameters.union(*(schema.get("properties", ()) for schema in document["components"]["schemas"].values()))
+
+
 def mutating(running: Running) -> set[str]:
     paths = running.nobody.ask("GET", "/docs/openapi.json").body["paths"]
     return {f"{method.upper()} {path}" for path, ways in paths.items() for method in ways if method != "get"}
@@ -264,6 +284,7 @@ def test_every_operation_that_changes_something_is_in_the_log_without_secrets(ru
     assert len(log.splitlines()) > len(walk.seen)
     planted = [PASSWORD, HOOK_SECRET, "planted-token", "planted@x.org", *SECRETS.values()]
     assert [secret for secret in planted if secret in log] == []
+    assert names_of(log) - spoken(running) == NOT_OF_REQUESTS
 
 
 def fetch(running: Running, client: ApiClient, path: str) -> str:
@@ -283,7 +304,9 @@ def record(running: Running, number: int, project: str | None, **other: Any) -> 
 
 def test_pages_filters_and_exports_agree(running: Running) -> None:
     actor, subject = new_id(), f"s-{uuid4()}"
-    mine = record(running, 7, "shop", actor_id=actor, subject_id=subject)[::-1]
+    older = {"before": {"is_active": True, "settings": {"their_own": 1}}}
+    older["after"] = {"fields": ["avatar_url"], "too_long": ["is_default"]}
+    mine = record(running, 7, "shop", actor_id=actor, subject_id=subject, **older)[::-1]
     record(running, 1, "other", actor_id=actor, subject_id=subject)
     key, path = running.key, f"projects/shop/audit?actorId={actor}&subjectId={subject}&action=x.done"
     whole = key.ask("GET", path).body
@@ -305,9 +328,14 @@ def test_pages_filters_and_exports_agree(running: Running) -> None:
     assert len(running.admin.ask("GET", f"audit?actorId={actor}&projectId=other").body["entries"]) == 1
 
     export = path.replace("audit?", "audit/export?")
+    assert (whole["entries"][0]["before"], whole["entries"][0]["after"]) == (
+        *({"isActive": True, "settings": {"their_own": 1}}, {"fields": ["avatarUrl"], "tooLong": ["isDefault"]}),
+    )
     assert [json.loads(line) for line in fetch(running, key, export).splitlines()] == whole["entries"]
     heading, *rows = csv.reader(io.StringIO(fetch(running, key, f"{export}&format=csv"), newline=""))
-    assert [dict(zip(heading, row, strict=True))["id"] for row in rows] == mine
+    cells = [dict(zip(heading, row, strict=True)) for row in rows]
+    assert [each["id"] for each in cells] == mine
+    assert json.loads(cells[0]["after"]) == whole["entries"][0]["after"]
     assert len(fetch(running, running.admin, f"audit/export?actorId={actor}").splitlines()) == 8
 
 
