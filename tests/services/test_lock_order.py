@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Table, insert, select
 
 from msgcore.api.errors import explain
 from msgcore.core.clock import SystemClock
+from msgcore.core.ids import new_id
 from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.passwords import Passwords
@@ -29,7 +30,7 @@ from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.work import WorkLog
 from msgcore.store.pauses import lock_project
 from msgcore.store.projects import delete_project, find_project
-from msgcore.store.tables import projects
+from msgcore.store.tables import api_keys, deliveries, projects, webhooks
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 from store.side_by_side import until_somebody_waits
@@ -68,9 +69,30 @@ class World:
         person = NewIdentity(aliases=[NewAlias(ACCOUNT, "ann")])
         self.person = (await self.identities.create(self.owner, PROJECT, person)).row.id
         self.opt_out = (await self.opt_outs.add(self.owner, PROJECT, ACCOUNT, "bob")).id
-        new = new_message("ann")
+        new = new_message("ann", "bea")
         await AcceptLog(self.database, nothing).accept(new)
+        await self._add_webhooks()
+        for table in (deliveries, api_keys, webhooks):
+            await self._move_behind(table)
         (self.item,) = await self.work.begin([new.deliveries[0]["id"]], NOW)
+
+    async def delete(self) -> None:
+        async with self.database.write() as connection:
+            await delete_project(connection, PROJECT)
+
+    async def _add_webhooks(self) -> None:
+        row = {"project_id": PROJECT, "name": "h", "url": "https://x.example.com", "events": ["*"], "is_active": True}
+        row |= {"secret_encrypted": "", "created_at": NOW, "updated_at": NOW}
+        async with self.database.write() as connection:
+            await connection.execute(insert(webhooks), [row | {"id": new_id()} for _ in range(2)])
+
+    async def _move_behind(self, table: Table) -> None:
+        """Let the first row lie behind the others."""
+        rows = select(table).order_by(table.c.id).limit(1)
+        async with self.database.write() as connection:
+            row = (await connection.execute(rows)).one()
+            await connection.execute(table.delete().where(table.c.id == row.id))
+            await connection.execute(insert(table), dict(row._mapping))
 
 
 ACTIONS: dict[str, Callable[[World], Awaitable[Any]]] = {
@@ -114,3 +136,19 @@ async def test_nothing_deadlocks_with_the_deletion_of_its_project(world: World, 
         assert explain(outcome, "r-1").status in {400, 401, 404}, repr(outcome)
     async with world.database.read() as connection:
         assert await find_project(connection, PROJECT) is None
+
+
+@pytest.mark.parametrize("table", [deliveries, api_keys, webhooks], ids=str)
+async def test_the_deletion_of_a_project_locks_rows_as_others_do_several(world: World, table: Table) -> None:
+    """By their ids, wherever they lie: here the second one lies before the first."""
+    chosen = (
+        select(table.c.id).where(table.c.project_id == PROJECT).order_by(table.c.id).with_for_update(key_share=True)
+    )
+    async with asyncio.timeout(PATIENCE):
+        async with world.database.write() as connection:
+            first, second = (await connection.scalars(select(table.c.id).order_by(table.c.id))).all()[:2]
+            await connection.execute(chosen.where(table.c.id == first))
+            task = asyncio.create_task(world.delete())
+            await until_somebody_waits(world.database)
+            await connection.execute(chosen.where(table.c.id == second))
+        await task
