@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Column, delete, insert, select, text
 
 from msgcore.api.errors import explain
 from msgcore.core.clock import SystemClock
+from msgcore.core.events import realm_of
 from msgcore.core.ids import new_id
 from msgcore.core.scopes import ApiScope, Principal, Role
 from msgcore.platforms.registry import PlatformRegistry
@@ -31,6 +32,7 @@ from msgcore.store.ledger.work import WorkLog
 from msgcore.store.pauses import lock_project
 from msgcore.store.projects import delete_project, find_project
 from msgcore.store.tables import api_keys, deliveries, projects, webhooks
+from msgcore.store.webhook_deliveries import forget_webhook
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 from store.side_by_side import until_somebody_waits
@@ -69,29 +71,42 @@ class World:
         person = NewIdentity(aliases=[NewAlias(ACCOUNT, "ann")])
         self.person = (await self.identities.create(self.owner, PROJECT, person)).row.id
         self.opt_out = (await self.opt_outs.add(self.owner, PROJECT, ACCOUNT, "bob")).id
-        new = new_message("ann", "bea")
-        await AcceptLog(self.database, nothing).accept(new)
         await self._add_webhooks()
-        for table in (deliveries, api_keys, webhooks):
-            await self._move_behind(table)
+        new = new_message("ann", "bea")
+        for message in (new, new_message("1", "2", project_id=realm_of(self.webhook))):
+            await AcceptLog(self.database, nothing).accept(message)
         (self.item,) = await self.work.begin([new.deliveries[0]["id"]], NOW)
+        for column, value in self.several().values():
+            await self._move_behind(column, value)
 
-    async def delete(self) -> None:
+    def several(self) -> dict[str, tuple[Column[Any], str]]:
+        """What there is more than one of, by a column that has the same value in all."""
+        columns = {table.name: (table.c.project_id, PROJECT) for table in (deliveries, api_keys, webhooks)}
+        return columns | {"posted": (deliveries.c.project_id, realm_of(self.webhook))}
+
+    async def delete(self, *, what: str) -> None:
         async with self.database.write() as connection:
-            await delete_project(connection, PROJECT)
+            # With many rows it finds them like this, and not by an index that happens to be in order.
+            await connection.execute(text("SET LOCAL enable_indexscan = off"))
+            if what == "posted":
+                await forget_webhook(connection, self.webhook)
+            else:
+                await delete_project(connection, PROJECT)
 
     async def _add_webhooks(self) -> None:
         row = {"project_id": PROJECT, "name": "h", "url": "https://x.example.com", "events": ["*"], "is_active": True}
         row |= {"secret_encrypted": "", "created_at": NOW, "updated_at": NOW}
+        self.webhook = new_id()
         async with self.database.write() as connection:
-            await connection.execute(insert(webhooks), [row | {"id": new_id()} for _ in range(2)])
+            await connection.execute(insert(webhooks), [row | {"id": id_} for id_ in (self.webhook, new_id())])
 
-    async def _move_behind(self, table: Table) -> None:
+    async def _move_behind(self, column: Column[Any], value: str) -> None:
         """Let the first row lie behind the others."""
-        rows = select(table).order_by(table.c.id).limit(1)
+        table: Any = column.table
         async with self.database.write() as connection:
+            rows = select(table).where(column == value).order_by(table.c.id).limit(1)
             row = (await connection.execute(rows)).one()
-            await connection.execute(table.delete().where(table.c.id == row.id))
+            await connection.execute(delete(table).where(table.c.id == row.id))
             await connection.execute(insert(table), dict(row._mapping))
 
 
@@ -138,17 +153,17 @@ async def test_nothing_deadlocks_with_the_deletion_of_its_project(world: World, 
         assert await find_project(connection, PROJECT) is None
 
 
-@pytest.mark.parametrize("table", [deliveries, api_keys, webhooks], ids=str)
-async def test_the_deletion_of_a_project_locks_rows_as_others_do_several(world: World, table: Table) -> None:
+@pytest.mark.parametrize("what", ["deliveries", "api_keys", "webhooks", "posted"])
+async def test_a_deletion_locks_rows_as_others_do_several(world: World, what: str) -> None:
     """By their ids, wherever they lie: here the second one lies before the first."""
-    chosen = (
-        select(table.c.id).where(table.c.project_id == PROJECT).order_by(table.c.id).with_for_update(key_share=True)
-    )
+    column, value = world.several()[what]
+    ids = column.table.c.id
+    chosen = select(ids).where(column == value).order_by(ids)
     async with asyncio.timeout(PATIENCE):
         async with world.database.write() as connection:
-            first, second = (await connection.scalars(select(table.c.id).order_by(table.c.id))).all()[:2]
-            await connection.execute(chosen.where(table.c.id == first))
-            task = asyncio.create_task(world.delete())
+            first, second = (await connection.scalars(chosen)).all()
+            await connection.execute(chosen.where(ids == first).with_for_update())
+            task = asyncio.create_task(world.delete(what=what))
             await until_somebody_waits(world.database)
-            await connection.execute(chosen.where(table.c.id == second))
+            await connection.execute(chosen.where(ids == second).with_for_update())
         await task

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.events import realm_of
+from msgcore.store.bulk import lock_in_order
 from msgcore.store.events import kept_projects
 from msgcore.store.key_news import tell_project
 from msgcore.store.tables import (
@@ -139,24 +140,15 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
     await _empty(connection, [project_id, *map(realm_of, posted_to)])
     for mine in (projects.c.id, api_keys.c.project_id, webhooks.c.project_id):
-        await _lock_in_order(connection, mine, [project_id])
+        await lock_in_order(connection, mine, [project_id])
     await connection.execute(delete(projects).where(projects.c.id == project_id))
     await tell_project(connection, project_id)
 
 
 async def _empty(connection: AsyncConnection, realms: Sequence[str]) -> None:
     """Remove what is sent from the hot tables."""
-    await _lock_in_order(connection, deliveries.c.project_id, realms)
+    await lock_in_order(connection, deliveries.c.project_id, realms)
     sent = select(deliveries.c.id).where(deliveries.c.project_id.in_(realms))
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):
         await connection.execute(delete(table).where(table.c.project_id.in_(realms)))
-
-
-async def _lock_in_order(connection: AsyncConnection, mine: Column[Any], ids: Sequence[str]) -> None:
-    """Lock the rows with one of these ids in a column by their own ids, as all do who lock several of them.
-
-    Deleting them goes by where they lie, and would wait for somebody who waits for it.
-    """
-    rows = select(mine.table.c.id).where(mine.in_(ids)).order_by(mine.table.c.id).with_for_update().subquery()
-    await connection.execute(select(func.count()).select_from(rows))
