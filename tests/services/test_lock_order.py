@@ -25,6 +25,7 @@ from msgcore.services.invites import InviteService
 from msgcore.services.members import MemberService
 from msgcore.services.opt_outs import OptOutService
 from msgcore.services.pausing import PauseService
+from msgcore.services.platforms import PlatformService
 from msgcore.services.sign_in_guard import PER_ACCOUNT, SignInGuard
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
@@ -33,6 +34,7 @@ from msgcore.store.pauses import lock_project
 from msgcore.store.projects import delete_project, find_project
 from msgcore.store.tables import api_keys, deliveries, projects, webhooks
 from msgcore.store.webhook_deliveries import forget_webhook
+from msgcore.store.webhooks import delete_webhook, lock_webhook
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, NOW, PROJECT, add_project, new_message
 from store.side_by_side import until_somebody_waits
@@ -56,6 +58,10 @@ class World:
         self.invites = InviteService(accounts=accounts, members=members, base_url="https://x.example.com", **guarded)
         self.identities = IdentityService(registry=registry, **common)
         self.opt_outs = OptOutService(registry=registry, on_opt_out=lambda _: None, **common)
+        none: Any = {}
+        self.platforms = PlatformService(
+            registry=registry, adapters=none, keyring=none, api_url="", on_change=nothing, **common
+        )
         self.pausing = PauseService(on_platform_change=nothing, **common)
         self.work = WorkLog(database)
 
@@ -119,6 +125,8 @@ ACTIONS: dict[str, Callable[[World], Awaitable[Any]]] = {
         all_.owner, PROJECT, NewIdentity(aliases=[NewAlias(ACCOUNT, "cyd")])
     ),
     "add an alias": lambda all_: all_.identities.add_alias(all_.owner, PROJECT, all_.person, NewAlias(ACCOUNT, "ann2")),
+    "remove a person": lambda all_: all_.identities.delete(all_.owner, PROJECT, all_.person),
+    "remove a platform": lambda all_: all_.platforms.delete(all_.owner, PROJECT, ACCOUNT),
     "opt out": lambda all_: all_.opt_outs.add(all_.owner, PROJECT, ACCOUNT, "dan"),
     "lift an opt-out": lambda all_: all_.opt_outs.remove(all_.owner, PROJECT, all_.opt_out),
     "refused credentials": lambda all_: all_.work.pause_account(all_.item, "bad token", NOW, NOW),
@@ -166,4 +174,15 @@ async def test_a_deletion_locks_rows_as_others_do_several(world: World, what: st
             task = asyncio.create_task(world.delete(what=what))
             await until_somebody_waits(world.database)
             await connection.execute(chosen.where(ids == second).with_for_update())
+        await task
+
+
+async def test_a_webhook_goes_while_its_project_does(world: World) -> None:
+    async with asyncio.timeout(PATIENCE):
+        async with world.database.write() as connection:
+            assert await lock_webhook(connection, PROJECT, world.webhook)
+            task = asyncio.create_task(world.delete(what="project"))
+            await until_somebody_waits(world.database)
+            await forget_webhook(connection, world.webhook)
+            await delete_webhook(connection, world.webhook)
         await task

@@ -82,6 +82,7 @@ async def update_identity(connection: AsyncConnection, identity_id: str, values:
 
 async def delete_identity(connection: AsyncConnection, project_id: str, identity_id: str) -> bool:
     """Remove a person with their aliases; whether there was one."""
+    await keep_project(connection, project_id)
     chosen = delete(identities).where(identities.c.id == identity_id, identities.c.project_id == project_id)
     return (await connection.execute(chosen)).rowcount > 0
 

@@ -137,9 +137,11 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
 
     Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
     """
+    # Before what is posted to them, as who changes or feeds a webhook does.
+    await lock_in_order(connection, webhooks.c.project_id, [project_id])
     posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
     await _empty(connection, [project_id, *map(realm_of, posted_to)])
-    for mine in (projects.c.id, api_keys.c.project_id, webhooks.c.project_id):
+    for mine in (projects.c.id, api_keys.c.project_id):  # whose use is noted for several at once
         await lock_in_order(connection, mine, [project_id])
     await connection.execute(delete(projects).where(projects.c.id == project_id))
     await tell_project(connection, project_id)
