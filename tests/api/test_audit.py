@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from api.audit_names import NOT_OF_REQUESTS, names_of, spoken
 from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
 from api.inbound import in_database, message, receive, store
 from api.test_email_inbound import finished
@@ -240,23 +241,6 @@ class Walk:
         again = admin.ask("POST", "projects/other/members/invite", asked).body["inviteLink"].rpartition("/")[2]
         self.do(client, "POST /api/v1/auth/join", {"token": again}, "member.added")
         self.do(client, "POST /api/v1/auth/logout-all", None, "user.signed_out_everywhere")
-
-
-NOT_OF_REQUESTS = {"rolledFrom", "by", "deliveryId", "aliasId"}
-"""What entries have beside the names of requests and answers."""
-
-
-def names_of(log: str) -> set[str]:
-    entries = [json.loads(line) for line in log.splitlines()]
-    return {name for entry in entries for told in (entry["before"], entry["after"]) for name in told or ()}
-
-
-def spoken(running: Running) -> set[str]:
-    """All names of fields and parameters of the API."""
-    document = running.nobody.ask("GET", "/docs/openapi.json").body
-    ways = [way for path in document["paths"].values() for way in path.values()]
-    parameters = {parameter["name"] for way in ways for parameter in way.get("parameters", ())}
-    return parameters.union(*(schema.get("properties", ()) for schema in document["components"]["schemas"].values()))
 
 
 def mutating(running: Running) -> set[str]:
