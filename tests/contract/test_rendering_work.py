@@ -123,7 +123,7 @@ def test_what_is_rendered_on_the_event_loop_is_little(name: str) -> None:
     def content(length: int) -> Content:
         return convert({"subject": "s", kind: text(length)}, Content)
 
-    longest = bisect_left(range(20 * SHORT), True, key=lambda length: content(length).is_long()) - 1  # noqa: FBT003
+    longest = bisect_left(range(20 * SHORT), True, key=lambda length: content(length).is_long()) - 1
     rendered = content(longest)
     assert work(lambda: REGISTRY.render("matrix", rendered, SendOptions())) < CALLS_AT_ONCE
 
