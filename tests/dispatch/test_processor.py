@@ -545,6 +545,35 @@ async def test_a_database_that_fails_for_a_while_loses_nothing(core: Core, monke
     assert len(core.adapter.calls) == 2
 
 
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_a_fault_that_nobody_expects_ends_no_loop(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {"claim", "renew", "enqueue"}
+
+    def failing_once(name: str) -> Callable[..., Awaitable[Any]]:
+        real = getattr(core.scheduler, name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            if name in faults:
+                faults.remove(name)
+                raise ValueError("a bug")
+            return await real(*arguments, **named)
+
+        return call
+
+    await core.stop()
+    core.settings["lease_seconds"] = 0.3
+    core.build()
+    for name in tuple(faults):
+        monkeypatch.setattr(core.scheduler, name, failing_once(name))
+    await core.start()
+    await core.accept("ann")  # is committed, and so is the answer
+    await core.until(sent=1)
+    async with asyncio.timeout(PATIENCE):
+        while faults:
+            await asyncio.sleep(0.01)
+    assert {"claim", "renew"} <= {task.get_name() for task in asyncio.all_tasks()}
+
+
 async def test_an_outcome_that_cannot_be_stored_does_not_hold_the_others_back(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,8 +73,11 @@ class Handover:
             return
         try:
             await self._scheduler.enqueue(near)
-        except SchedulerAwayError as error:
-            log.warning("scheduler_away", error=str(error), deliveries=len(near))
+        except Exception as error:  # whatever it was: they are committed, and so is the answer
+            if isinstance(error, SchedulerAwayError):
+                log.warning("scheduler_away", error=str(error), deliveries=len(near))
+            else:
+                log.exception("handover_failed", deliveries=len(near))
             self._fall_behind(_before(near))
 
     async def stop(self) -> None:

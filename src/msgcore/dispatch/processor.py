@@ -138,7 +138,7 @@ class Processor:
             try:
                 leases = await self._scheduler.claim(room, shares=SHARES)
                 claimed_at = self._clock.monotonic()
-            except SchedulerAwayError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was: without this loop nothing is ever sent again
                 log_fault(error)
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
@@ -361,7 +361,7 @@ class Processor:
             running = {item.id: item for _, item in self._running.values()}
             try:
                 lost = await self._scheduler.renew([lease for lease, _ in self._running.values()])
-            except SchedulerAwayError as error:
+            except Exception as error:  # noqa: BLE001 - without this loop all leases would run out
                 log_fault(error, leases=len(running))
             else:
                 await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
