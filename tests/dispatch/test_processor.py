@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from contract.scheduler_harness import valkey
 from msgcore.core.clock import SystemClock
 from msgcore.core.content import Content, SendOptions
+from msgcore.core.deliveries import Lease
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -632,6 +633,36 @@ async def test_what_fails_between_beginning_and_sending_costs_nothing(
     assert len(core.adapter.calls) == 2
     assert {call.attempt for call in core.adapter.calls} == {1}
     assert await core.timeline(new) == ["released", "sent"]
+
+
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+@pytest.mark.parametrize("step", ["begin", "load_messages"])
+async def test_leases_are_kept_while_the_ledger_takes_its_time(
+    core: Core, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """One that runs out is claimed again, and its delivery sent twice."""
+    await core.stop()
+    core.settings["lease_seconds"] = 0.06
+    core.build()
+    real, renew, is_renewed = getattr(WorkLog, step), core.scheduler.renew, asyncio.Event()
+
+    async def late(self: WorkLog, *arguments: Any) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            await is_renewed.wait()
+        return await real(self, *arguments)
+
+    async def noted(leases: Sequence[Lease]) -> list[Lease]:
+        lost = await renew(leases)
+        if leases and not lost:
+            is_renewed.set()
+        return lost
+
+    monkeypatch.setattr(WorkLog, step, late)
+    monkeypatch.setattr(core.scheduler, "renew", noted)
+    await core.start()
+    await core.accept("ann")
+    await core.until(sent=1)
+    assert is_renewed.is_set()
 
 
 async def test_a_stop_waits_for_outcomes_on_their_way(core: Core) -> None:

@@ -98,7 +98,7 @@ class Processor:
         )
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
         self._places = Places(concurrency, on_half=scheduler.look_again)
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._beginning: dict[asyncio.Task[None], Sequence[Lease]] = {}
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -148,8 +148,8 @@ class Processor:
             self._places.take(len(leases))
             # Not waited for: what another account needs sent must not wait for a transaction of this batch.
             task = asyncio.create_task(self._begin_or_return(leases, claimed_at))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._beginning[task] = leases
+            task.add_done_callback(self._beginning.pop)
 
     async def _room(self) -> int:
         """How many more may run; waits for the first place, then a moment for more.
@@ -359,14 +359,16 @@ class Processor:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             running = {item.id: item for _, item in self._running.values()}
+            # Those that wait for the ledger too: whoever claims one meanwhile would send it as well.
+            held = {lease for lease, _ in self._running.values()}.union(*self._beginning.values())
             try:
-                lost = await self._scheduler.renew([lease for lease, _ in self._running.values()])
+                lost = await self._scheduler.renew(list(held))
             except Exception as error:  # noqa: BLE001 - without this loop all leases would run out
-                log_fault(error, leases=len(running))
+                log_fault(error, leases=len(held))
             else:
                 await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
-                held = {item.id for _, item in self._running.values()}
-                self._trail.lost([lease for lease in lost if lease.delivery_id in held], running)
+                kept = {item.id for _, item in self._running.values()} & running.keys()
+                self._trail.lost([lease for lease in lost if lease.delivery_id in kept], running)
 
 
 def _require(
