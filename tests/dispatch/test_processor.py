@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
@@ -51,6 +52,7 @@ from msgcore.store.lock import Leadership
 from msgcore.store.tables import project_platforms
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
+from store.test_faults import wrapped
 
 KEYRING = Keyring(b"k" * 32)
 FAST = RetryPolicy(max_attempts=3, max_age=0.0, base=0.01, cap=0.02)
@@ -573,6 +575,25 @@ async def test_a_fault_that_nobody_expects_ends_no_loop(core: Core, monkeypatch:
         while faults:
             await asyncio.sleep(0.01)
     assert {"claim", "renew"} <= {task.get_name() for task in asyncio.all_tasks()}
+
+
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_an_outcome_that_gives_way_to_others_is_stored_after_them(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is: else the message is sent again when its lease runs out."""
+    real, faults = WorkLog.record, [wrapped(asyncpg.DeadlockDetectedError("deadlock")) for _ in range(3)]
+
+    async def record(self: WorkLog, results: Any) -> None:
+        if faults:
+            raise faults.pop()
+        await real(self, results)
+
+    monkeypatch.setattr(WorkLog, "record", record)
+    new = await core.accept("ann")
+    await core.until(sent=1)
+    (row,) = await reads.deliveries_of(core.database, new.message["id"])
+    assert (len(core.adapter.calls), row.provider_message_id) == (1, f"pm-{row.id}")
 
 
 async def test_an_outcome_that_cannot_be_stored_does_not_hold_the_others_back(
