@@ -473,6 +473,24 @@ class TestRestart:
         (row,) = await reads.deliveries_of(core.database, new.message["id"])
         assert row.provider_message_id == "found"
 
+    @pytest.mark.parametrize(("core", "parts"), [("sqlite alone", 1), ("postgresql alone", 2)], indirect=["core"])
+    async def test_one_with_the_same_text_is_not_taken_for_it(self, core: Core, parts: int) -> None:
+        """Some platforms can only be asked what was said, and it may have been said before."""
+        ids = [f"pm-{number}" for number in range(parts)]
+
+        async def in_parts(delivery: OutgoingDelivery) -> SentReceipt:
+            done = len(delivery.part_ids)
+            return SentReceipt(ids[done], more=done + 1 < parts)
+
+        core.adapter.script = in_parts
+        await core.accept("ann")
+        await core.until(sent=1)
+        new, core = await self.interrupt(core)
+        core.adapter.already_sent, core.adapter.script = SentReceipt(ids[-1]), core.adapter.take
+        await core.start()
+        await core.until(sent=2)
+        assert core.adapter.calls[-1].id == new.deliveries[0]["id"]
+
     async def test_on_uncertain_fail_does_not_send_twice(self, core: Core) -> None:
         new, core = await self.interrupt(core, on_uncertain="fail")
         calls = len(core.adapter.calls)

@@ -307,7 +307,7 @@ class Processor:
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:
                 receipt = await find_sent(adapter, account, outgoing)
-                if receipt is not None:
+                if receipt is not None and not await self._is_of_another(item, receipt):
                     return receipt
                 if item.on_uncertain == "fail":
                     raise PermanentError(
@@ -320,6 +320,11 @@ class Processor:
                 return await hand_over(adapter, account, outgoing)
             finally:
                 self._trail.called(item.platform, perf_counter() - began)
+
+    async def _is_of_another(self, item: WorkItem, found: SentReceipt) -> bool:
+        """Whether the platform found one with the same text: of two of those, both are to be sent."""
+        id_ = found.provider_message_id
+        return id_ is not None and await self._work.is_of_another(item, id_)
 
     async def _judge_error(
         self, lease: Lease, item: WorkItem, error: Exception, record: AccountRecord | None
