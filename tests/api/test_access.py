@@ -158,7 +158,7 @@ def test_invitations_end_with_the_key_that_made_them(running: Running) -> None:
     joined = running.nobody.ask("POST", "auth/accept-invite", {"token": token, "name": "Ina", "password": PASSWORD})
     [added] = running.admin.ask("GET", "projects/shop/audit?action=member.added&limit=1").body["entries"]
     assert added["subject"]["id"] == joined.body["user"]["id"]
-    assert added["after"] == {"role": "viewer", "invited_by": key_id}, "so that it can be found out who came in by it"
+    assert added["after"] == {"role": "viewer", "invitedBy": key_id}, "so that it can be found out who came in by it"
 
 
 def test_texts_of_messages_ask_for_messages_read(running: Running) -> None:

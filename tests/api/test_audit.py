@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from api.audit_names import NOT_OF_REQUESTS, names_of, spoken
 from api.conftest import ALL_SCOPES, EMAIL, PASSWORD, Running
 from api.inbound import in_database, message, receive, store
 from api.test_email_inbound import finished
@@ -108,8 +109,10 @@ class Walk:
     def projects(self) -> None:
         admin = self.running.admin
         self.do(admin, "POST /api/v1/projects", {"id": "brief", "name": "x"}, "project.created", project="brief")
-        self.do(admin, "PATCH PROJECT", {"name": "y"}, "project.updated", project="brief")
-        assert self.entries(projectId="brief")[0]["before"] == {"name": "x"}
+        changes = {"name": "y", "isDefault": False, "settings": {"their_own": {"is_kept": 1}}}
+        self.do(admin, "PATCH PROJECT", changes, "project.updated", project="brief")
+        [changed] = self.entries(projectId="brief", action="project.updated")
+        assert (changed["before"], changed["after"]) == ({"name": "x", "isDefault": False, "settings": None}, changes)
         self.do(admin, "POST PROJECT/pause", None, "project.paused")
         self.do(admin, "POST PROJECT/resume", None, "project.resumed")
         self.do(admin, "DELETE PROJECT", None, "project.deleted", project="brief")
@@ -168,6 +171,7 @@ class Walk:
             self.do(key, f"POST PROJECT/{operation}", body, "dead_letters.requeued", job_id=job)
         assert finished(self.running, job)["status"] == "failed"
         self.do(key, "POST PROJECT/dead-letters/purge", {"jobId": job}, "dead_letters.purged")
+        assert self.entries(action="dead_letters.purged")[0]["before"]["jobId"] == job
 
     def webhooks(self) -> None:
         key = self.running.key
@@ -264,6 +268,7 @@ def test_every_operation_that_changes_something_is_in_the_log_without_secrets(ru
     assert len(log.splitlines()) > len(walk.seen)
     planted = [PASSWORD, HOOK_SECRET, "planted-token", "planted@x.org", *SECRETS.values()]
     assert [secret for secret in planted if secret in log] == []
+    assert names_of(log) - spoken(running) == NOT_OF_REQUESTS
 
 
 def fetch(running: Running, client: ApiClient, path: str) -> str:
@@ -283,7 +288,9 @@ def record(running: Running, number: int, project: str | None, **other: Any) -> 
 
 def test_pages_filters_and_exports_agree(running: Running) -> None:
     actor, subject = new_id(), f"s-{uuid4()}"
-    mine = record(running, 7, "shop", actor_id=actor, subject_id=subject)[::-1]
+    older = {"before": {"is_active": True, "settings": {"their_own": 1}}}
+    older["after"] = {"fields": ["avatar_url"], "too_long": ["is_default"]}
+    mine = record(running, 7, "shop", actor_id=actor, subject_id=subject, **older)[::-1]
     record(running, 1, "other", actor_id=actor, subject_id=subject)
     key, path = running.key, f"projects/shop/audit?actorId={actor}&subjectId={subject}&action=x.done"
     whole = key.ask("GET", path).body
@@ -305,9 +312,13 @@ def test_pages_filters_and_exports_agree(running: Running) -> None:
     assert len(running.admin.ask("GET", f"audit?actorId={actor}&projectId=other").body["entries"]) == 1
 
     export = path.replace("audit?", "audit/export?")
+    first = whole["entries"][0]
+    assert first["before"] == {"isActive": True, "settings": {"their_own": 1}}
+    assert first["after"] == {"fields": ["avatarUrl"], "tooLong": ["isDefault"]}
     assert [json.loads(line) for line in fetch(running, key, export).splitlines()] == whole["entries"]
     heading, *rows = csv.reader(io.StringIO(fetch(running, key, f"{export}&format=csv"), newline=""))
-    assert [dict(zip(heading, row, strict=True))["id"] for row in rows] == mine
+    cells = [dict(zip(heading, row, strict=True)) for row in rows]
+    assert ([each["id"] for each in cells], json.loads(cells[0]["after"])) == (mine, first["after"])
     assert len(fetch(running, running.admin, f"audit/export?actorId={actor}").splitlines()) == 8
 
 

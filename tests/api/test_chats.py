@@ -112,7 +112,7 @@ def test_a_chat_is_shown_and_changed(running: Running, project: str) -> None:
     assert (renamed["name"], renamed["avatarUrl"], renamed["metadata"]) == ("Robert", None, {"vip": True})
     assert ask(running, project, "GET", url) == renamed
     recorded = stored(running, audit_logs, audit_logs.c.subject_id == chat_id)
-    assert [row.after for row in recorded][-1] == {"fields": ["avatar_url", "name"]}
+    assert [row.after for row in recorded][-1] == {"fields": ["avatarUrl", "name"]}
 
 
 def test_a_chats_history_has_what_was_sent_and_received(running: Running, project: str) -> None:

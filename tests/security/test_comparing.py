@@ -50,7 +50,11 @@ def compared() -> dict[str, tuple[Callable[[str], object], str, str]]:
     expires, signature = LINKS.url_of("17").partition("?expires=")[2].split("&signature=")
     return signed | {
         "a login": (Tokens(SECRET, CLOCK).read, token, token[:-8] + "AAAAAAAA"),
-        "a file's address": (lambda text: LINKS.check("17", int(expires), text), signature, signature[:-1] + "0"),
+        "a file's address": (
+            lambda text: LINKS.check("17", int(expires), text),
+            signature,
+            signature[1:] + signature[:1],
+        ),
         "metrics": (lambda text: METRICS.check(f"Bearer {text}"), SECRET, SECRET[:-1] + "t"),
     }
 

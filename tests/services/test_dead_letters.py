@@ -103,7 +103,7 @@ async def test_a_purge_is_in_the_audit_log(database: Database) -> None:
         rows = (await connection.execute(select(audit_logs).order_by(audit_logs.c.id))).all()
     assert {(row.action, row.project_id, row.actor_id) for row in rows} == {("dead_letters.purged", PROJECT, CALLER)}
     assert [row.before["count"] for row in rows] == [BATCH, BATCH, NUMBER - 2 * BATCH]
-    assert rows[0].before["error_code"] == "refused"
+    assert rows[0].before["errorCode"] == "refused"
 
 
 async def test_what_an_interrupted_purge_did_is_known(database: Database) -> None:

@@ -120,7 +120,7 @@ async def test_another_default_project_is_written_down_for_the_one_before(
     for name in ("a", "b"):
         entry = (await audit.list(await audit.of_project(AuditFilter(), name), limit=1, before=None))[0]
         assert (entry.action, entry.before, entry.after) == (
-            *("project.updated", {"is_default": True}, {"is_default": False}),
+            *("project.updated", {"isDefault": True}, {"isDefault": False}),
         )
 
 

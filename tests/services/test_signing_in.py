@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from argon2 import PasswordHasher
 
-from msgcore.core.errors import ConflictError, QueueFullError, UnauthenticatedError
+from msgcore.core.errors import ConflictError, TooManyAttemptsError, UnauthenticatedError
 from msgcore.core.scopes import Principal
 from msgcore.security.passwords import Passwords
 from msgcore.security.tokens import LIFETIME, Tokens
@@ -60,7 +60,7 @@ class Office:
             await self.sign_in(password, email, address)
         except UnauthenticatedError:
             return "wrong"
-        except QueueFullError as error:
+        except TooManyAttemptsError as error:
             return error.retry_after or 0.0
         return "in"
 
@@ -212,7 +212,7 @@ async def test_guesses_at_sessions_are_counted_with_the_others(offices: tuple[Of
         with pytest.raises(UnauthenticatedError):
             await here.sessions.sign_in(EMAIL, WRONG, address=HOME)
         assert await there.outcome(WRONG) == "wrong"
-    with pytest.raises(QueueFullError):
+    with pytest.raises(TooManyAttemptsError):
         await here.sessions.sign_in(EMAIL, RIGHT, address=ELSEWHERE)
 
 

@@ -150,9 +150,9 @@ async def test_who_changed_what_is_kept_without_secrets_and_tokens(office: Offic
     assert {(row.actor_id, row.subject_type, row.subject_id) for row in rows} == {(CALLER, "webhook", webhook_id)}
     told = {"name": "hook", "url": "https://hooks.example.com:8443"}
     assert [(row.action, row.before, row.after) for row in rows] == [
-        ("webhook.created", None, told | {"events": ["*"], "is_ordered": False}),
+        ("webhook.created", None, told | {"events": ["*"], "isOrdered": False}),
         ("webhook.updated", told, {"name": "new", "url": "https://example.org"}),
-        ("webhook.secret_rotated", None, {"previous_secret_until": "2030-01-02T00:00:00Z"}),
+        ("webhook.secret_rotated", None, {"previousSecretUntil": "2030-01-02T00:00:00.000Z"}),
         ("webhook.deleted", {"name": "new", "url": "https://example.org"}, None),
     ]
 

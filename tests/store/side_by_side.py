@@ -1,10 +1,11 @@
-"""What tests of the ledger's single statements share: deliveries to work on, and what became of them."""
+"""What tests of transactions side by side share: deliveries to work on, what became of them, and who waits."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from msgcore.core.deliveries import Ticket
 from msgcore.store.database import Database
@@ -12,6 +13,15 @@ from msgcore.store.ledger.accept import AcceptLog
 from msgcore.store.ledger.counts import count_by_state
 from msgcore.store.tables import deliveries
 from store.ledger_rows import PROJECT, add_project, new_message
+
+WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+
+
+async def until_somebody_waits(database: Database) -> None:
+    """Return once a transaction waits for another one's lock; PostgreSQL alone tells."""
+    async with database.read() as connection:
+        while not await connection.scalar(WAITING):
+            await asyncio.sleep(0.01)
 
 
 async def accept(database: Database, *targets: str) -> list[str]:

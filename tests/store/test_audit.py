@@ -75,7 +75,10 @@ async def test_entries_stay_as_they_are_until_they_are_old(database: Database) -
 
 async def test_an_entry_knows_its_request_on_whichever_thread_it_is_written(database: Database) -> None:
     set_origin(Origin("192.0.2.7", "curl/8 " + "x" * 600, "r-1"))
-    made, huge = entry(before={"days": 3}), entry(after={"settings": "x" * MOST_BYTES, "name": "n"}, actor="anonymous")
+    made, huge = (
+        entry(before={"days": 3}),
+        entry(after={"settings": "x" * MOST_BYTES, "is_default": True}, actor="anonymous"),
+    )
 
     def work(connection: Connection) -> None:
         write_audit(connection, made, count=5)
@@ -88,7 +91,11 @@ async def test_an_entry_knows_its_request_on_whichever_thread_it_is_written(data
     first, second, third = await kept(database)
     assert (first.ip_address, first.user_agent[:7], len(first.user_agent)) == ("192.0.2.7", "curl/8 ", 512)
     assert (first.request_id, first.actor_id, first.before) == ("r-1", ANN.id, {"days": 3, "count": 5})
-    assert (second.actor_kind, second.actor_id, second.after) == ("anonymous", None, {"too_long": ["name", "settings"]})
+    assert (second.actor_kind, second.actor_id, second.after) == (
+        "anonymous",
+        None,
+        {"tooLong": ["isDefault", "settings"]},
+    )
     assert (third.actor_kind, third.ip_address, third.request_id, third.subject_type) == ("operator", None, None, "y")
 
 

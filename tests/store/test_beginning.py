@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from msgcore.core.deliveries import DeliveryState
 from msgcore.store.database import Database
@@ -16,9 +16,7 @@ from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.tables import deliveries
 from servers.patience import PATIENCE
 from store.ledger_rows import NOW, PROJECT
-from store.side_by_side import accept, states
-
-WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+from store.side_by_side import accept, states, until_somebody_waits
 
 
 async def beside(database: Database, delivery_id: str, **values: Any) -> list[WorkItem]:
@@ -33,9 +31,7 @@ async def beside(database: Database, delivery_id: str, **values: Any) -> list[Wo
                 changes.move(PROJECT, row.platform_id, row.platform, "queued", values["state"])
                 await connection.run_sync(changes.apply)
             task = asyncio.create_task(begin(database, [delivery_id], NOW))
-            async with database.read() as other:
-                while not await other.scalar(WAITING):
-                    await asyncio.sleep(0.01)
+            await until_somebody_waits(database)
         return await task
 
 

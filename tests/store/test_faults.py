@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from msgcore.api.errors import explain
@@ -14,8 +16,11 @@ from msgcore.core.ids import new_id
 from msgcore.store.database import Database
 from msgcore.store.faults import is_away, is_orphan
 from msgcore.store.members import insert_invite
+from msgcore.store.tables import users
+from msgcore.store.users import update_user
 from servers.clock import FakeClock
-from store.ledger_rows import PROJECT, add_project
+from servers.patience import PATIENCE
+from store.ledger_rows import NOW, PROJECT, add_project
 
 
 def wrapped(cause: Exception, *, invalidated: bool = False) -> DBAPIError:
@@ -64,3 +69,35 @@ async def test_what_belongs_to_nothing_is_not_found(database: Database) -> None:
 async def add_invite(database: Database, row: dict[str, Any]) -> None:
     async with database.write() as connection:
         await insert_invite(connection, row)
+
+
+@pytest.mark.parametrize("setting", ["deadlock", "serialization"])
+async def test_who_is_given_up_for_another_is_told_to_come_again(postgres_url: str, setting: str) -> None:
+    """Two transactions that PostgreSQL cannot both let through: a deadlock, or no order in which they would fit."""
+    database = Database.open(postgres_url)
+    ids = [new_id(), new_id()]
+    rows = [
+        {"id": id_, "email": f"{id_}@example.com", "is_admin": False, "created_at": NOW, "updated_at": NOW}
+        for id_ in ids
+    ]
+    async with database.write() as connection:
+        await connection.execute(insert(users), rows)
+    both = asyncio.Barrier(2)
+
+    async def change(first: str, second: str) -> None:
+        async with database.write() as connection:
+            if setting == "serialization":
+                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+                await connection.execute(select(users))
+            else:
+                await connection.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+                await update_user(connection, first, {"name": "x"})
+            await both.wait()
+            await update_user(connection, second, {"name": "y"})
+
+    async with asyncio.timeout(PATIENCE):
+        outcomes = await asyncio.gather(change(*ids), change(*reversed(ids)), return_exceptions=True)
+    await database.close()
+    [error] = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    problem = explain(error, "r-1")
+    assert (problem.status, problem.retry_after) == (503, 1.0)

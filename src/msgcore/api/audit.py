@@ -25,7 +25,7 @@ from msgcore.api.stalled import letting_go
 from msgcore.core.clock import to_iso
 from msgcore.core.scopes import ApiScope
 from msgcore.services.audit import AuditService
-from msgcore.store.audit import AuditFilter
+from msgcore.store.audit import AuditFilter, as_told
 
 _ADMINS = requires(ApiScope.KEYS_READ, ApiScope.MEMBERS_READ)
 """Keys with both scopes; of people, admins and the owner, since `keys:read` is theirs."""
@@ -67,7 +67,7 @@ class OriginAnswer(Answer):
 
 
 class AuditAnswer(Answer):
-    """An entry. `before` and `after` have what changed, with names in snake_case, and no secret."""
+    """An entry. `before` and `after` have what changed, with the names of the API, and no secret."""
 
     id: str
     created_at: Timestamp
@@ -200,8 +200,8 @@ def _answer(row: Any) -> AuditAnswer:
         actor=ActorAnswer(kind=kind, id=row.actor_id, name=row.actor_name),
         subject=SubjectAnswer(type=row.subject_type, id=row.subject_id),
         origin=OriginAnswer(address=row.ip_address, user_agent=row.user_agent, request_id=row.request_id),
-        before=row.before,
-        after=row.after,
+        before=as_told(row.before),
+        after=as_told(row.after),
     )
 
 

@@ -31,12 +31,12 @@ from msgcore.core.errors import (
     TooLateError,
     UnavailableError,
 )
-from msgcore.store.faults import is_away, is_orphan
+from msgcore.store.faults import is_away, is_orphan, is_passing
 
 log = structlog.stdlib.get_logger(__name__)
 
 AWAY_SECONDS = 1.0
-"""When to come back while the database is away."""
+"""When to come back while the database is away, or after somebody else's transaction was in the way."""
 
 _REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
 _GONE = "client disconnected prematurely"
@@ -92,6 +92,12 @@ def explain(error: Exception, identifier: str, **about: str) -> ProblemError:
         case _ if is_away(error):
             log.warning("database_away", request_id=identifier, error=type(error).__name__)
             return UnavailableError("The database cannot be reached just now; try again", retry_after=AWAY_SECONDS)
+        case _ if is_passing(error):
+            log.warning(
+                "transaction_given_up", request_id=identifier, **about, error=str(getattr(error, "orig", error))
+            )
+            told = "Another request was changing the same things just now, and nothing was done; try again"
+            return UnavailableError(told, retry_after=AWAY_SECONDS)
         case _ if is_orphan(error):
             log.warning("parent_gone", request_id=identifier, **about)
             return NotFoundError("What this belongs to has just been deleted")

@@ -37,14 +37,14 @@ from msgcore.api.socket_frames import (
     sent_frame,
 )
 from msgcore.core.content import SendRequest
-from msgcore.core.errors import InvalidInputError, ProblemError, UnauthenticatedError
+from msgcore.core.errors import InvalidInputError, ProblemError, UnauthenticatedError, UnavailableError
 from msgcore.core.ids import canonical_id
 from msgcore.core.scopes import ApiScope, Principal
 from msgcore.services.authenticator import Authenticator
 from msgcore.services.event_streams import EventFilter, EventStreamService, Start
 from msgcore.services.request_limits import CallerLimits
 from msgcore.services.send import SendService
-from msgcore.store.faults import is_away
+from msgcore.store.faults import is_away, is_passing
 
 LARGEST_FRAME: Final = 1024 * 1024
 """Bytes of a client's frame; larger messages are sent with a request."""
@@ -290,7 +290,7 @@ class SocketSession:
         try:
             await self._ask_access()
         except Exception as error:
-            if not is_away(error):  # else nobody can tell; the next time, perhaps
+            if not (is_away(error) or is_passing(error)):  # else nobody can tell; the next time, perhaps
                 raise
 
     def _reason_for(self, error: Exception) -> _CloseError:
@@ -301,7 +301,8 @@ class SocketSession:
                 return _CloseError(4000 + error.status, error.message)
             case _:
                 problem = explain(error, self._identifier)
-                return _CloseError(TRY_LATER if is_away(error) else FAILED, problem.message)
+                code = TRY_LATER if isinstance(problem, UnavailableError) else FAILED
+                return _CloseError(code, problem.message)
 
     async def _close(self, closing: _CloseError) -> None:
         """Say why, for as long as a client that reads nothing is waited for."""

@@ -33,7 +33,7 @@ async def change_address(settings: Settings, old: str, new: str) -> None:
                     raise ConflictError("this account has the address that its OpenID Connect issuer verified")
                 await update_user(connection, user.id, {"email": normal_email(new), "updated_at": now})
                 await forget_acquaintances(connection, user.id)
-                told = {"changed": ["email"]}
+                told = {"fields": ["email"]}
                 await record_audit(connection, None, "user.updated", user.id, project_id=None, now=now, after=told)
         except IntegrityError:
             raise ConflictError(f"there is an account with the address {new!r} already") from None

@@ -154,6 +154,13 @@ class QueueFullError(ProblemError):
     title = "Too Many Requests"
 
 
+class TooManyAttemptsError(ProblemError):
+    """Somebody tried to sign in too often; `retry_after` (seconds) says when to come back."""
+
+    status = 429
+    title = "Too Many Requests"
+
+
 class TooManyStreamsError(ProblemError):
     """Too many follow events at the same time."""
 

@@ -75,7 +75,7 @@ class AccountService:
     async def sign_up(self, email: str, password: str, name: str | None, *, address: str) -> SignedIn:
         """Make the first user, who becomes the administrator. `address` is the client's.
 
-        Raises ConflictError once there is one, InvalidInputError with every wrong field, and QueueFullError.
+        Raises ConflictError once there is one, InvalidInputError with every wrong field, and TooManyAttemptsError.
         """
         email = normal_email(email)
         errors = email_errors(email) + password_errors("password", password)
@@ -98,8 +98,7 @@ class AccountService:
     async def recognize(self, email: str, password: str, *, address: str) -> tuple[User, datetime]:
         """A user by address and password, and when they signed in. `address` is the client's.
 
-        Raises UnauthenticatedError, which does not tell which of the two was wrong, and QueueFullError after too many
-        failures.
+        Raises UnauthenticatedError, which does not tell which of the two was wrong, and TooManyAttemptsError.
         """
         email, now = normal_email(email), self._clock.now()
         attempt = await self._guard.begin(address, email)
@@ -137,7 +136,8 @@ class AccountService:
     async def change_password(self, user_id: str, current: str, new: str, *, address: str, spared: str) -> None:
         """Replace a password; all tokens and sessions of the user end but `spared`, the token that asks.
 
-        Raises UnauthenticatedError when the current one is wrong, InvalidInputError for a weak one, and QueueFullError.
+        Raises UnauthenticatedError when the current one is wrong, InvalidInputError for a weak one, and
+        TooManyAttemptsError.
         """
         errors = password_errors("newPassword", new)
         if new == current:

@@ -114,7 +114,7 @@ class ApiKeyService:
             ends_at = min(now + OVERLAP, old.expires_at or now + OVERLAP)
             await store.revoke_key(connection, old.id, ends_at)
             await shorten_invites(connection, old.id, ends_at)
-            told, now = {"ends_at": ends_at}, self._clock.now()
+            told, now = {"revoked_at": ends_at}, self._clock.now()
             await record_audit(
                 connection, principal, "api_key.rolled", old.id, project_id=project_id, now=now, after=told
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Final
 
 import structlog
 
@@ -21,6 +22,9 @@ from msgcore.store.ledger import dead, reads
 from msgcore.store.ledger.feed import NIL, OpenDelivery
 
 log = structlog.stdlib.get_logger(__name__)
+
+_NAMED: Final = {"message_id": "job_id"}
+"""What the API calls otherwise, and the audit log so too."""
 
 Progress = Callable[[int], None]
 """Is told after each batch how many there are so far."""
@@ -132,7 +136,7 @@ class DeadLetterService:
 
     def _audit(self, actor: Principal | None, action: str, chosen: dead.DeadLetterFilter) -> AuditEntry:
         """What each batch writes of itself, so that also an interrupted job leaves no more and no less."""
-        asked = {name: value for name, value in asdict(chosen).items() if value is not None}
+        asked = {_NAMED.get(name, name): value for name, value in asdict(chosen).items() if value is not None}
         project_id = chosen.project_id
         return AuditEntry(actor, action, project_id, project_id, self._clock.now(), before=asked)
 

@@ -188,7 +188,7 @@ class IdentityService:
             if await store.count_aliases(connection, row.id) >= MOST_ALIASES:
                 raise ConflictError(f"Identity '{row.id}' has {MOST_ALIASES} aliases, the most possible: remove one")
             [alias_id] = await self._link(connection, project_id, row.id, [alias])
-            await self._record(connection, principal, "alias_added", project_id, row.id, alias=alias_id)
+            await self._record(connection, principal, "alias_added", project_id, row.id, alias_id=alias_id)
             aliases = await store.list_aliases(connection, [row.id], self._ignoring_case)
         return next(added for added in aliases if added.id == alias_id)
 
@@ -201,7 +201,7 @@ class IdentityService:
                 raise NotFoundError(f"Alias '{alias_id[:64]}' not found for identity '{row.id}'")
             if not await store.count_aliases(connection, row.id):
                 raise InvalidInputError("The last alias of an identity cannot be removed: delete the identity instead")
-            await self._record(connection, principal, "alias_removed", project_id, row.id, alias=canonical)
+            await self._record(connection, principal, "alias_removed", project_id, row.id, alias_id=canonical)
 
     # --- within a transaction
 

@@ -126,7 +126,7 @@ class InviteService:
         """Make an account for whoever has the link, a member of the project from then on; works once.
 
         `address` is the client's. Raises InvalidInputError for a weak password, UnauthenticatedError for a link that
-        is none or ended, ConflictError where the e-mail address has an account meanwhile, and QueueFullError.
+        is none or ended, ConflictError where the e-mail address has an account meanwhile, and TooManyAttemptsError.
         """
         if errors := password_errors("password", password):
             raise InvalidInputError.of(errors)

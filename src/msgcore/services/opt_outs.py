@@ -18,6 +18,7 @@ from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append
 from msgcore.store.identities import hold_platforms
 from msgcore.store.opt_outs import OptOut, OptOutFilter
+from msgcore.store.projects import keep_project
 
 
 class OptOutService:
@@ -60,6 +61,7 @@ class OptOutService:
         """Lift an opt-out. Raises NotFoundError."""
         canonical = canonical_id(opt_out_id)
         async with self._database.write() as connection:
+            await keep_project(connection, project_id)
             found = None if canonical is None else await store.remove(connection, project_id, canonical)
             if found is None:
                 raise NotFoundError(f"Opt-out '{opt_out_id[:64]}' not found")

@@ -162,7 +162,7 @@ class PlatformService:
     async def delete(self, principal: Principal, project_id: str, platform_id: str) -> None:
         """Remove a platform. Raises NotFoundError."""
         async with self._database.write() as connection:
-            row = await self._find(connection, project_id, platform_id)
+            row = await self._find(connection, project_id, platform_id, pauses.lock_platform)
             await store.delete_platform(connection, row.id)
             told = {name: getattr(row, name) for name in _TOLD}
             await self._record(connection, principal, "platform.deleted", row.id, project_id, before=told)

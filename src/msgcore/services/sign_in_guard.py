@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.clock import Clock
-from msgcore.core.errors import QueueFullError
+from msgcore.core.errors import TooManyAttemptsError
 from msgcore.services.account_rules import normal_email
 from msgcore.store import sign_in_attempts as store
 from msgcore.store.database import Database
@@ -63,7 +63,7 @@ class SignInGuard:
     async def begin(self, address: str, email: str | None = None) -> Attempt:
         """Count an attempt for a client's address, and for the account with this e-mail address if it is about one.
 
-        Raises QueueFullError (429) with the time to wait.
+        Raises TooManyAttemptsError (429) with the time to wait.
         """
         account = None if email is None else _subject("account", normal_email(email))
         origin = _subject("address", address)
@@ -95,7 +95,7 @@ def _refuse_blocked(rows: dict[str, Any], now: datetime) -> None:
     until = max((row.blocked_until for row in rows.values() if row.blocked_until is not None), default=now)
     if until > now:
         seconds = math.ceil((until - now).total_seconds())
-        raise QueueFullError(
+        raise TooManyAttemptsError(
             f"Too many failed attempts to sign in: try again in {seconds} seconds", retry_after=seconds
         )
 

@@ -99,7 +99,7 @@ class WebhookDeliveryService:
             raise NotFoundError(f"Delivery with id '{delivery_id[:64]}' not found")
         now = self._clock.now()
         again = compose(webhook, row.event_id or row.id, row.event, row.payload, now)
-        told = {"delivery": row.id}
+        told = {"delivery_id": row.id}
         audit = AuditEntry(actor, "webhook.redelivered", webhook.id, project_id, now, after=told)
         return await self._post(webhook.id, again, audit)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.store.key_news import tell_key
+from msgcore.store.projects import hold_project
 from msgcore.store.tables import api_key_scopes, api_keys, users
 
 
@@ -25,7 +26,8 @@ async def find_key(connection: AsyncConnection, project_id: str, key_id: str) ->
 
 
 async def lock_key(connection: AsyncConnection, project_id: str, key_id: str) -> Row[Any] | None:
-    """A key of a project, which nobody else ends until this transaction does."""
+    """A key of a project, which nobody else ends until this transaction does; nor deletes anybody the project."""
+    await hold_project(connection, project_id)  # first, as who deletes the project does
     return (await connection.execute(_of_project(project_id, key_id).with_for_update(key_share=True))).one_or_none()
 
 

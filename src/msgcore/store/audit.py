@@ -6,7 +6,7 @@ the transaction in which it deletes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from msgcore.core.clock import to_iso
 from msgcore.core.ids import earliest_id, new_id
 from msgcore.core.origin import Origin, current_origin
 from msgcore.core.scopes import Principal
@@ -35,6 +36,7 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 _LONGEST_ADDRESS = 45
 _LONGEST_AGENT = 512
 _KEPT_FROM = "audit_kept_from"
+_LISTS_OF_NAMES = frozenset({"fields", "tooLong"})
 _LONGEST_CHANGE = timedelta(hours=1)
 """An entry's id is made when it is written: after its `created_at`, when the change began, but not longer after."""
 
@@ -43,7 +45,8 @@ _LONGEST_CHANGE = timedelta(hours=1)
 class AuditEntry:
     """What is to be written down.
 
-    `action` is `<subject>.<verb>` (`api_key.revoked`). `before` and `after` hold what changed, never a secret.
+    `action` is `<subject>.<verb>` (`api_key.revoked`). `before` and `after` hold what changed, never a secret; they are
+    written as `as_told` has them, so that what the API has should be called as there.
     Make it where the request is known: its `origin` is that of the task that makes it.
     """
 
@@ -68,8 +71,8 @@ class AuditEntry:
             "action": self.action,
             "subject_type": self.action.partition(".")[0],
             "subject_id": self.subject_id,
-            "before": _bounded(self.before),
-            "after": _bounded(self.after),
+            "before": _bounded(as_told(self.before)),
+            "after": _bounded(as_told(self.after)),
             "ip_address": origin.address and origin.address[:_LONGEST_ADDRESS],
             "user_agent": origin.user_agent and origin.user_agent[:_LONGEST_AGENT],
             "request_id": origin.request_id,
@@ -105,6 +108,17 @@ class AuditFilter:
         if self.until is not None:
             conditions += [table.id < _id_of(self.until, later=_LONGEST_CHANGE), table.created_at <= self.until]
         return conditions
+
+
+def as_told(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What changed as the API tells it: our names in camelCase, times in its form, and all within as callers made it.
+
+    What is so already stays: entries are written like this, and read like this for the sake of earlier ones.
+    """
+    if document is None:
+        return None
+    told = {_camel(name): to_iso(value) if isinstance(value, datetime) else value for name, value in document.items()}
+    return told | {name: [_camel(each) for each in told[name]] for name in _LISTS_OF_NAMES & told.keys()}
 
 
 async def record_audit(
@@ -176,7 +190,12 @@ def _id_of(moment: datetime, *, later: timedelta = timedelta(0)) -> str:
     return earliest_id(min(max(moment, _EARLIEST), _LATEST) + later)
 
 
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
 def _bounded(document: dict[str, Any] | None) -> dict[str, Any] | None:
     if document is None or len(msgspec.json.encode(document)) <= MOST_BYTES:
         return document
-    return {"too_long": sorted(document)}
+    return {"tooLong": sorted(document)}

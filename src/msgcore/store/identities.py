@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.store.opt_outs import opted_out_at
+from msgcore.store.projects import keep_project
 from msgcore.store.tables import identities, identity_aliases, project_platforms, received_messages, received_reactions
 
 # --- people
@@ -54,6 +55,7 @@ async def find_identity(connection: AsyncConnection, project_id: str, identity_i
 
 async def lock_identity(connection: AsyncConnection, project_id: str, identity_id: str) -> Row[Any] | None:
     """A person of a project. Until the transaction ends, nobody else changes them, nor which aliases they have."""
+    await keep_project(connection, project_id)
     return (await connection.execute(_one(project_id, identity_id).with_for_update())).one_or_none()
 
 
@@ -80,6 +82,7 @@ async def update_identity(connection: AsyncConnection, identity_id: str, values:
 
 async def delete_identity(connection: AsyncConnection, project_id: str, identity_id: str) -> bool:
     """Remove a person with their aliases; whether there was one."""
+    await keep_project(connection, project_id)
     chosen = delete(identities).where(identities.c.id == identity_id, identities.c.project_id == project_id)
     return (await connection.execute(chosen)).rowcount > 0
 
@@ -115,6 +118,7 @@ async def hold_platforms(connection: AsyncConnection, project_id: str, platform_
 
     They are there until the transaction ends.
     """
+    await keep_project(connection, project_id)
     query = (
         select(project_platforms.c.id, project_platforms.c.platform)
         .where(project_platforms.c.project_id == project_id, project_platforms.c.id.in_(sorted(set(platform_ids))))

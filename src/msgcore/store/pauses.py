@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from msgcore.core.events import EventType
 from msgcore.core.ids import new_id
 from msgcore.store.events import NewEvent, append
+from msgcore.store.projects import keep_project
 from msgcore.store.tables import platform_logs, project_platforms, projects
 
 
@@ -27,6 +28,7 @@ class PausedBy(StrEnum):
 
 async def lock_platform(connection: AsyncConnection, project_id: str, platform_id: str) -> Row[Any] | None:
     """A configured platform of a project, which nobody else changes until the transaction ends."""
+    await keep_project(connection, project_id)
     query = select(project_platforms).where(
         project_platforms.c.id == platform_id, project_platforms.c.project_id == project_id
     )

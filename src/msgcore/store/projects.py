@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.events import realm_of
+from msgcore.store.bulk import lock_in_order
+from msgcore.store.events import kept_projects
 from msgcore.store.key_news import tell_project
 from msgcore.store.tables import (
     api_keys,
@@ -52,6 +54,14 @@ async def hold_project(connection: AsyncConnection, project_id: str) -> Row[Any]
     """A project, which nobody begins to delete until the transaction ends; others who ask for it wait for that."""
     query = select(projects).where(projects.c.id == project_id)
     return (await connection.execute(query.with_for_update(key_share=True))).one_or_none()
+
+
+async def keep_project(connection: AsyncConnection, project_id: str) -> None:
+    """Let nobody delete a project until the transaction ends; whoever does already is waited for.
+
+    For transactions that lock what hangs on a project and write to its log: in this order, as deleting it does.
+    """
+    await connection.run_sync(kept_projects, (project_id,))
 
 
 async def list_projects(connection: AsyncConnection, *, user_id: str | None) -> Sequence[Row[Any]]:
@@ -127,14 +137,19 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
 
     Foreign keys take what hangs on the project; the hot tables have none and are emptied by hand.
     """
+    # Before what is posted to them, as who changes or feeds a webhook does.
+    await lock_in_order(connection, webhooks.c.project_id, [project_id])
     posted_to = (await connection.execute(select(webhooks.c.id).where(webhooks.c.project_id == project_id))).scalars()
     await _empty(connection, [project_id, *map(realm_of, posted_to)])
+    for mine in (projects.c.id, api_keys.c.project_id):  # whose use is noted for several at once
+        await lock_in_order(connection, mine, [project_id])
     await connection.execute(delete(projects).where(projects.c.id == project_id))
     await tell_project(connection, project_id)
 
 
 async def _empty(connection: AsyncConnection, realms: Sequence[str]) -> None:
     """Remove what is sent from the hot tables."""
+    await lock_in_order(connection, deliveries.c.project_id, realms)
     sent = select(deliveries.c.id).where(deliveries.c.project_id.in_(realms))
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages, batches, delivery_counts, idempotency_keys):

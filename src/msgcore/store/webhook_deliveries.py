@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from msgcore.core.events import realm_of
 from msgcore.core.ids import earliest_id
+from msgcore.store.bulk import lock_in_order
 from msgcore.store.database import Database
 from msgcore.store.ledger.counts import CountChanges
 from msgcore.store.tables import attempts, deliveries, delivery_counts, messages, webhook_deliveries
@@ -74,6 +75,7 @@ async def purge_webhook(database: Database, webhook_id: str) -> int:
 async def forget_webhook(connection: AsyncConnection, webhook_id: str) -> None:
     """Delete what the ledger has left of a webhook, in the transaction that deletes it."""
     realm = realm_of(webhook_id)
+    await lock_in_order(connection, deliveries.c.project_id, [realm])
     own = select(deliveries.c.id).where(deliveries.c.project_id == realm)
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(own)))
     for table in (deliveries, messages, delivery_counts):

@@ -21,6 +21,7 @@ from msgcore.store.ledger.beginning import WorkItem, begin
 from msgcore.store.ledger.parts import split_parts
 from msgcore.store.ledger.recording import WorkResult, record
 from msgcore.store.pauses import PausedBy
+from msgcore.store.projects import keep_project
 from msgcore.store.tables import deliveries, messages, platform_logs, project_platforms
 from msgcore.store.tables.messages import IS_TO_CHAT
 from msgcore.store.webhook_attempts import record_attempts
@@ -105,6 +106,7 @@ class WorkLog:
         )
         about = {"project_id": item.project_id, "platform_id": item.platform_id}
         async with self._database.write() as connection:
+            await keep_project(connection, item.project_id)
             if not (await connection.execute(pause)).rowcount:
                 known = (await connection.execute(select(account.id).where(same))).first()
                 return "changed" if known is None else "already"
