@@ -704,6 +704,16 @@ async def test_leases_are_kept_while_the_ledger_takes_its_time(
     assert is_renewed.is_set()
 
 
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_one_that_was_claimed_twice_before_it_was_begun_is_sent_once(core: Core) -> None:
+    """The first lease ran out while its batch waited for its turn."""
+    await core.stop()
+    new = await core.accept("ann")
+    first, second = (Lease(new.deliveries[0]["id"], ACCOUNT, token) for token in (1, 2))
+    lost, begun = await core.processor._begin_groups([[first], [second]])
+    assert (list(lost), list(begun)) == ([], [second.delivery_id])
+
+
 async def test_a_stop_waits_for_outcomes_on_their_way(core: Core) -> None:
     entered = asyncio.Event()
 

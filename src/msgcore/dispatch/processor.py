@@ -213,7 +213,9 @@ class Processor:
     async def _begin_groups(self, groups: Sequence[Sequence[Lease]]) -> Sequence[dict[str, WorkItem]]:
         ids = [lease.delivery_id for group in groups for lease in group]
         items = {item.id: item for item in await self._work.begin(ids, self._clock.now())}
-        return [{id_: items[id_] for lease in group if (id_ := lease.delivery_id) in items} for group in groups]
+        # Once, to who claimed it last: a lease that ran out before this turn may have been given again.
+        parts = [{id_: items.pop(id_) for x in group if (id_ := x.delivery_id) in items} for group in reversed(groups)]
+        return parts[::-1]
 
     def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._carry_out(work))
