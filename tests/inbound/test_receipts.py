@@ -153,6 +153,17 @@ async def test_one_that_is_earlier_than_the_recording_waits_for_it(inbox: Inbox)
     assert await states(inbox.database) == {"read": 1}
 
 
+async def test_one_that_waited_for_the_database_waits_for_the_recording_that_did_so_too(inbox: Inbox) -> None:
+    (item,) = await sending(inbox, "ann")
+    came = SystemClock().now() - timedelta(minutes=5)
+    await inbox.keep(msgspec.structs.replace(receipt("pm-1", "failed", error="gone"), received_at=came))
+    inbox.start()
+    assert await told(inbox, waiting=1) == []
+    await record(inbox.database, [sent(item, "pm-1")])
+    assert [(kind, data["message_id"]) for kind, data in await told(inbox)] == [("message.failed", item.id)]
+    assert await states(inbox.database) == {"failed": 1}
+
+
 async def test_between_the_parts_of_a_message_it_waits_for_the_last_one(inbox: Inbox) -> None:
     (item,) = await sending(inbox, "ann")
     part = WorkResult(item, DeliveryState.RETRYING, "part", NOW, counts=False, part_ids=("pm-1",))

@@ -1,4 +1,4 @@
-"""The receiver: where requests are looked at."""
+"""The receiver: where requests are looked at, and what waits on the disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,31 @@ from typing import Any
 import pytest
 
 from msgcore.config import Settings
-from msgcore.inbound.receiver import LARGE
+from msgcore.core.clock import SystemClock
+from msgcore.core.ids import new_id
+from msgcore.dispatch.accounts import AccountDirectory
+from msgcore.inbound.receiver import LARGE, Receiver
+from msgcore.inbound.spool import Spool
+from msgcore.inbound.tokens import TokenDirectory
+from msgcore.observability.metrics import Metrics
 from msgcore.platforms.registry import PlatformRegistry
+from msgcore.security.keyring import Keyring
+from msgcore.store.database import Database
+from msgcore.store.inbound import RawRequest
 from servers.in_process import in_this_process
+from servers.patience import PATIENCE
+from servers.postgres import PostgresServer
+from store.ledger_rows import NOW
+
+FAILS_ONCE = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF nextval('tries') < 2 THEN RAISE EXCEPTION 'not yet'; END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER fails BEFORE INSERT ON inbound_requests FOR EACH ROW EXECUTE FUNCTION fail();
+"""
 
 
 async def test_large_requests_are_looked_at_beside_the_event_loop(
@@ -43,3 +65,34 @@ async def test_large_requests_are_looked_at_beside_the_event_loop(
             assert reply.status == 200, reply
             assert seen == [(part, is_on_loop) for part in parts]
             seen.clear()
+
+
+async def test_what_waits_on_the_disk_is_tried_again_whatever_failed(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """It was answered, so nobody may ever come again who would have it tried."""
+    postgres_server.run(postgres_url, lambda connection: connection.execute(FAILS_ONCE))
+    waiting = RawRequest(new_id(), "shop", new_id(), "sandbox", {}, "", b"{}", NOW)
+    left = Spool(tmp_path, largest=10_000)
+    left.open()
+    await left.put([waiting])
+    left.close()
+    database, stored = Database.open(postgres_url), asyncio.Queue[str]()
+    accounts = AccountDirectory(database, Keyring(b"k" * 32))
+    receiver = Receiver(
+        database=database,
+        tokens=TokenDirectory(database, accounts),
+        accounts=accounts,
+        registry=PlatformRegistry(),
+        spool=Spool(tmp_path, largest=10_000),
+        clock=SystemClock(),
+        on_stored=stored.put_nowait,
+        metrics=Metrics(),
+        largest_body=1000,
+    )
+    receiver.start()
+    async with asyncio.timeout(PATIENCE):
+        assert await stored.get() == waiting.platform_id
+    assert receiver.spool_bytes == 0
+    await receiver.stop()
+    await database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from msgcore.inbound.tokens import TokenDirectory
 from msgcore.security.keyring import Keyring
 from msgcore.store.database import Database
 from msgcore.store.tables import project_platforms
+from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, add_project
 
 
@@ -21,8 +23,11 @@ class Gone(AccountDirectory):
     """Accounts whose database can be taken away."""
 
     away = False
+    silent = False
 
     async def get(self, account_id: str) -> Any:
+        if self.silent:
+            await asyncio.sleep(PATIENCE)
         if self.away:
             raise OperationalError("SELECT", {}, Exception("gone"))
         self.forget(account_id)
@@ -75,6 +80,18 @@ async def test_while_the_database_is_away_known_ones_are_as_they_were(database: 
     assert await tokens.find(token) == known
     with pytest.raises(OperationalError):
         await fresh.find(token)
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for(
+    database: Database, accounts: Gone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would be taken until it does, and the spool would stay empty."""
+    monkeypatch.setattr("msgcore.inbound.tokens.LOOK_SECONDS", 0.05)
+    tokens, token = TokenDirectory(database, accounts), await token_of(database)
+    known = await tokens.find(token)
+    accounts.silent = True
+    async with asyncio.timeout(PATIENCE / 2):
+        assert await tokens.find(token) == known
 
 
 async def test_a_deleted_platform_is_not_remembered(database: Database, accounts: Gone) -> None:

@@ -61,6 +61,10 @@ class Post:
             await to_the_end(connection, PROJECT, webhook_id)
         return webhook_id
 
+    async def switch(self, *, on: bool) -> None:
+        async with self.database.write() as connection:
+            await connection.execute(update(webhooks).values(is_active=on))
+
     async def tell(self, number: int, kind: str = "message.received", size: int = 0) -> None:
         new = [NewEvent(PROJECT, kind, {"text": "x" * size}, NOW) for _ in range(number)]
         await self.database.transact(lambda connection: append(connection, new))
@@ -207,17 +211,26 @@ async def test_what_is_handed_over_at_once_is_bounded(post: Post, monkeypatch: p
     assert [await post.places(hook) for hook in hooks] == [list(range(1, 26))] * 4 + [[]]
 
 
-async def test_events_that_are_no_more_are_passed_over(post: Post) -> None:
-    webhook_id = await post.add_webhook()
+async def test_events_stay_until_they_are_handed_over_and_those_that_went_are_passed_over(post: Post) -> None:
+    """A process that was off for longer than events are kept lets go of them when it starts, and hands over as well."""
+    webhook_id, later = await post.add_webhook(), SystemClock().now() + timedelta(hours=1)
     await post.tell(3)
-    assert await purge(post.database, NOW + timedelta(days=1)) == 3
+    assert await purge(post.database, later) == 0
     feed = post.feed()
     feed.start()
     await post.arrive(webhook_id, 3)
-    await post.tell(1)
-    await post.arrive(webhook_id, 4)
     await feed.stop()
-    assert await post.places(webhook_id) == [4]
+    assert await purge(post.database, later) == 3
+    await post.switch(on=False)
+    await post.tell(3)
+    assert await purge(post.database, later) == 3
+    await post.switch(on=True)
+    await post.tell(1)
+    feed = post.feed()
+    feed.start()
+    await post.arrive(webhook_id, 7)
+    await feed.stop()
+    assert await post.places(webhook_id) == [1, 2, 3, 7]
 
 
 async def test_what_is_old_goes_with_all_that_the_ledger_has_of_it(post: Post) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from msgcore.core.errors import StartupError
 from msgcore.core.ids import new_id
-from msgcore.store.database import Database, database_url
+from msgcore.store.database import GONE_AFTER, Database, database_url
 from msgcore.store.tables import audit_logs, messages, system_state
 
 NOW = datetime(2030, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -239,4 +240,17 @@ async def test_sqlite_pragmas_hold_on_every_connection(sqlite_url: str, synchron
             assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
             assert await connection.scalar(text("PRAGMA synchronous")) == level
             assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
+    await database.close()
+
+
+async def test_a_server_that_went_without_a_word_is_noticed(postgres_url: str) -> None:
+    """Whoever waits for its answer would do so for ever: neither the driver nor the system asks by itself."""
+    database = Database.open(postgres_url)
+    async with database.read() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        server = driver._transport.get_extra_info("socket")
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, value in GONE_AFTER.items():
+            option = getattr(socket, name, None)
+            assert option is None or server.getsockopt(socket.IPPROTO_TCP, option) == value
     await database.close()

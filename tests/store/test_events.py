@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from msgcore.core.clock import SystemClock
 from msgcore.store import events
 from msgcore.store.database import Database
 from msgcore.store.events import Log, NewEvent, append, bounds, purge, read_after
@@ -118,3 +119,10 @@ async def test_old_events_go_and_the_count_goes_on(log: Database) -> None:
     assert await places(log) == (2, 1), "the next one, and the last that was"
     await add(log, event("new"))
     assert await words(log) == [(2, "new")]
+
+
+async def test_what_was_read_late_is_kept_as_long_as_other_events(log: Database) -> None:
+    """A request may wait for its account's credentials, or with all of a machine that was off."""
+    await add(log, NewEvent(PROJECT, "test", {"word": "late"}, NOW - timedelta(days=20_000)))
+    assert await purge(log, SystemClock().now() - timedelta(hours=1)) == 0
+    assert await words(log) == [(1, "late")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,9 +16,9 @@ from msgcore.api.errors import explain
 from msgcore.core.errors import NotFoundError
 from msgcore.core.ids import new_id
 from msgcore.store.database import Database
-from msgcore.store.faults import is_away, is_orphan
+from msgcore.store.faults import is_away, is_broken, is_orphan
 from msgcore.store.members import insert_invite
-from msgcore.store.tables import users
+from msgcore.store.tables import events, users
 from msgcore.store.users import update_user
 from servers.clock import FakeClock
 from servers.patience import PATIENCE
@@ -49,6 +51,35 @@ def wrapped(cause: Exception, *, invalidated: bool = False) -> DBAPIError:
 )
 def test_is_away(error: Exception, away: bool) -> None:
     assert is_away(error) is away
+
+
+@pytest.mark.parametrize(
+    ("error", "broken"),
+    [
+        (wrapped(asyncpg.PostgresIOError("could not read block 7")), True),
+        (wrapped(asyncpg.DataCorruptedError("invalid page")), True),
+        (wrapped(asyncpg.IndexCorruptedError("right sibling")), True),
+        (wrapped(asyncpg.NumericValueOutOfRangeError("too large")), False),
+        (wrapped(sqlite3.IntegrityError("twice")), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_is_broken(error: Exception, broken: bool) -> None:
+    assert is_broken(error) is broken
+
+
+async def test_a_damaged_file_is_broken(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with sqlite3.connect(path) as file:
+        place = "SELECT (rootpage - 1) * page_size FROM sqlite_master, pragma_page_size WHERE name = 'events'"
+        (start,) = file.execute(place).fetchone()
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + b"\xee" * 100 + content[start + 100 :])
+    database = Database.open(sqlite_url)
+    with pytest.raises(DBAPIError) as raised:
+        await database.transact(lambda connection: connection.execute(select(events)).all())
+    await database.close()
+    assert is_broken(raised.value)
 
 
 async def test_what_belongs_to_nothing_is_not_found(database: Database) -> None:

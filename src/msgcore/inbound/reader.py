@@ -27,7 +27,7 @@ from msgcore.platforms.registry import PlatformRegistry
 from msgcore.security.keyring import DecryptionError
 from msgcore.store import inbound as store
 from msgcore.store.database import Database
-from msgcore.store.faults import is_away, is_passing
+from msgcore.store.faults import is_away, is_broken, is_passing
 from msgcore.store.ledger import receipts
 
 log = structlog.stdlib.get_logger(__name__)
@@ -195,4 +195,4 @@ class Reader:
 
 def _is_not_theirs(error: Exception) -> bool:
     """Whether it is no fault of the requests that they could not be stored: then they wait."""
-    return is_away(error) or is_passing(error) or isinstance(error, ProgrammingError)
+    return is_away(error) or is_passing(error) or is_broken(error) or isinstance(error, ProgrammingError)

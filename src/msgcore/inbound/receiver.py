@@ -222,17 +222,26 @@ class Receiver:
             self._draining = asyncio.create_task(self._drain(), name="spool")
 
     async def _drain(self) -> None:
-        """Give the database what lies on the disk, oldest first, however long it is away."""
+        """Give the database what lies on the disk, however long it is away and whatever else fails."""
+        while True:
+            try:
+                if await self._drain_all():
+                    log.info("spool_drained")
+                    return
+            except Exception:  # it was all answered, and nobody else comes back to it
+                log.exception("spool_not_drained")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _drain_all(self) -> bool:
+        """The same, oldest first; False once the database is away."""
         while True:
             async with self._order:
                 batch = await self._spool.first()
                 if not batch:
-                    log.info("spool_drained")
-                    return
+                    return True
             # Meanwhile what comes goes behind it, onto the disk, and is answered.
             if not await self._store(batch, DRAIN_SECONDS):
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
+                return False
             async with self._order:
                 await self._spool.drop_first()
             self._tell(batch)

@@ -81,7 +81,7 @@ def record(
 ) -> Recorded:
     """Write down what requests of one platform tell, as far as nobody has yet, and forget the requests."""
     waiting = store.hold(connection, platform_id, [reading.number for reading in readings])
-    mine = [reading for reading in readings if reading.request.id in waiting]
+    mine = [reading for reading in readings if (reading.number, reading.request.id) in waiting]
     for reading in mine:
         if reading.error is not None:
             _set_aside(connection, reading.number, reading.request, reading.error, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from hashlib import sha256
 
@@ -16,6 +17,8 @@ from msgcore.store.tables import project_platforms
 
 KEPT = 10_000
 UNKNOWN_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""After which a database that does not answer counts as away: platforms wait no longer than 3 to 10 s for theirs."""
 
 
 class TokenDirectory:
@@ -50,12 +53,14 @@ class TokenDirectory:
         return await self._record(known[1])
 
     async def _record(self, account_id: str) -> AccountRecord | None:
+        last = self._last.get(account_id)
         try:
-            record = await self._accounts.get(account_id)
+            async with asyncio.timeout(None if last is None else LOOK_SECONDS):
+                record = await self._accounts.get(account_id)
         except Exception as error:
-            if not is_away(error) or account_id not in self._last:
+            if last is None or not is_away(error):
                 raise
-            return self._last[account_id]
+            return last
         if record is None:
             self._last.pop(account_id, None)
         else:

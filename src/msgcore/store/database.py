@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from msgcore.core.errors import StartupError
 from msgcore.store.sqlite import SqliteThread, sqlite_reader, sqlite_writer
@@ -29,6 +30,10 @@ PRISMA = frozenset({"schema", "connection_limit", "pool_timeout", "connect_timeo
 """Parameters of the original's database URLs that say nothing to us."""
 
 CONNECT_SECONDS = 10
+
+GONE_AFTER = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+"""Options of the sockets: a server that went without a word is known to be away after 25 s. Else whoever waits for its
+answer just then, to read what came say, would wait for ever."""
 
 BATCHES_AT_ONCE = 4
 """Of one kind, on PostgreSQL: the next need not wait for the round trips of the one before it."""
@@ -174,4 +179,17 @@ def postgres_engine(url: URL, **options: Any) -> AsyncEngine:
     """An engine for a URL of `database_url`; `options` are those of SQLAlchemy's create_engine."""
     connecting = {"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "msgcore"}}
     # What was to be stored is in no error: messages of people would stand in the log.
-    return create_async_engine(url, connect_args=connecting, hide_parameters=True, **options)
+    engine = create_async_engine(url, connect_args=connecting, hide_parameters=True, **options)
+    event.listen(engine.sync_engine, "connect", _keep_an_eye_on)
+    return engine
+
+
+def _keep_an_eye_on(connection: Any, _record: ConnectionPoolEntry) -> None:
+    """Have the system ask, while nothing comes, whether the server is still there; the driver does not."""
+    server: socket.socket = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - no other way
+    if server.family == socket.AF_UNIX:
+        return
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in GONE_AFTER.items():
+        if (option := getattr(socket, name, None)) is not None:  # systems differ
+            server.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -16,10 +16,10 @@ from sqlalchemy import CTE, BigInteger, Connection, String, bindparam, cast, del
 from sqlalchemy.dialects import postgresql, sqlite
 
 from msgcore.core.errors import NotFoundError
-from msgcore.core.ids import new_id
+from msgcore.core.ids import earliest_id, new_id
 from msgcore.store.bulk import Bulk
 from msgcore.store.database import Database
-from msgcore.store.tables import event_sequences, events, projects
+from msgcore.store.tables import event_sequences, events, projects, webhook_cursors, webhooks
 
 PURGED_AT_ONCE = 5000
 
@@ -60,6 +60,17 @@ _COLUMNS = (
     events.c.data,
     events.c.created_at,
     func.length(events.c.data),
+)
+
+
+_IS_AWAITED = (
+    exists()
+    .select_from(webhooks.join(webhook_cursors, webhook_cursors.c.webhook_id == webhooks.c.id))
+    .where(
+        webhooks.c.project_id == events.c.project_id,
+        webhooks.c.is_active,
+        webhook_cursors.c.sequence < events.c.sequence,
+    )
 )
 
 
@@ -200,10 +211,14 @@ async def bounds(database: Database, project_id: str) -> Bounds:
 
 
 async def purge(database: Database, before: datetime) -> int:
-    """Delete up to 5,000 events from before a moment; returns how many, to be called again while any were."""
-    old = select(events.c.id).where(events.c.created_at < before).limit(PURGED_AT_ONCE)
+    """Delete up to 5,000 events from before a moment; returns how many, to be called again while any were.
+
+    By when they were appended: what they tell of may have waited for long. Those that a webhook is still to get stay.
+    """
+    old = select(events.c.id).where(events.c.id < earliest_id(before), ~_IS_AWAITED).order_by(events.c.id)
     async with database.write() as connection:
-        return (await connection.execute(delete(events).where(events.c.id.in_(old)))).rowcount
+        found = old.limit(PURGED_AT_ONCE)
+        return (await connection.execute(delete(events).where(events.c.id.in_(found)))).rowcount
 
 
 def _reserve(connection: Connection, project_id: str, number: int) -> int:

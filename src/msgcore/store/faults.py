@@ -37,6 +37,22 @@ def is_passing(error: BaseException) -> bool:
     return any(str(getattr(cause, "sqlstate", None)).startswith(_PASSING_STATES) for cause in causes)
 
 
+_BROKEN_STATES = ("58", "XX001", "XX002")
+"""Errors of the system below, and damage to tables and indexes."""
+_BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the database itself is damaged, so that nothing that was to be written is to blame."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    causes = (orig, orig.__cause__ if orig is not None else None)
+    return any(
+        str(getattr(cause, "sqlstate", None)).startswith(_BROKEN_STATES)
+        or getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BROKEN_CODES  # the rest of a code says what is damaged
+        for cause in causes
+    )
+
+
 _ORPHAN_STATE = "23503"
 _ORPHAN_CODE = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 

@@ -114,7 +114,7 @@ _TAKE = (
     .where(_THESE)
     .order_by(inbound_requests.c.number)
 )
-_STILL_WAITING = select(inbound_requests.c.id).where(_THESE)
+_STILL_WAITING = select(inbound_requests.c.number, inbound_requests.c.id).where(_THESE)
 _FINISH = delete(inbound_requests).where(_THESE)
 # For the same reason: a table of one page is best read as a whole.
 _READ_ALONE = select(
@@ -179,15 +179,15 @@ async def peek(database: Database, platform_id: str, limit: int) -> Taken:
     return Taken([(number, RawRequest(*rest)) for number, *rest in rows], more=len(numbers) < len(sizes))
 
 
-def hold(connection: Connection, platform_id: str, numbers: Sequence[int]) -> set[str]:
-    """The ids of those of these requests that nobody has read yet; nobody else does until the transaction ends.
+def hold(connection: Connection, platform_id: str, numbers: Sequence[int]) -> set[tuple[int, str]]:
+    """The numbers and ids of these requests that nobody has read yet; nobody else does until the transaction ends.
 
-    Whoever else reads for the platform waits: what comes first is read first, in whichever process. By their ids,
+    Whoever else reads for the platform waits: what comes first is read first, in whichever process. With their ids,
     as SQLite gives the number of the last request again once it is forgotten (sqlite.org/autoinc.html, section 2).
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_READ_ALONE, {"platform": f"inbound:{platform_id}"})
-    return set(connection.execute(_STILL_WAITING, _these(platform_id, numbers)).scalars())
+    return {(number, id_) for number, id_ in connection.execute(_STILL_WAITING, _these(platform_id, numbers))}
 
 
 def finish(connection: Connection, platform_id: str, numbers: Sequence[int]) -> None:

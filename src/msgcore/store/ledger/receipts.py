@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from msgcore.core.clock import to_iso
 from msgcore.core.deliveries import OPEN_STATES, UNDELIVERED, DeliveryState
-from msgcore.core.ids import new_id
+from msgcore.core.ids import earliest_id, new_id
 from msgcore.store.bulk import Among, Bulk
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append_to_kept
@@ -26,7 +26,7 @@ from msgcore.store.ledger.outcome_events import about_delivery, failed_data, out
 from msgcore.store.tables import attempts, deliveries, delivery_counts, pending_receipts, platform_logs
 
 PATIENCE = timedelta(minutes=1)
-"""How long a receipt may come before the sending is recorded."""
+"""How long before the sending is recorded a receipt may be read: both may have waited until then for the database."""
 
 AT_ONCE = 500
 
@@ -35,7 +35,10 @@ _TOLD = ("state", "delivered_at", "read_at", "error_code", "error_message", "fin
 
 
 class DeliveryReceipt(msgspec.Struct, frozen=True):
-    """What a platform told; `status` is delivered, read or failed, and `data` what its event has in any case."""
+    """What a platform told; `status` is delivered, read or failed, and `data` what its event has in any case.
+
+    `id` is made when it is read.
+    """
 
     id: str
     project_id: str
@@ -102,11 +105,11 @@ def take(connection: Connection, platform_id: str, receipts: Sequence[DeliveryRe
     is_sending = bool(connection.scalar(_SENDING, of_platform))
     ids = sorted({receipt.provider_message_id for receipt in receipts})
     found = _Deliveries(connection.execute(_MATCHING, {"platform": platform_id, "provider_ids": ids}).all())
-    taken = Taken()
+    taken, given_up = Taken(), earliest_id(now - PATIENCE)
     for receipt in receipts:
         delivery = found.of(receipt)
         is_early = is_sending if delivery is None else delivery.state in OPEN_STATES  # between its parts
-        if is_early and receipt.received_at > now - PATIENCE:
+        if is_early and receipt.id > given_up:
             taken.waiting.append(receipt)
         elif delivery is not None:
             if (event := delivery.take(receipt)) is not None:
