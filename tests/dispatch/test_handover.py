@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from msgcore.core.clock import SystemClock
 from msgcore.core.deliveries import Done, Ticket
@@ -295,4 +296,38 @@ async def test_the_ledger_is_read_from_the_first_that_was_not_handed_over(databa
     assert [i for i in given if lanes.index(i) % 2 == 0] == lanes[::2]
     assert [i for i in given if lanes.index(i) % 2 == 1] == lanes[1::2]
     assert scheduler.refused
+    await over.stop()
+
+
+async def test_what_was_committed_without_a_word_of_it_is_handed_over_before_what_comes_after(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender asks again with the same key, hears that it was, and sends the next one."""
+    await add_project(database)
+    scheduler = MemoryScheduler(SystemClock())
+    over = Handover(feed=Feed(database), scheduler=scheduler, limits={}, clock=SystemClock(), gate=asyncio.Lock())
+    log = AcceptLog(database, over.committed, over.doubted)
+    over._gate = log.gate
+    transact = Database.transact
+
+    async def silent(self: Database, work: Callable[[Connection], object]) -> object:
+        await transact(self, work)
+        raise OSError("the connection broke")
+
+    now = datetime.now(UTC)
+    first, again, second = (new_message("ann", key=key, now=now) for key in ("k", "k", "other"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transact", silent)
+        with pytest.raises(OSError, match="broke"):
+            await log.accept(first)
+    assert (await log.accept(again)).message_id == first.message["id"]
+    await log.accept(second)
+    async with asyncio.timeout(PATIENCE):
+        while not over.is_live:
+            await asyncio.sleep(0.01)
+    given: list[str] = []
+    while leases := await scheduler.claim(10):
+        given += [lease.delivery_id for lease in leases]
+        await scheduler.finish([Done(lease) for lease in leases])
+    assert given == [first.deliveries[0]["id"], second.deliveries[0]["id"]]
     await over.stop()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from contract.scheduler_harness import valkey
 from msgcore.core.clock import SystemClock
 from msgcore.core.content import Content, SendOptions
+from msgcore.core.deliveries import Lease
 from msgcore.core.errors import (
     AuthenticationError,
     DeliveryError,
@@ -50,6 +52,7 @@ from msgcore.store.lock import Leadership
 from msgcore.store.tables import project_platforms
 from servers.patience import PATIENCE
 from store.ledger_rows import ACCOUNT, PROJECT, add_project, new_message
+from store.test_faults import wrapped
 
 KEYRING = Keyring(b"k" * 32)
 FAST = RetryPolicy(max_attempts=3, max_age=0.0, base=0.01, cap=0.02)
@@ -470,6 +473,24 @@ class TestRestart:
         (row,) = await reads.deliveries_of(core.database, new.message["id"])
         assert row.provider_message_id == "found"
 
+    @pytest.mark.parametrize(("core", "parts"), [("sqlite alone", 1), ("postgresql alone", 2)], indirect=["core"])
+    async def test_one_with_the_same_text_is_not_taken_for_it(self, core: Core, parts: int) -> None:
+        """Some platforms can only be asked what was said, and it may have been said before."""
+        ids = [f"pm-{number}" for number in range(parts)]
+
+        async def in_parts(delivery: OutgoingDelivery) -> SentReceipt:
+            done = len(delivery.part_ids)
+            return SentReceipt(ids[done], more=done + 1 < parts)
+
+        core.adapter.script = in_parts
+        await core.accept("ann")
+        await core.until(sent=1)
+        new, core = await self.interrupt(core)
+        core.adapter.already_sent, core.adapter.script = SentReceipt(ids[-1]), core.adapter.take
+        await core.start()
+        await core.until(sent=2)
+        assert core.adapter.calls[-1].id == new.deliveries[0]["id"]
+
     async def test_on_uncertain_fail_does_not_send_twice(self, core: Core) -> None:
         new, core = await self.interrupt(core, on_uncertain="fail")
         calls = len(core.adapter.calls)
@@ -545,6 +566,54 @@ async def test_a_database_that_fails_for_a_while_loses_nothing(core: Core, monke
     assert len(core.adapter.calls) == 2
 
 
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_a_fault_that_nobody_expects_ends_no_loop(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {"claim", "renew", "enqueue"}
+
+    def failing_once(name: str) -> Callable[..., Awaitable[Any]]:
+        real = getattr(core.scheduler, name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            if name in faults:
+                faults.remove(name)
+                raise ValueError("a bug")
+            return await real(*arguments, **named)
+
+        return call
+
+    await core.stop()
+    core.settings["lease_seconds"] = 0.3
+    core.build()
+    for name in tuple(faults):
+        monkeypatch.setattr(core.scheduler, name, failing_once(name))
+    await core.start()
+    await core.accept("ann")  # is committed, and so is the answer
+    await core.until(sent=1)
+    async with asyncio.timeout(PATIENCE):
+        while faults:
+            await asyncio.sleep(0.01)
+    assert {"claim", "renew"} <= {task.get_name() for task in asyncio.all_tasks()}
+
+
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_an_outcome_that_gives_way_to_others_is_stored_after_them(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is: else the message is sent again when its lease runs out."""
+    real, faults = WorkLog.record, [wrapped(asyncpg.DeadlockDetectedError("deadlock")) for _ in range(3)]
+
+    async def record(self: WorkLog, results: Any) -> None:
+        if faults:
+            raise faults.pop()
+        await real(self, results)
+
+    monkeypatch.setattr(WorkLog, "record", record)
+    new = await core.accept("ann")
+    await core.until(sent=1)
+    (row,) = await reads.deliveries_of(core.database, new.message["id"])
+    assert (len(core.adapter.calls), row.provider_message_id) == (1, f"pm-{row.id}")
+
+
 async def test_an_outcome_that_cannot_be_stored_does_not_hold_the_others_back(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -603,6 +672,46 @@ async def test_what_fails_between_beginning_and_sending_costs_nothing(
     assert len(core.adapter.calls) == 2
     assert {call.attempt for call in core.adapter.calls} == {1}
     assert await core.timeline(new) == ["released", "sent"]
+
+
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+@pytest.mark.parametrize("step", ["begin", "load_messages"])
+async def test_leases_are_kept_while_the_ledger_takes_its_time(
+    core: Core, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """One that runs out is claimed again, and its delivery sent twice."""
+    await core.stop()
+    core.settings["lease_seconds"] = 0.06
+    core.build()
+    real, renew, is_renewed = getattr(WorkLog, step), core.scheduler.renew, asyncio.Event()
+
+    async def late(self: WorkLog, *arguments: Any) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            await is_renewed.wait()
+        return await real(self, *arguments)
+
+    async def noted(leases: Sequence[Lease]) -> list[Lease]:
+        lost = await renew(leases)
+        if leases and not lost:
+            is_renewed.set()
+        return lost
+
+    monkeypatch.setattr(WorkLog, step, late)
+    monkeypatch.setattr(core.scheduler, "renew", noted)
+    await core.start()
+    await core.accept("ann")
+    await core.until(sent=1)
+    assert is_renewed.is_set()
+
+
+@pytest.mark.parametrize("core", ["sqlite alone"], indirect=True)
+async def test_one_that_was_claimed_twice_before_it_was_begun_is_sent_once(core: Core) -> None:
+    """The first lease ran out while its batch waited for its turn."""
+    await core.stop()
+    new = await core.accept("ann")
+    first, second = (Lease(new.deliveries[0]["id"], ACCOUNT, token) for token in (1, 2))
+    lost, begun = await core.processor._begin_groups([[first], [second]])
+    assert (list(lost), list(begun)) == ([], [second.delivery_id])
 
 
 async def test_a_stop_waits_for_outcomes_on_their_way(core: Core) -> None:

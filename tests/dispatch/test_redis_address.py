@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+import uvloop
 
 from dispatch.redis_workers import ListFeed, claim, delivery, listen, load, tickets, worker
 from msgcore.core.errors import StartupError
@@ -97,6 +98,23 @@ async def test_a_server_that_refuses_is_away_and_secrets_stay_secret(locked: Val
             await waiting
     told = f"{caught.value!r} {caught.value.__cause__!r} {logs}"
     assert "hunter2" not in told
+
+
+def test_a_connection_that_broke_a_moment_ago_is_a_server_that_is_away(empty: ValkeyServer) -> None:
+    """On uvloop, which raises RuntimeError where such a connection is written to."""
+
+    async def broken() -> None:
+        connection = RedisConnection.open(f"redis://:{QUOTED}@127.0.0.1:{empty.port}")
+        await connection.ping()
+        for one in connection._client.connection_pool._available_connections:
+            one._writer.transport.abort()
+        try:
+            await connection.run("state", "{k}", "")
+        finally:
+            await connection.close()
+
+    with pytest.raises(SchedulerAwayError, match="closed"):
+        uvloop.run(broken())
 
 
 async def test_a_failing_script_tells_no_secrets(empty: ValkeyServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ class Scheduling:
 
     def __init__(self, shared: Shared, scheduler: MemoryScheduler | RedisScheduler | None) -> None:
         self._shared = shared
-        self.accept_log = AcceptLog(shared.database, self._committed)
+        self.accept_log = AcceptLog(shared.database, self._committed, self._doubted)
         self.scheduler = scheduler
         self.handover: Handover | None = None
         if scheduler is not None:
@@ -80,3 +80,7 @@ class Scheduling:
             self._shared.metrics.platform(platform or UNKNOWN).accepted.inc(number)
         if self.handover is not None:
             await self.handover.committed(tickets)
+
+    def _doubted(self, tickets: Sequence[Ticket]) -> None:
+        if self.handover is not None:
+            self.handover.doubted(tickets)

@@ -29,7 +29,7 @@ from msgcore.store.ledger.feed import NIL, PAGE, Feed, OpenDelivery
 log = structlog.stdlib.get_logger(__name__)
 
 OVERLAP = timedelta(seconds=10)
-"""How far before the last look what was committed since may lie: an id is older than its commit."""
+"""How far before the last look what was committed since may lie: its id and its delay are older than its commit."""
 
 HOUSEKEEPING = timedelta(minutes=10)
 
@@ -147,8 +147,8 @@ class Feeder:
         await self._take_scheduled(now + HORIZON)
         if self._follow:
             await self._take_new(earliest_id(self._looked_at - OVERLAP))
-            await self._take_rescheduled(self._looked_at - OVERLAP)
-            self._looked_at = now
+        await self._take_rescheduled(self._looked_at - OVERLAP)
+        self._looked_at = now
         await self._sweep(now)
         if now - self._cleaned_at > HOUSEKEEPING:
             self._cleaned_at = now
@@ -171,7 +171,8 @@ class Feeder:
             await self._scheduler.remove(ended)
 
     async def _take_scheduled(self, until: datetime) -> None:
-        since, last_id = self._loaded_until, NIL
+        # What lay beyond the horizon when it was accepted may have been committed after that was passed.
+        since, last_id = self._loaded_until - OVERLAP, NIL
         while page := await self._feed.falling_due(since, last_id, until):
             await self._enqueue(page)
             since, last_id = page[-1].due_at, page[-1].id
@@ -185,7 +186,8 @@ class Feeder:
     async def _take_rescheduled(self, since: datetime) -> None:
         last_id = NIL
         while page := await self._feed.rescheduled_after(since, last_id):
-            await self._scheduler.remove([delivery.id for _, delivery in page])
+            if self._follow:  # else the scheduler was told, but for what a worker just had, found put off and let go
+                await self._scheduler.remove([delivery.id for _, delivery in page])
             near = self._clock.now() + HORIZON
             await self._enqueue([delivery for _, delivery in page if delivery.due_at <= near])
             since, last_id = page[-1][0], page[-1][1].id

@@ -67,19 +67,37 @@ class Handover:
         if not near:
             return
         if self._behind is not None:
-            # Ids are older than their commits: what was read meanwhile may lie behind them.
-            late = _before(near)
-            self._late = late if self._late is None else min(self._late, late)
+            self._miss(near)
             return
         try:
             await self._scheduler.enqueue(near)
-        except SchedulerAwayError as error:
-            log.warning("scheduler_away", error=str(error), deliveries=len(near))
-            self._fall_behind(_before(near))
+        except Exception as error:  # whatever it was: they are committed, and so is the answer
+            if isinstance(error, SchedulerAwayError):
+                log.warning("scheduler_away", error=str(error), deliveries=len(near))
+            else:
+                log.exception("handover_failed", deliveries=len(near))
+            self._miss(near)
+
+    def doubted(self, tickets: Sequence[Ticket]) -> None:
+        """Take deliveries of which nobody knows whether they were committed (called with the gate held).
+
+        Their sender may ask again, hear that they were, and send the next message of the conversation.
+        """
+        if tickets:
+            self._miss(tickets)
 
     async def stop(self) -> None:
         """Stop catching up; what is left is found by whoever leads."""
         await end(self._task)
+
+    def _miss(self, tickets: Sequence[Ticket]) -> None:
+        """Read the ledger from these on."""
+        before = _before(tickets)
+        if self._behind is None:
+            self._fall_behind(before)
+        else:
+            # Ids are older than their commits: what was read meanwhile may lie behind them.
+            self._late = before if self._late is None else min(self._late, before)
 
     def _fall_behind(self, last_id: str) -> None:
         self._behind = last_id

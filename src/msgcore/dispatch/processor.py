@@ -98,7 +98,7 @@ class Processor:
         )
         self._running: dict[asyncio.Task[None], tuple[Lease, WorkItem]] = {}
         self._places = Places(concurrency, on_half=scheduler.look_again)
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._beginning: dict[asyncio.Task[None], Sequence[Lease]] = {}
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -138,7 +138,7 @@ class Processor:
             try:
                 leases = await self._scheduler.claim(room, shares=SHARES)
                 claimed_at = self._clock.monotonic()
-            except SchedulerAwayError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was: without this loop nothing is ever sent again
                 log_fault(error)
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
@@ -148,8 +148,8 @@ class Processor:
             self._places.take(len(leases))
             # Not waited for: what another account needs sent must not wait for a transaction of this batch.
             task = asyncio.create_task(self._begin_or_return(leases, claimed_at))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._beginning[task] = leases
+            task.add_done_callback(self._beginning.pop)
 
     async def _room(self) -> int:
         """How many more may run; waits for the first place, then a moment for more.
@@ -213,7 +213,9 @@ class Processor:
     async def _begin_groups(self, groups: Sequence[Sequence[Lease]]) -> Sequence[dict[str, WorkItem]]:
         ids = [lease.delivery_id for group in groups for lease in group]
         items = {item.id: item for item in await self._work.begin(ids, self._clock.now())}
-        return [{id_: items[id_] for lease in group if (id_ := lease.delivery_id) in items} for group in groups]
+        # Once, to who claimed it last: a lease that ran out before this turn may have been given again.
+        parts = [{id_: items.pop(id_) for x in group if (id_ := x.delivery_id) in items} for group in reversed(groups)]
+        return parts[::-1]
 
     def _run(self, lease: Lease, item: WorkItem, work: Coroutine[Any, Any, Verdict]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._carry_out(work))
@@ -307,7 +309,7 @@ class Processor:
         async with asyncio.timeout(self._send_timeout):
             if item.uncertain:
                 receipt = await find_sent(adapter, account, outgoing)
-                if receipt is not None:
+                if receipt is not None and not await self._is_of_another(item, receipt):
                     return receipt
                 if item.on_uncertain == "fail":
                     raise PermanentError(
@@ -320,6 +322,11 @@ class Processor:
                 return await hand_over(adapter, account, outgoing)
             finally:
                 self._trail.called(item.platform, perf_counter() - began)
+
+    async def _is_of_another(self, item: WorkItem, found: SentReceipt) -> bool:
+        """Whether the platform found one with the same text: of two of those, both are to be sent."""
+        id_ = found.provider_message_id
+        return id_ is not None and await self._work.is_of_another(item, id_)
 
     async def _judge_error(
         self, lease: Lease, item: WorkItem, error: Exception, record: AccountRecord | None
@@ -359,14 +366,16 @@ class Processor:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             running = {item.id: item for _, item in self._running.values()}
+            # Those that wait for the ledger too: whoever claims one meanwhile would send it as well.
+            held = {lease for lease, _ in self._running.values()}.union(*self._beginning.values())
             try:
-                lost = await self._scheduler.renew([lease for lease, _ in self._running.values()])
-            except SchedulerAwayError as error:
-                log_fault(error, leases=len(running))
+                lost = await self._scheduler.renew(list(held))
+            except Exception as error:  # noqa: BLE001 - without this loop all leases would run out
+                log_fault(error, leases=len(held))
             else:
                 await asyncio.sleep(0)  # what was finished a moment ago is no loss; its task ends just now
-                held = {item.id for _, item in self._running.values()}
-                self._trail.lost([lease for lease in lost if lease.delivery_id in held], running)
+                kept = {item.id for _, item in self._running.values()} & running.keys()
+                self._trail.lost([lease for lease in lost if lease.delivery_id in kept], running)
 
 
 def _require(

@@ -13,7 +13,7 @@ from msgcore.core.events import EVENT_WEBHOOK
 from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.trail import Trail
 from msgcore.dispatch.verdict import Verdict
-from msgcore.store.faults import is_away
+from msgcore.store.faults import is_away, is_passing
 from msgcore.store.group_commit import GroupCommit
 from msgcore.store.ledger.recording import WorkResult
 from msgcore.store.ledger.work import WorkLog
@@ -76,13 +76,14 @@ class Recorder:
         return [None] * len(verdicts)
 
     async def _store(self, results: Sequence[WorkResult]) -> None:
-        """Write results, however long the database is away."""
+        """Write results, however long the database is away; one alone also however often it gives way to others."""
         backoff = 0.1
         while True:
             try:
                 return await self._work.record(results)
             except Exception as error:
-                if not is_away(error):
+                # An outcome that is thrown away for a deadlock would be a message that is sent again.
+                if not is_away(error) and not (is_passing(error) and len(results) == 1):
                     raise
                 log_fault(error, outcomes=len(results))
                 await asyncio.sleep(backoff)
@@ -109,7 +110,7 @@ def log_fault(error: Exception, **about: object) -> None:
     """A server that is away is the operator's business; anything else is ours, with a traceback."""
     if isinstance(error, SchedulerAwayError):
         log.warning("scheduler_away", error=str(error), **about)
-    elif is_away(error):
+    elif is_away(error) or is_passing(error):
         log.warning("ledger_away", error=type(error).__name__, **about)
     else:
         log.error("dispatch_failed", exc_info=error, **about)

@@ -25,8 +25,10 @@ NAMES = ("adopt", "claim", "enqueue", "finish", "look", "open", "pause", "remove
 OTHERS = ("spend",)
 """Scripts that have nothing to do with shards."""
 
-_AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""For a cluster, AttributeError too: when it loses a node, the client library closes all connections under those
+_AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
+"""RuntimeError is uvloop's: it raises that where something is written to a connection that broke a moment ago.
+
+For a cluster, AttributeError too: when it loses a node, the client library closes all connections under those
 who use them."""
 
 _NOT_NOW = (

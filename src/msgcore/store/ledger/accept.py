@@ -134,9 +134,16 @@ class _Batch:
 class AcceptLog:
     """Commits accepted messages in groups."""
 
-    def __init__(self, database: Database, on_committed: Callable[[Sequence[Ticket]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        on_committed: Callable[[Sequence[Ticket]], Awaitable[None]],
+        on_doubtful: Callable[[Sequence[Ticket]], None] = lambda _: None,
+    ) -> None:
+        """`on_doubtful` is given what nobody knows of whether it was committed, with the gate held."""
         self._database = database
         self._on_committed = on_committed
+        self._on_doubtful = on_doubtful
         self._writer: GroupCommit[New, Accepted] = GroupCommit(self._flush, weigh=_weight)
         self.gate = asyncio.Lock()
 
@@ -183,11 +190,14 @@ class AcceptLog:
 
     async def _flush(self, batch: Sequence[New]) -> Sequence[Accepted | Exception]:
         async with self.gate:
-            sorted_out = await self._write(batch)
+            try:
+                sorted_out = await self._write(batch)
+            except Exception:
+                # Its commit may have been done, and only the word of it lost.
+                self._on_doubtful(_tickets(batch))
+                raise
             if sorted_out.fresh:
-                await self._on_committed(
-                    [ticket for new in sorted_out.fresh for message in new.messages for ticket in message.tickets]
-                )
+                await self._on_committed(_tickets(sorted_out.fresh))
         return sorted_out.results
 
     async def _write(self, batch: Sequence[New]) -> _Batch:
@@ -196,6 +206,10 @@ class AcceptLog:
         statement = _INSERT.statement(self._database.engine.dialect, *_rows(batch))
         await self._database.execute_at_once(*statement)
         return _Batch(list(batch), [Accepted(new.row["id"], new.row["created_at"]) for new in batch])
+
+
+def _tickets(some: Sequence[New]) -> list[Ticket]:
+    return [ticket for new in some for message in new.messages for ticket in message.tickets]
 
 
 def _weight(new: New) -> int:

@@ -11,17 +11,19 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Text, insert, select, type_coerce, update
+from sqlalchemy import Text, insert, or_, select, type_coerce, update
 
 from msgcore.core.ids import new_id
 from msgcore.store.bulk import Among
 from msgcore.store.database import Database
 from msgcore.store.events import NewEvent, append
 from msgcore.store.ledger.beginning import WorkItem, begin
+from msgcore.store.ledger.parts import split_parts
 from msgcore.store.ledger.recording import WorkResult, record
 from msgcore.store.pauses import PausedBy
 from msgcore.store.projects import keep_project
-from msgcore.store.tables import messages, platform_logs, project_platforms
+from msgcore.store.tables import deliveries, messages, platform_logs, project_platforms
+from msgcore.store.tables.messages import IS_TO_CHAT
 from msgcore.store.webhook_attempts import record_attempts
 
 
@@ -64,6 +66,18 @@ class WorkLog:
         async with self._database.read() as connection:
             rows = await connection.execute(_SELECT_MESSAGES, {"ids": list(message_ids)})
             return {id_: StoredMessage(content, options) for id_, content, options in rows}
+
+    async def is_of_another(self, item: WorkItem, provider_message_id: str) -> bool:
+        """Whether this is the platform's id of another delivery to the same chat, or of a part of one."""
+        row = deliveries.c
+        is_part = row.part_ids.contains(provider_message_id, autoescape=True)
+        query = select(row.provider_message_id, row.part_ids).where(
+            *(IS_TO_CHAT, row.platform_id == item.platform_id, row.target_id == item.target_id),
+            *(row.id != item.id, or_(row.provider_message_id == provider_message_id, is_part)),
+        )
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).all()
+        return any(provider_message_id in (each.provider_message_id, *split_parts(each.part_ids)) for each in found)
 
     async def record(self, results: Sequence[WorkResult]) -> None:
         """Write the end of attempts: state, timeline, counts and, for failures, the platform's log.
