@@ -336,7 +336,7 @@ async def test_a_stop_interrupts_what_waits_for_a_planned_moment_or_a_place(core
         on_uncertain="fail",
     )
     async with asyncio.timeout(PATIENCE):
-        while not core.processor._places._returning:
+        while not (core.adapter.calls and core.processor._places._returning):
             await asyncio.sleep(0.01)
     (called,) = core.adapter.calls
     await core.stop(0.0)

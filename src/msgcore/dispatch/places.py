@@ -22,6 +22,7 @@ class Places:
         self._number = number
         self._on_half = on_half
         self.busy = 0
+        self._asked = 0  # of the scheduler: until it answers, nobody knows how many of them it takes
         self.planned = 0
         self.unrecorded = 0
         self._returning: deque[asyncio.Future[None]] = deque()  # of the planned, those whose moment has come
@@ -48,19 +49,21 @@ class Places:
         self._freed.clear()
         await self._freed.wait()
 
+    def ask(self, number: int) -> None:
+        """So many are being claimed: until `take` nobody else gets these places."""
+        self._asked = number
+
     def take(self, number: int) -> None:
-        """So many were claimed."""
+        """So many were claimed, if any."""
+        self._asked = 0
         self.busy += number
+        self._give()
 
     def leave(self, number: int = 1) -> None:
         """Give places back: first to those whose moment came, and then to anybody."""
         half, before = self._number // 2, self.busy
         self.busy -= number
-        while self._returning and self.busy < self._number:
-            returning = self._returning.popleft()
-            if not returning.done():
-                self.busy += 1
-                returning.set_result(None)
+        self._give()
         self._freed.set()
         if self.busy <= half < before:
             self._on_half()
@@ -80,7 +83,7 @@ class Places:
 
     async def _return(self) -> None:
         """Take a place again, before anybody new gets one: many planned moments may come at once."""
-        if self.busy < self._number and not self._returning:
+        if self._is_one_left and not self._returning:
             self.busy += 1
             return
         returning = asyncio.get_running_loop().create_future()
@@ -91,3 +94,14 @@ class Places:
             if returning.done() and not returning.cancelled():
                 self.busy -= 1  # it was given one at the same moment
             raise
+
+    @property
+    def _is_one_left(self) -> bool:
+        return self.busy + self._asked < self._number
+
+    def _give(self) -> None:
+        while self._returning and self._is_one_left:
+            returning = self._returning.popleft()
+            if not returning.done():
+                self.busy += 1
+                returning.set_result(None)

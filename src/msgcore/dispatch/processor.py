@@ -136,7 +136,7 @@ class Processor:
         while not self._stopping:
             room = await self._room()
             try:
-                leases = await self._scheduler.claim(room, shares=SHARES)
+                leases = await self._claim(room)
                 claimed_at = self._clock.monotonic()
             except Exception as error:  # noqa: BLE001 - whatever it was: without this loop nothing is ever sent again
                 log_fault(error)
@@ -145,11 +145,20 @@ class Processor:
             if not leases:
                 await self._scheduler.wait(IDLE_SECONDS)
                 continue
-            self._places.take(len(leases))
             # Not waited for: what another account needs sent must not wait for a transaction of this batch.
             task = asyncio.create_task(self._begin_or_return(leases, claimed_at))
             self._beginning[task] = leases
             task.add_done_callback(self._beginning.pop)
+
+    async def _claim(self, room: int) -> Sequence[Lease]:
+        """As many as there is room for; nobody else gets these places meanwhile."""
+        leases: Sequence[Lease] = ()
+        self._places.ask(room)
+        try:
+            leases = await self._scheduler.claim(room, shares=SHARES)
+        finally:
+            self._places.take(len(leases))
+        return leases
 
     async def _room(self) -> int:
         """How many more may run; waits for the first place, then a moment for more.
