@@ -38,6 +38,7 @@ ALLOWED = {
     # Where the operator's settings say: Redis, PostgreSQL, the bucket.
     "dispatch/redis/connection.py": {"redis"},
     "dispatch/redis/address.py": {"redis"},
+    "store/database.py": {"socket"},  # options of one that is open
     "store/faults.py": {"asyncpg"},
     "blobs/store.py": {"obstore"},
     # This machine: the address to listen on, and whether something does.
