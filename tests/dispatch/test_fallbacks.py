@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dispatch.test_processor import KINDS, Core, running_core
+from dispatch.running_core import KINDS, Core, running_core
 from msgcore.core.errors import PermanentError, Scope, TemporaryError, ThrottledError
 from msgcore.core.ids import new_id
 from msgcore.platforms.base import OutgoingDelivery, SentReceipt

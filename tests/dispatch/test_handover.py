@@ -19,7 +19,7 @@ from msgcore.core.ids import new_id
 from msgcore.dispatch import handover
 from msgcore.dispatch.handover import Handover
 from msgcore.dispatch.memory import MemoryScheduler
-from msgcore.dispatch.scheduler import SchedulerAwayError
+from msgcore.dispatch.scheduler import Scheduler, SchedulerAwayError
 from msgcore.dispatch.tickets import HORIZON
 from msgcore.store.database import Database
 from msgcore.store.ledger.accept import AcceptLog
@@ -288,15 +288,21 @@ async def test_the_ledger_is_read_from_the_first_that_was_not_handed_over(databa
     async with asyncio.timeout(PATIENCE):
         while not over.is_live:
             await asyncio.sleep(0.01)
-    given: list[str] = []
-    while leases := await scheduler.claim(10):
-        given += [lease.delivery_id for lease in leases]
-        await scheduler.finish([Done(lease) for lease in leases])
+    given = await finish_all(scheduler)
     assert sorted(given) == sorted(lanes)
     assert [i for i in given if lanes.index(i) % 2 == 0] == lanes[::2]
     assert [i for i in given if lanes.index(i) % 2 == 1] == lanes[1::2]
     assert scheduler.refused
     await over.stop()
+
+
+async def finish_all(scheduler: Scheduler) -> list[str]:
+    """Claim and finish all there is; their ids, in this order."""
+    given: list[str] = []
+    while leases := await scheduler.claim(10):
+        given += [lease.delivery_id for lease in leases]
+        await scheduler.finish([Done(lease) for lease in leases])
+    return given
 
 
 async def test_what_was_committed_without_a_word_of_it_is_handed_over_before_what_comes_after(
@@ -325,9 +331,6 @@ async def test_what_was_committed_without_a_word_of_it_is_handed_over_before_wha
     async with asyncio.timeout(PATIENCE):
         while not over.is_live:
             await asyncio.sleep(0.01)
-    given: list[str] = []
-    while leases := await scheduler.claim(10):
-        given += [lease.delivery_id for lease in leases]
-        await scheduler.finish([Done(lease) for lease in leases])
+    given = await finish_all(scheduler)
     assert given == [first.deliveries[0]["id"], second.deliveries[0]["id"]]
     await over.stop()
