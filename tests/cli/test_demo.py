@@ -46,11 +46,14 @@ async def test_the_readmes_commands_send_a_message_and_an_email(msgcore: Msgcore
         shell = await asyncio.create_subprocess_exec("/bin/sh", "-e", "-c", script, stdout=subprocess.PIPE)
         async with asyncio.timeout(PATIENCE):
             printed, _ = await shell.communicate()
+        assert shell.returncode == 0, printed
+        answers = re.findall(rb'\{"success":true', printed)
+        assert len(answers) == 1, (
+            f"the sandbox's job id goes into a variable, the e-mail's answer is printed: {printed!r}"
+        )
+        assert b'"state":' in printed
+        async with asyncio.timeout(PATIENCE):
             mail = await mailbox.next_mail()
-    assert shell.returncode == 0
-    answers = re.findall(r'\{"success":true', printed.decode())
-    assert len(answers) == 1, "the sandbox's job id goes into a variable, the e-mail's answer is printed"
-    assert '"state":' in printed.decode()
     assert (mail["to"], mail["subject"]) == ("ann@example.com", "Grüße")
     body = mail.get_body(("plain",))
     assert body is not None
