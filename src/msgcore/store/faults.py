@@ -32,9 +32,7 @@ _PASSING_STATES = ("40", "55P03", "57014")
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same transaction may well succeed when it is tried again, with the database there all the time."""
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    causes = (orig, orig.__cause__ if orig is not None else None)
-    return any(str(getattr(cause, "sqlstate", None)).startswith(_PASSING_STATES) for cause in causes)
+    return any(state.startswith(_PASSING_STATES) for state, _ in _causes(error))
 
 
 _BROKEN_STATES = ("58", "XX001", "XX002")
@@ -44,12 +42,9 @@ _BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def is_broken(error: BaseException) -> bool:
     """Whether the database itself is damaged, so that nothing that was to be written is to blame."""
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    causes = (orig, orig.__cause__ if orig is not None else None)
     return any(
-        str(getattr(cause, "sqlstate", None)).startswith(_BROKEN_STATES)
-        or getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BROKEN_CODES  # the rest of a code says what is damaged
-        for cause in causes
+        state.startswith(_BROKEN_STATES) or code & 0xFF in _BROKEN_CODES  # the rest of a code says what is damaged
+        for state, code in _causes(error)
     )
 
 
@@ -59,12 +54,9 @@ _ORPHAN_CODE = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 
 def is_orphan(error: BaseException) -> bool:
     """Whether something was to be written that belongs to what is not there any more: a foreign key was broken."""
-    orig = error.orig if isinstance(error, IntegrityError) else None
-    causes = (orig, orig.__cause__ if orig is not None else None)
-    return any(
-        getattr(cause, "sqlstate", None) == _ORPHAN_STATE or getattr(cause, "sqlite_errorcode", None) == _ORPHAN_CODE
-        for cause in causes
-    )
+    if not isinstance(error, IntegrityError):
+        return False
+    return any(state == _ORPHAN_STATE or code == _ORPHAN_CODE for state, code in _causes(error))
 
 
 def is_away(error: BaseException) -> bool:
@@ -73,6 +65,11 @@ def is_away(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    causes = (error.orig, error.orig.__cause__ if error.orig is not None else None)
-    states = [str(getattr(cause, "sqlstate", None)) for cause in causes]
-    return error.connection_invalidated or any(state.startswith(_AWAY_STATES) for state in states)
+    return error.connection_invalidated or any(state.startswith(_AWAY_STATES) for state, _ in _causes(error))
+
+
+def _causes(error: BaseException) -> list[tuple[str, int]]:
+    """SQLSTATE and SQLite's code of the driver's error and of what that was raised from, as far as they have one."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    causes = (orig, orig.__cause__ if orig is not None else None)
+    return [(getattr(cause, "sqlstate", None) or "", getattr(cause, "sqlite_errorcode", 0)) for cause in causes]
